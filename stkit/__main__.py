@@ -1,0 +1,3 @@
+from stkit.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""The data set as a value: `Images`, and `load`, which makes one from any source.
+
+Pixels are uint8 at rest and float in [0,1] in flight; `to_float` and `to_uint8` are the only two
+converters.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stkit import artifacts, header, sources
+from stkit.errors import DataError, RecipeError
+from stkit.recipes import choose
+
+SPLITS = ("train", "test")
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [0,255] -> float32 [0,1]."""
+    return images.float() / 255
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float [0,1] -> uint8, to the nearest grey level."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A split of a data set: images uint8 [N,3,H,W], labels int64 [N], and where they come from.
+
+    index int64 [N]: position in the source's own order (torchvision's, or sorted class and file).
+    names: class/file of each image of a folder. poisoned bool [N]: which images carry noise.
+    header: the stkit header of this data set as it is, or would be, written to a file.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    header: dict
+    names: tuple[str, ...] | None = None
+    poisoned: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.header["classes"])
+
+    @property
+    def size(self) -> int:
+        """The side in pixels (the height, where images are not square)."""
+        return self.images.shape[-2]
+
+    @cached_property
+    def provenance(self) -> dict:
+        """The header with its digest, which is computed now unless a file brought it."""
+        if self.header["digest"]:
+            return self.header
+        return {**self.header, "digest": artifacts.digest(self.tensors())}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What goes into a dataset file."""
+        found = {"images": self.images, "labels": self.labels, "index": self.index}
+        if self.names is not None:
+            found["names"] = torch.tensor(list("\0".join(self.names).encode()), dtype=torch.uint8)
+        if self.poisoned is not None:
+            found["poisoned"] = self.poisoned
+        return found
+
+    def rows(self, rows: Tensor) -> "Images":
+        """The same data set with these rows only; the header's digest is no longer known."""
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            index=self.index[rows],
+            header={**self.header, "digest": ""},
+            names=None if self.names is None else tuple(self.names[i] for i in rows.tolist()),
+            poisoned=None if self.poisoned is None else self.poisoned[rows],
+        )
+
+    def save(self, path: Path) -> dict:
+        """Write a dataset file; returns its header."""
+        return artifacts.write(path, self.tensors(), self.header)
+
+
+def load(
+    source: str | Path,
+    split: str | None = None,
+    *,
+    default_split: str = "train",
+    size: int | None = None,
+    limit: int | None = None,
+    data_root: Path | None = None,
+    progress: sources.Progress | None = None,
+) -> Images:
+    """A split of a source: a stkit file, a folder of class folders, digits, cifar10 or cifar100.
+
+    split: "train" or "test"; None takes `default_split`, or the one split that a file holds.
+    size: short side to this, antialiased, centre crop. limit: a class-balanced choice of so many.
+    Errors: DataError (missing, unreadable, not fitting), ArtifactError (a damaged or other file).
+    """
+    if split is not None:
+        choose("split", split, SPLITS)
+    for name, value in (("size", size), ("limit", limit)):
+        if value is not None and value < 1:
+            raise RecipeError(f"{name} is {value}, expected 1 or more")
+    path = Path(source)
+    if str(source) not in sources.NAMED and header.is_stkit(path):
+        return _narrowed(read(path, split), size, limit)
+    split = split or default_split
+    if str(source) == "digits":
+        raw = sources.digits(split, size, limit)
+    elif str(source) in sources.NAMED:
+        root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
+        raw = sources.torchvision_set(str(source), split, size, limit, root)
+    else:
+        raw = sources.folder(path, split, size, limit, progress)
+    name = str(source) if str(source) in sources.NAMED else "folder"
+    recipe = {"source": name, "size": size, "limit": limit}
+    head = header.make("dataset", recipe, seed=0, inputs=[], classes=list(raw.classes), split=split)
+    return checked(Images(raw.images, raw.labels, raw.index, head, raw.names), str(source))
+
+
+def read(path: Path, split: str | None = None) -> Images:
+    """A dataset file. DataError when its labels or shapes are wrong, or it holds another split."""
+    head, tensors = artifacts.read(path, "dataset")
+    if split is not None and head["split"] != split:
+        raise DataError(
+            f"{path}: holds the {head['split']} split, expected {split}; leave --split out"
+        )
+    names = tensors.get("names")
+    try:
+        found = Images(
+            tensors["images"], tensors["labels"], tensors["index"], head,
+            None if names is None else tuple(bytes(names.tolist()).decode().split("\0")),
+            tensors.get("poisoned"),
+        )  # fmt: skip
+    except KeyError as missing:
+        raise DataError(f"{path}: has no tensor {missing}; make the file again") from None
+    return checked(found, str(path))
+
+
+def _narrowed(found: Images, size: int | None, limit: int | None) -> Images:
+    if size is None and limit is None:
+        return found
+    head = header.make(
+        "dataset", {"source": "file", "size": size, "limit": limit}, seed=0,
+        inputs=[found.provenance],
+        **{k: v for k, v in found.header.items() if k in ("classes", "split", "method")},
+    )  # fmt: skip
+    found = found.rows(sources.balanced(found.labels, limit or len(found)))
+    images = sources.resized(found.images, size) if size else found.images
+    return replace(found, images=images, header=head)
+
+
+def checked(found: Images, name: str) -> Images:
+    """`found`, once its types, shapes and labels are seen to fit; DataError names what does not."""
+    images, labels, count = found.images, found.labels, len(found.classes)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise DataError(
+            f"{name}: images are {images.dtype} {list(images.shape)}, expected uint8 [N,3,H,W]"
+        )
+    for key, value in (("labels", labels), ("index", found.index)):
+        if value.dtype != torch.int64 or value.shape != (len(images),):
+            raise DataError(
+                f"{name}: {key} are {value.dtype} {list(value.shape)}, expected int64 "
+                f"[{len(images)}]; make the file again"
+            )
+    if labels.min() < 0 or labels.max() >= count:
+        raise DataError(
+            f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1} "
+            f"for {count} classes; make the file again"
+        )
+    return found
+
+
+def fits(found: Images, classes: tuple[str, ...], size: int, what: str) -> None:
+    """DataError unless the images have these classes and this size, as `what` needs."""
+    if found.classes != classes:
+        raise DataError(
+            f"{what} knows {len(classes)} classes ({_some(classes)}), the data set has "
+            f"{len(found.classes)} ({_some(found.classes)}); pass the data set it belongs to"
+        )
+    if tuple(found.images.shape[-2:]) != (size, size):
+        height, width = found.images.shape[-2:]
+        raise DataError(
+            f"{what} takes {size}x{size} images, the data set has {width}x{height}; "
+            f"make one with `stkit data SOURCE --size {size} -o FILE`"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

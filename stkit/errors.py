@@ -1,0 +1,33 @@
+"""The one tree of errors. Each message is one line: what was found, what was expected, what to do.
+
+The library raises these; only `cli.main` catches them. `RecipeError` is wrong usage (exit 2), the
+others are failures (exit 1).
+"""
+
+
+class StkitError(Exception):
+    """Any failure that a user can cause or repair."""
+
+
+class RecipeError(StkitError):
+    """A setting outside its range, or a name that does not exist."""
+
+
+class ArtifactError(StkitError):
+    """A file that is missing, damaged, of the wrong kind, or in the way."""
+
+
+class DataError(StkitError):
+    """Images or labels that cannot be read or do not fit."""
+
+
+class DeviceError(StkitError):
+    """A device that is not there, or has too little memory."""
+
+
+class Interrupted(StkitError):
+    """A signal arrived and the unfinished work was saved; `signal` is its number."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
