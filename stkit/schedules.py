@@ -34,7 +34,7 @@ def _sigmoid(x: float) -> float:
 
 
 def judge(tau: int, acm: float, gamma: float, beta: float) -> str:
-    """KEEP, or ROLL_BACK when ACM > gamma (or is not a number) and a stage is left (Alg. 1)."""
+    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1)."""
     if tau >= last_stage(beta):
         return KEEP
-    return KEEP if acm <= gamma else ROLL_BACK
+    return KEEP if math.isfinite(acm) and acm <= gamma else ROLL_BACK
