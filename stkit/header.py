@@ -46,6 +46,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def differences(found: dict, expected: dict) -> list[str]:
+    """The settings in which two headers differ, one readable item each."""
+    a, b = (
+        _flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
+        for h in (found, expected)
+    )
+    return [
+        f"{key} was {a.get(key, 'absent')}, now {b.get(key, 'absent')}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)  # type: ignore[assignment]
+    else:
+        return {name: value}
+    return {k: v for key, item in items for k, v in _flat(item, f"{name}.{key}".strip(".")).items()}
+
+
 def is_stkit(path: Path) -> bool:
     """Whether the path is to be read as a stkit file rather than as a folder or a name."""
     return path.is_file() or path.suffix == ".safetensors"

@@ -7,6 +7,7 @@ sec. 4.1), and the SP and OPS authors' published settings, as named beside each 
 
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from math import inf
 from typing import Any, TypeVar
 
 from stkit.errors import RecipeError
@@ -18,12 +19,16 @@ GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
 
 def choose(kind: str, name: str, known: Any) -> str:
     """`name` if it is one of `known`, else a RecipeError that suggests the nearest."""
-    names = list(known)
-    if name in names:
+    if name in known:
         return name
-    near = get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names)}"
-    raise RecipeError(f"unknown {kind} {name!r}; {hint}")
+    raise RecipeError(nearest(kind, name, known))
+
+
+def nearest(kind: str, name: str, known: Any) -> str:
+    """What to say of an unknown name: the nearest one, or all of them."""
+    near = get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    return f"unknown {kind} {name!r}; {hint}"
 
 
 def number(name: str, value: float, low: float, high: float) -> None:
@@ -32,17 +37,47 @@ def number(name: str, value: float, low: float, high: float) -> None:
         raise RecipeError(f"{name} is {value}, expected a number from {low:g} to {high:g}")
 
 
+DATASETS = {
+    "digits": "8x8 handwritten digits of scikit-learn at 32x32, split 80/20; no download",
+    "cifar10": "CIFAR-10, downloaded once by torchvision",
+    "cifar100": "CIFAR-100, downloaded once by torchvision",
+}
+MODELS = {
+    "resnet18": "ResNet-18 with the 3x3 stem, 11.2 M parameters, 21 layers",
+    "small": "a thin ResNet-10 for laptops, 14 layers",
+}
+
+
+def _within(recipe: Any, **limits: tuple[float, float]) -> None:
+    """A RecipeError unless each of these fields, where it is given, lies within its limits."""
+    for name, (low, high) in limits.items():
+        if getattr(recipe, name) is not None:
+            number(name.replace("_", "-"), getattr(recipe, name), low, high)
+
+
+def budget(epsilon: float) -> None:
+    """A RecipeError unless 0 < epsilon <= 1."""
+    number("epsilon", epsilon, 0, 1)
+    if epsilon == 0:
+        raise RecipeError("epsilon is 0, which makes no noise; pass more, for instance 8/255")
+
+
+PLAIN = ("crop", "flip")
+CG = (*PLAIN, "jitter", "grey")
+AUGMENTS = {"plain": PLAIN, "cg": CG}
+
+
 @dataclass(frozen=True)
 class SP:
     """Synthetic perturbations (Yu et al. 2022): one random linear blob a class, in patches."""
 
     epsilon: float = 8 / 255  # ST paper 4.1; the authors' own default is 6/255
     bound: str = "l2"  # the authors' ball: L2 radius epsilon * sqrt(3HW)
-    patch: int | None = None  # None: 8 at 32 px, 32 at 224 px, in between a seventh of the side
+    patch: int | None = None  # None: 8 at 32 px, 32 at 224 px: max(min(8, side // 4), side // 7)
     rounding: str = "floor"  # the authors truncate
 
     def __post_init__(self) -> None:
-        number("epsilon", self.epsilon, 0, 1)
+        budget(self.epsilon)
         choose("bound", self.bound, ("l2", "linf"))
         choose("rounding", self.rounding, ROUNDINGS)
         if self.patch is not None:
@@ -59,6 +94,115 @@ class OPS:
     def __post_init__(self) -> None:
         choose("objective", self.objective, ("code", "paper"))
         number("pixels", self.pixels, 1, 1 << 16)
+
+
+@dataclass(frozen=True)
+class EM:
+    """Error-minimizing noise (Huang et al. 2021). None: the authors' setting for the data set,
+    see EM_SETTINGS; `steps` is 20 sample-wise and 1 class-wise, `step_size` epsilon / 10."""
+
+    scope: str = "sample"
+    epsilon: float = 8 / 255
+    step_size: float | None = None
+    steps: int | None = None
+    model_steps: int | None = None  # SGD steps on the surrogate a round
+    batch_size: int | None = None
+    stop_error: float | None = None  # a round whose error is no larger is the last
+    weight_decay: float | None = None
+    max_rounds: int = 50  # the authors have no limit, and runs that never end
+    sign: str = "both"  # "positive": the authors' loader, which drops the negative half
+    rounding: str = "floor"  # the authors truncate
+    model: str = "resnet18"
+    lr: float = 0.1
+    momentum: float = 0.9
+    clip: float = 5.0  # L2 norm of the surrogate's gradient
+
+    def __post_init__(self) -> None:
+        choose("scope", self.scope, ("sample", "class"))
+        choose("sign", self.sign, ("both", "positive"))
+        choose("rounding", self.rounding, ROUNDINGS)
+        choose("model", self.model, MODELS)
+        budget(self.epsilon)
+        _within(
+            self,
+            step_size=(0, 1), steps=(1, 10_000), model_steps=(1, inf), batch_size=(1, inf),
+            stop_error=(0, 1), weight_decay=(0, 1), max_rounds=(1, inf), lr=(0, 1000),
+            momentum=(0, 1), clip=(0, inf),
+        )  # fmt: skip
+
+
+EM_SETTINGS: dict[str, dict[str, Any]] = {
+    "cifar10": {"model_steps": 10, "batch_size": 512, "stop_error": 0.01, "weight_decay": 5e-4},
+    "cifar100": {"model_steps": 20, "batch_size": 512, "stop_error": 0.01, "weight_decay": 5e-5},
+    "224": {"model_steps": 100, "batch_size": 32, "stop_error": 0.1, "weight_decay": 5e-5},
+}
+"""The authors' settings: up to 10 classes, more classes, more than 64 pixels."""
+
+
+def em_for(recipe: EM, size: int, classes: int) -> EM:
+    """The recipe with what it leaves open filled in for images of this size and so many classes."""
+    row = "224" if size > 64 else "cifar10" if classes <= 10 else "cifar100"
+    found = dict(EM_SETTINGS[row])
+    if recipe.scope == "class" and row != "224":
+        found["model_steps"] = 10  # class-wise, the authors' scripts have 10 for CIFAR-100 too
+    found["steps"] = 20 if recipe.scope == "sample" else 1
+    found["step_size"] = recipe.epsilon / 10
+    return replace(recipe, **{k: v for k, v in found.items() if getattr(recipe, k) is None})
+
+
+@dataclass(frozen=True)
+class REM:
+    """Robust error-minimizing noise (Fu et al. 2022). None: the authors' setting for the image
+    size, see REM_SETTINGS. Steps and sizes named adversary_* are those of the inner attack."""
+
+    epsilon: float = 8 / 255
+    step_size: float | None = None
+    steps: int | None = None
+    eot: int | None = None  # draws of the augmentation over which a gradient is summed
+    adversary: float = 4 / 255
+    adversary_step_size: float | None = None
+    adversary_steps: int | None = None
+    model_steps: int | None = None  # SGD steps of the surrogate
+    lr_decay_every: int | None = None  # steps; the rate falls to a tenth
+    batch_size: int = 128
+    augment: str = "plain"  # crop and flip; "cg": jitter and grey as well (ST paper, Eq. 8: REM-T)
+    rounding: str = "nearest"  # the authors round
+    model: str = "resnet18"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        choose("augment", self.augment, AUGMENTS)
+        number("epsilon", self.epsilon, 0, 127 / 255)  # noise is kept as int8, as theirs is
+        choose("rounding", self.rounding, ROUNDINGS)
+        choose("model", self.model, MODELS)
+        budget(self.epsilon)
+        _within(
+            self,
+            step_size=(0, 1), steps=(1, 10_000), eot=(1, 1000), adversary=(0, 1),
+            adversary_step_size=(0, 1), adversary_steps=(1, 10_000), model_steps=(1, inf),
+            lr_decay_every=(1, inf), batch_size=(1, inf), lr=(0, 1000), momentum=(0, 1),
+            weight_decay=(0, 1),
+        )  # fmt: skip
+
+
+REM_SETTINGS: dict[str, dict[str, Any]] = {
+    "32": {"steps": 10, "step_size": 1.6 / 255, "adversary_steps": 10, "eot": 5,
+           "adversary_step_size": 0.8 / 255, "model_steps": 5000, "lr_decay_every": 2000},
+    "224": {"steps": 7, "step_size": 2 / 255, "adversary_steps": 7, "eot": 4,
+            "adversary_step_size": 1 / 255, "model_steps": 3000, "lr_decay_every": 1200},
+    "fast": {"steps": 5, "step_size": 3.2 / 255, "adversary_steps": 3, "eot": 2,
+             "adversary_step_size": 2 / 255, "model_steps": 1000, "lr_decay_every": 400,
+             "batch_size": 256},
+}  # fmt: skip
+"""The authors' settings up to 64 pixels and above, and stkit's own short cut (`--fast`)."""
+
+
+def rem_for(recipe: REM, size: int) -> REM:
+    """The recipe with what it leaves open filled in for images of this size."""
+    found = REM_SETTINGS["224" if size > 64 else "32"]
+    return replace(recipe, **{k: v for k, v in found.items() if getattr(recipe, k) is None})
 
 
 METHODS: dict[str, type] = {"sp": SP, "ops": OPS}
@@ -91,9 +235,9 @@ class Staged:
         choose("ACM variant", self.variant, GAMMAS)
         number("beta", self.beta, 0.01, 1)
         if self.gamma is not None:
-            number("gamma", self.gamma, 0, float("inf"))
+            number("gamma", self.gamma, 0, inf)
         if self.check_every is not None:
-            number("check-every", self.check_every, 1, float("inf"))
+            number("check-every", self.check_every, 1, inf)
 
     @property
     def threshold(self) -> float:
@@ -105,7 +249,7 @@ class Phase:
     """One run of SGD with its own cosine. `epochs` None: 60 at 32x32 up to 10 classes, else 100."""
 
     lr: float = 0.1
-    augment: tuple[str, ...] = ("crop", "flip")
+    augment: tuple[str, ...] = PLAIN
     adversary: Adversary | None = None
     staged: Staged | None = None
     epochs: int | None = None
@@ -130,7 +274,6 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
-CG = ("crop", "flip", "jitter", "grey")
 FRAMES: dict[str, Frame] = {
     "nt": Frame(Phase()),
     "nt-cg": Frame(Phase(augment=CG)),

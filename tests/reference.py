@@ -3,3 +3,350 @@
 Loops over images, pixels and pairs, in float64, with no regard for speed: the fast versions in
 `stkit/` are tested equal to these. Each function names the section or equation it follows.
 """
+
+
+def pgd(gradient, images, noise, epsilon, step_size, steps, ascend, low, high):
+    """The loop of EM (its noise step) and REM (its inner adversary), on flat lists: the noise eta.
+
+    gradient(list of pixels) -> list of partial derivatives. eta is taken before the last clip.
+    """
+    stride = step_size if ascend else -step_size
+    pixels = [min(max(x + d, low), high) for x, d in zip(images, noise, strict=True)]
+    noise = list(noise)
+    for _ in range(steps):
+        slopes = gradient(pixels)
+        for k, x in enumerate(images):
+            moved = pixels[k] + stride * ((slopes[k] > 0) - (slopes[k] < 0))
+            noise[k] = min(max(moved - x, -epsilon), epsilon)
+            pixels[k] = min(max(x + noise[k], low), high)
+    return noise
+
+
+def crop_flip(image, top, left, flip, pad=4):
+    """Zero-pad, crop at (top, left), mirror: nested lists [C][H][W], pixel by pixel."""
+    height, width = len(image[0]), len(image[0][0])
+    out = [[[0.0] * width for _ in range(height)] for _ in image]
+    for c, plane in enumerate(image):
+        for row in range(height):
+            for column in range(width):
+                y, x = row + top - pad, column + left - pad
+                inside = 0 <= y < height and 0 <= x < width
+                shown = width - 1 - column if flip else column
+                out[c][row][shown] = plane[y][x] if inside else 0.0
+    return out
+
+
+def jitter(image, order, brightness, contrast, saturation, hue):
+    """Torchvision's four colour operations in this order: image is a list of (r, g, b) pixels.
+
+    order: 0 brightness, 1 contrast, 2 saturation, 3 hue (a turn, in circles).
+    """
+    import colorsys
+
+    def luma(pixel):
+        return 0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+
+    def blend(pixel, target, factor):
+        return tuple(min(max(factor * v + (1 - factor) * target, 0.0), 1.0) for v in pixel)
+
+    for operation in order:
+        if operation == 0:
+            image = [blend(pixel, 0.0, brightness) for pixel in image]
+        elif operation == 1:
+            mean = sum(luma(pixel) for pixel in image) / len(image)
+            image = [blend(pixel, mean, contrast) for pixel in image]
+        elif operation == 2:
+            image = [blend(pixel, luma(pixel), saturation) for pixel in image]
+        else:
+            turned = [colorsys.rgb_to_hsv(*pixel) for pixel in image]
+            image = [colorsys.hsv_to_rgb((h + hue) % 1.0, s, v) for h, s, v in turned]
+    return image
+
+
+def acm(points, labels):
+    """Eq. 3-5 of the ST paper and the two variants, of points (lists of numbers) with labels.
+
+    Returns (L as a dict of ordered pairs of labels, sigma and R as dicts, scores).
+    """
+    import math
+
+    classes = sorted(set(labels))
+    sets = {i: [x for x, label in zip(points, labels, strict=True) if label == i] for i in classes}
+    centre = {i: [sum(column) / len(A) for column in zip(*A, strict=True)] for i, A in sets.items()}
+    sigma = {i: sum(math.dist(x, centre[i]) for x in A) / len(A) for i, A in sets.items()}
+    R = {i: max(math.dist(x, centre[i]) for x in A) for i, A in sets.items()}
+    L, literal, summed, ratio = {}, 0.0, 0.0, 0.0
+    for i in classes:
+        for j in classes:
+            if i != j:
+                L[i, j] = min(math.dist(x, y) for x in sets[i] for y in sets[j])
+                n, m = len(sets[i]), len(sets[j])
+                literal += L[i, j] / (R[i] * sigma[i] + R[j] * sigma[j] + 1e-12)
+                summed += L[i, j] / (R[i] * n * sigma[i] + R[j] * m * sigma[j] + 1e-12)
+                ratio += L[i, j] / (sigma[i] + sigma[j] + 1e-12)
+    k = len(classes)
+    scores = {"literal": literal, "sum": summed, "ratio": ratio}
+    return L, sigma, R, {name: value / (k * (k - 1)) for name, value in scores.items()}
+
+
+def staged_training(model, batch, layers, *, epochs, steps, lr, beta, gamma, acm):
+    """Algorithm 1 of the ST paper as it is written, one ACM check an epoch, SGD by hand.
+
+    batch(step) -> images, labels; layers: lists of parameter names; acm(model) -> number.
+    Returns the vector H after every epoch.
+    """
+    import copy
+    import math
+
+    import torch
+    import torch.nn.functional as F
+
+    count, tau, h = len(layers), 0, [1.0] * len(layers)
+    parameters = dict(model.named_parameters())
+    velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    theta_tmp = copy.deepcopy((model.state_dict(), velocity))
+    h_tmp, seen = h, []
+    for e in range(1, epochs + 1):
+        eta_hat = lr / 2 * (1 + math.cos(math.pi * (e - 1) / epochs))
+        eta = [alpha * eta_hat for alpha in h]
+        for s in range((e - 1) * steps, e * steps):
+            images, labels = batch(s)
+            model.train()
+            model.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            with torch.no_grad():
+                for group, rate in zip(layers, eta, strict=True):
+                    for name in group:
+                        gradient = parameters[name].grad + 1e-4 * parameters[name]
+                        velocity[name] = 0.9 * velocity[name] + gradient
+                        parameters[name] -= rate * velocity[name]
+        if acm(model) > gamma and tau < round(1 / beta) - 1:
+            tau = tau + 1
+            model.load_state_dict(theta_tmp[0])
+            velocity = copy.deepcopy(theta_tmp[1])
+            h = [1 - 1 / (1 + math.exp(i / (beta * tau) - count)) for i in range(1, count + 1)]
+        else:
+            h = [1.0] * count if tau == 0 else h_tmp
+            theta_tmp = copy.deepcopy((model.state_dict(), velocity))
+        h_tmp = h
+        seen.append(h)
+    return seen
+
+
+def sp_noise(labels, classes, epsilon, seed, samples, size=32, patch=8):
+    """SP's noise as the authors' cifar_train.py makes it: float32 [N,size,size,3].
+
+    Their operations in their order, on a NumPy that keeps float32 times a scalar in float32.
+    """
+    import numpy as np
+    from sklearn.datasets import make_classification
+
+    before = np.random.get_state()
+    np.random.seed(seed)
+    cells, features = -(-size // patch), int((size / patch) ** 2 * 3)
+    points, blobs = make_classification(
+        n_samples=samples, n_features=features, n_classes=classes, n_informative=features,
+        n_redundant=0, n_repeated=0, class_sep=10.0, flip_y=0.0, n_clusters_per_class=1,
+    )  # fmt: skip
+    np.random.set_state(before)
+    points = points.reshape([samples, cells, cells, 3]).astype(np.float32)
+    points = np.repeat(np.repeat(points, patch, 2), patch, 1)[:, :size, :size, :]
+    flat = points.reshape([samples, -1])
+    flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    radius = np.sqrt(epsilon**2 * (size * size * 3))
+    points = flat.reshape(points.shape) * np.float32(radius)
+    noise = np.zeros((len(labels), size, size, 3), np.float32)
+    for label in range(classes):
+        members = labels == label
+        noise[members] = points[blobs == label][: members.sum()]
+    return noise
+
+
+def sp_images(images, noise, dtype):
+    """uint8 images with noise in [0,1] units, as the authors add it (they: dtype float64)."""
+    import numpy as np
+
+    shifted = (images.astype(dtype) / 255 + noise) * 255
+    return np.clip(shifted, 0, 255).astype(np.uint8)
+
+
+def ops_search(images, labels, classes, objective, pixels, score):
+    """OPS's search, uint8 [N,H,W,3]: for each class the list of (row, column, colour code).
+
+    score(values, objective) is one candidate's, of |xi - x| [n,3]: `ops_float` or `ops_exact`.
+    Ties go to the first in scan order, a pixel is taken once a class.
+    """
+    import numpy as np
+
+    height, width = images.shape[1:3]
+    points, picks = set(), []
+    for label in range(classes):
+        members = images[labels == label].astype(int)
+        scored = []
+        for row in range(height if len(members) else 0):
+            for column in range(width):
+                for code in range(8):
+                    xi = np.array([code // 4, code // 2 % 2, code % 2]) * 255
+                    values = np.abs(xi - members[:, row, column, :])
+                    pair = (row, column, code)
+                    scored.append((0 if pair in points else score(values, objective), pair))
+        chosen = {}
+        for _, pair in sorted(scored, key=lambda item: -item[0]):
+            chosen.setdefault(pair[:2], pair)
+        picks.append(list(chosen.values())[:pixels])
+        points.update(picks[-1])
+    return picks
+
+
+def ops_float(values, objective):
+    """The authors' score in floating point; `paper`: Eq. 2 of the OPS paper."""
+    import numpy as np
+
+    values = values / 255
+    if objective == "code":
+        return np.mean(values) / np.std(values)
+    return np.mean(values.sum(1)) / np.var(values.sum(1))
+
+
+def ops_exact(values, objective):
+    """A fraction that is larger exactly where the score is: 0/0 is 0, x/0 is infinity."""
+    from fractions import Fraction
+
+    flat = values.ravel().tolist() if objective == "code" else values.sum(1).tolist()
+    total = sum(flat)
+    spread = len(flat) * sum(v * v for v in flat) - total * total
+    power = total * total if objective == "code" else total
+    return Fraction(power, spread) if spread else float("inf") if power else 0
+
+
+def em(model, images, labels, *, per_class, epsilon, step_size, steps, model_steps, batch_size,
+       rounds, weight_decay, order, fifth):  # fmt: skip
+    """EM as poison-makers run it (sections 1.1 and 2.1): image by image, SGD by hand.
+
+    images float64 [N,3,H,W] in [0,1]. order(epoch): the rows of the surrogate's loader; fifth(r):
+    the rows of the noise's loader in round r. Returns the noise and the error of every round.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    classes = int(labels.max()) + 1
+    noise = torch.zeros(classes if per_class else len(images), *images.shape[1:]).to(images)
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+
+    def batches(rows):
+        found = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        return [b for b in found if len(b) == batch_size or len(found) == 1] if per_class else found
+
+    def noisy(rows):
+        which = [int(labels[i]) if per_class else int(i) for i in rows]
+        return torch.stack([images[i] + noise[w] for i, w in zip(rows, which, strict=True)])
+
+    epoch, loader, errors = 0, iter(batches(order(0))), []
+    for r in range(rounds):
+        for _ in range(model_steps):
+            try:
+                rows = next(loader)
+            except StopIteration:
+                epoch += 1
+                loader = iter(batches(order(epoch)))
+                rows = next(loader)
+            model.train()
+            model.zero_grad()
+            F.cross_entropy(model(noisy(rows)), labels[rows]).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    velocity[name] = 0.9 * velocity[name] + p.grad + weight_decay * p
+                    p -= 0.1 * velocity[name]
+        model.eval()
+        for rows in batches(fifth(r)):
+            eta = {}
+            for i in rows.tolist():
+                x, y = images[i], labels[i]
+                p = (x + noise[int(y) if per_class else i]).clamp(0, 1)
+                for _ in range(steps):
+                    p = p.detach().requires_grad_()
+                    F.cross_entropy(model(p[None]), y[None]).backward()
+                    moved = p.detach() - step_size * p.grad.sign()
+                    eta[i] = (moved - x).clamp(-epsilon, epsilon)
+                    p = (x + eta[i]).clamp(0, 1)
+            if not per_class:
+                for i, value in eta.items():
+                    noise[i] = value
+                continue
+            for c in range(classes):
+                mine = [value for i, value in eta.items() if int(labels[i]) == c]
+                if mine:
+                    noise[c] = torch.stack(mine).mean(0).clamp(-epsilon, epsilon)
+        with torch.no_grad():
+            rows = fifth(r)
+            found = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+            wrong = [(model(noisy(b)).argmax(1) != labels[b]).double().mean() for b in found]
+        errors.append(float(sum(wrong) / len(wrong)))
+    return noise, errors
+
+
+def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa, draws, rate):
+    """REM as section 3.1 writes it: pixels in 0..255, image by image, draw by draw, SGD by hand.
+
+    images float64 [N,3,H,W] of whole grey levels. batches: rows of each surrogate step; final: rows
+    of each batch of the last pass. model takes z = pixels/255 - 0.5. draws(what, clock, number)
+    gives `start` (the defender's), or for a step of it (T, adversary's start) for each of the eot
+    draws and images, T being (top, left, flip); for the model step the same for one draw.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    kept = torch.zeros(images.shape, dtype=torch.int8)
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+
+    def transform(image, top, left, flip):
+        padded = F.pad(image, (4, 4, 4, 4))
+        cut = padded[:, top : top + image.shape[1], left : left + image.shape[2]]
+        return cut.flip(2) if flip else cut
+
+    def adv(u, label, start):
+        model.eval()
+        a = (u + start).clamp(-0.5, 0.5)
+        for _ in range(ka):
+            a = a.detach().requires_grad_()
+            (g,) = torch.autograd.grad(F.cross_entropy(model(a[None]), label[None]), a)
+            a = (a + aa * g.sign()).detach()
+            a = torch.max(torch.min(a, u + ra), u - ra).clamp(-0.5, 0.5)
+        return a.detach()
+
+    def defend(rows, what, clock):
+        made = []
+        for b, i in enumerate(rows.tolist()):
+            d = draws(what, clock, None)[b]
+            for number in range(steps):
+                total = torch.zeros_like(d)
+                for j in range(eot):
+                    place, start = draws(what, clock, number)[j][b]
+                    leaf = d.detach().requires_grad_()
+                    u = transform((images[i] + 255 * leaf).clamp(0, 255), *place) / 255 - 0.5
+                    a = adv(u.detach(), labels[i], start).requires_grad_()
+                    loss = F.cross_entropy(model(a[None]), labels[i][None])
+                    (g,) = torch.autograd.grad(loss, a)
+                    total += torch.autograd.grad(u, leaf, g)[0]
+                d = (d - au * total.sign()).clamp(-ru, ru)
+            made.append((255 * d).round().to(torch.int8))
+        return torch.stack(made)
+
+    for clock, rows in enumerate(batches):
+        kept[rows] = defend(rows, "noise", clock)
+        attacked = []
+        for b, i in enumerate(rows.tolist()):
+            place, start = draws("model", clock, None)[b]
+            u = transform(images[i] + kept[i], *place) / 255 - 0.5
+            attacked.append(adv(u.clamp(-0.5, 0.5), labels[i], start))
+        model.train()
+        model.zero_grad()
+        F.cross_entropy(model(torch.stack(attacked)), labels[rows]).backward()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                velocity[name] = 0.9 * velocity[name] + p.grad + 5e-4 * p
+                p -= rate(clock) * velocity[name]
+    for clock, rows in enumerate(final):
+        kept[rows] = defend(rows, "final noise", clock)
+    return kept

@@ -1,0 +1,64 @@
+"""ResNets for 32x32 (He et al. 2016, as all authors of this field use them): 3x3 stem, no max-pool.
+
+Parameter names are torchvision's, initial weights are PyTorch's defaults as in the authors' codes.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, projected by 1x1 where the shape changes."""
+
+    def __init__(self, inside: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inside != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inside, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """A stem, four groups of blocks, global average pooling and a linear classifier."""
+
+    def __init__(
+        self, widths: Sequence[int], blocks: Sequence[int], strides: Sequence[int], classes: int
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        inside = widths[0]
+        for i, (width, count, stride) in enumerate(zip(widths, blocks, strides, strict=True), 1):
+            group = []
+            for step in (stride,) + (1,) * (count - 1):
+                group.append(BasicBlock(inside, width, step))
+                inside = width
+            setattr(self, f"layer{i}", nn.Sequential(*group))
+        self.fc = nn.Linear(inside, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        for i in (1, 2, 3, 4):
+            x = self.get_submodule(f"layer{i}")(x)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def resnet18(classes: int, size: int) -> nn.Module:
+    """ResNet-18, 11,173,962 parameters at 10 classes, 21 layers."""
+    return ResNet((64, 128, 256, 512), (2, 2, 2, 2), (1, 2, 2, 2), classes)
+
+
+def small(classes: int, size: int) -> nn.Module:
+    """A thin ResNet-10 for laptops, demo and tests: 14 layers, about a second an epoch."""
+    return ResNet((16, 32, 64, 128), (1, 1, 1, 1), (2, 2, 2, 2), classes)

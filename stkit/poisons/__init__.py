@@ -1,0 +1,116 @@
+"""Poisons: a recipe and clean images in, the published data set out. One module a method.
+
+SP and OPS are computed at once (`MAKERS`); EM and REM take long, so theirs is a `Making`, which is
+iterated, saved and resumed, and then published (`MAKINGS`). `poison` does either to the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from stkit import header
+from stkit.data import Images
+from stkit.errors import DataError
+from stkit.poisons import em, ops, publish, rem, sp
+from stkit.recipes import EM, OPS, REM, SP, as_dict, number
+from stkit.runtime import Runtime, pick
+
+Recipe = SP | OPS | EM | REM
+Making = em.Making | rem.Making
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a recipe's poison is made: images, recipe, poisoned bool [N], seed -> the published
+    images and the statistics of the perturbation. `uses`: packages that decide the noise."""
+
+    name: str
+    make: Callable[[Images, Any, Tensor, int], tuple[Tensor, dict]]
+    uses: tuple[str, ...] = ()
+
+
+MAKERS: dict[type, Method] = {
+    SP: Method("sp", sp.make, uses=("scikit-learn", "numpy")),
+    OPS: Method("ops", ops.make),
+}
+MAKINGS: dict[type, Callable[..., Making]] = {EM: em.Making, REM: rem.Making}
+
+
+def poison(
+    images: Images,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    poison_rate: float = 1.0,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Images:
+    """The data set as its poisoner publishes it: 8-bit images, and which of them carry noise.
+
+    The noise is made with the whole set; round(poison_rate * N) images drawn from the seed are
+    published with it, the others as they are; a larger rate keeps the images of a smaller one.
+    Rate 0 is allowed: the clean end of a curve. device, precision: for EM and REM. Errors:
+    RecipeError for settings out of range or not fitting the images, DataError for a set that is
+    poisoned already.
+    """
+    if type(recipe) in MAKINGS:
+        made = making(images, recipe, seed=seed, runtime=pick(device, precision))
+        for _ in made.steps():
+            pass
+        return published(made, poison_rate)
+    check(images, seed, poison_rate)
+    method = MAKERS[type(recipe)]
+    poisoned = publish.draw(len(images), poison_rate, seed)
+    pixels, statistics = method.make(images, recipe, poisoned, seed)
+    head = _head(
+        images, {"method": method.name, **as_dict(recipe), "poison_rate": poison_rate},
+        seed, statistics,
+    )  # fmt: skip
+    head["versions"] |= {package: version(package) for package in method.uses}
+    return replace(images, images=pixels, header=head, poisoned=poisoned)
+
+
+def making(images: Images, recipe: Recipe, *, seed: int, runtime: Runtime) -> Making:
+    """EM or REM noise at its first step: iterate its `steps()`, then call `published`."""
+    check(images, seed, 1.0)
+    return MAKINGS[type(recipe)](images, recipe, seed=seed, runtime=runtime)
+
+
+def published(made: Making, poison_rate: float = 1.0) -> Images:
+    """The data set with the finished noise of EM or REM, added and rounded once."""
+    number("poison-rate", poison_rate, 0, 1)
+    images, rounding = made.images, made.recipe.rounding
+    poisoned = publish.draw(len(images), poison_rate, made.seed)
+    noise, about = made.result()
+
+    def levels(rows: slice) -> np.ndarray:
+        return publish.grey_levels(noise(rows), rounding)
+
+    pixels = publish.add(images.images, poisoned, levels)
+    statistics = publish.statistics(images.images, pixels, int(poisoned.sum()))
+    recipe = {**made.head()["recipe"], "poison_rate": poison_rate}
+    head = _head(images, recipe, made.seed, statistics | about)
+    return replace(images, images=pixels, header=head, poisoned=poisoned)
+
+
+def check(images: Images, seed: int, poison_rate: float) -> None:
+    """RecipeError or DataError when this set cannot be poisoned so."""
+    number("poison-rate", poison_rate, 0, 1)
+    number("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
+    if images.poisoned is not None:
+        raise DataError(
+            f"found a data set poisoned already ({images.header.get('method', 'unknown method')}), "
+            "expected a clean one; pass the source it was made from"
+        )
+
+
+def _head(images: Images, recipe: dict, seed: int, statistics: dict) -> dict:
+    return header.make(
+        "dataset", recipe, seed=seed, inputs=[images.provenance],
+        classes=list(images.classes), split=images.header["split"],
+        method=recipe["method"], statistics=statistics,
+    )  # fmt: skip
