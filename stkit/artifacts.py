@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -33,6 +34,18 @@ def free(path: Path, *, force: bool = False) -> None:
         raise ArtifactError(f"{path}: found a folder, expected a file name; pass -o FILE")
     if path.exists() and not force:
         raise ArtifactError(f"{path}: exists already; pass --force to replace it or another -o")
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        raise ArtifactError(f"{path}: {home} is no folder that can be written to; pass another -o")
+
+
+def unclaimed(part: Path, *, resume: bool, force: bool) -> None:
+    """Make sure that unfinished work is not lost: it is gone on with, or thrown away on purpose."""
+    if part.exists() and not resume and not force:
+        raise ArtifactError(
+            f"{part}: unfinished work is there; pass --resume to go on with it, "
+            "or --force to throw it away"
+        )
 
 
 def write(path: Path, tensors: dict[str, Tensor], head: dict) -> dict:
@@ -66,7 +79,8 @@ def write(path: Path, tensors: dict[str, Tensor], head: dict) -> dict:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise ArtifactError(
             f"{path}: cannot be written ({error.strerror}); free some space or pass another -o"
         ) from None

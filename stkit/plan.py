@@ -1,0 +1,93 @@
+"""What a training will do, settled before the first step: the job (a recipe) and its sizes."""
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+
+import torch
+from torch import Tensor
+
+from stkit.data import Images, fits
+from stkit.errors import RecipeError
+from stkit.recipes import MODELS, Frame, Phase, as_dict, choose, default_epochs, number
+from stkit.rng import stream
+from stkit.sources import balanced
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides the result of a training besides the images: the recipe of a checkpoint."""
+
+    name: str  # the frame's
+    frame: Frame
+    model: str = "resnet18"
+    batch_size: int = 128
+    seed: int = 0
+    holdout: int = 0  # training images kept out for validation, class-balanced
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        choose("model", self.model, MODELS)
+        number("batch-size", self.batch_size, 1, inf)
+        number("holdout", self.holdout, 0, inf)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
+            raise RecipeError(
+                f"mean {self.mean} and std {self.std}: expected three numbers each, std above 0"
+            )
+        if not all(isfinite(v) for v in (*self.mean, *self.std)):
+            raise RecipeError(f"mean {self.mean} and std {self.std}: expected finite numbers")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job's sizes for one data set: what `--dry-run` shows and the loop goes by."""
+
+    phases: tuple[Phase, ...]  # epochs filled in
+    train_rows: Tensor
+    holdout_rows: Tensor
+    batch_size: int
+    steps_per_epoch: int
+
+    @property
+    def epochs(self) -> int:
+        return sum(phase.epochs or 0 for phase in self.phases)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def phase_at(self, epoch: int) -> tuple[int, int]:
+        """The phase in which `epoch` (from 0) falls, and that phase's first epoch."""
+        first = 0
+        for which, phase in enumerate(self.phases):
+            if epoch < first + (phase.epochs or 0):
+                return which, first
+            first += phase.epochs or 0
+        raise AssertionError(epoch)
+
+
+def plan(images: Images, job: Job) -> Plan:
+    """Fill in what the recipe leaves to the data set. RecipeError when nothing is left to train."""
+    fits(images, images.classes, images.size, f"model {job.model}")
+    if job.holdout >= len(images):
+        raise RecipeError(
+            f"holdout is {job.holdout}, but the set has {len(images)} images; lower --holdout"
+        )
+    shuffled = torch.randperm(len(images), generator=stream(job.seed, "holdout"))
+    held = shuffled[balanced(images.labels[shuffled], job.holdout)].sort().values
+    keep = torch.ones(len(images), dtype=torch.bool)
+    keep[held] = False
+    rows = keep.nonzero().flatten()
+    batch = min(job.batch_size, len(rows))
+    default = default_epochs(images.size, len(images.classes))
+    phases = tuple(replace(p, epochs=p.epochs or default) for p in job.frame.phases)
+    return Plan(phases, rows, held, batch, len(rows) // batch)
+
+
+def recipe(job: Job, todo: Plan, precision: str) -> dict:
+    """The settings that two equal runs share, epochs filled in: what a header records."""
+    return {
+        "frame": job.name, "phases": [as_dict(phase) for phase in todo.phases],
+        "model": job.model, "batch_size": todo.batch_size, "holdout": job.holdout,
+        "mean": list(job.mean), "std": list(job.std), "precision": precision,
+    }  # fmt: skip

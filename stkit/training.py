@@ -1,0 +1,272 @@
+"""Training by a frame: the only loop over epochs, and progressive staged training (ST, Alg. 1).
+
+Where the paper (Algorithm 1, Eq. 6-7, sec. 4.1) is silent or ambiguous we do the following.
+A layer is a conv or linear module with its norm, counted from 1 in forward order, shortcuts
+included; all of it gets the rate alpha_i times the cosine rate. tau = 0 is all ones; tau counts up
+to the integer 1/beta - 1 and never falls; when it is reached ACM is logged and no longer judged.
+A check rolls back weights, BatchNorm statistics and momentum to the last accepted check (at first
+the initial weights); it does not rewind the clock, so data order, augmentation, learning rate and
+budget go on with the steps executed. Frozen layers keep their BatchNorm statistics moving. D^s is
+a fixed class-balanced draw from the training set as published (perturbed), still trained on, never
+augmented, measured in eval mode on the float32 input of the last linear layer. The test is the
+strict ACM > gamma, and a NaN counts as larger. st-full is two runs in one: the second starts from
+the first's weights with a fresh optimizer and is plain training. The result is the last state.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stkit import acm_score, evaluation, header, models, schedules, step
+from stkit.checkpoints import fill
+from stkit.data import Images, fits
+from stkit.errors import ArtifactError
+from stkit.plan import Job, plan, recipe
+from stkit.recipes import frame_with
+from stkit.rng import stream
+from stkit.runtime import Runtime, pick
+
+
+class Training:
+    """A training run: iterate `steps()` until it ends; between two steps it may be saved.
+
+    Everything random in it is drawn for the step executed, so the state is what `tensors()` and
+    `head()` write, and `resume()` takes it up with the same result, on the CPU to the last bit.
+    """
+
+    def __init__(
+        self, images: Images, job: Job, *, runtime: Runtime, test: Images | None = None
+    ) -> None:
+        if test is not None:
+            fits(test, images.classes, images.size, "the training set")
+        self.images, self.job, self.runtime, self.test = images, job, runtime, test
+        self.plan = plan(images, job)
+        self.model: nn.Module = models.create(
+            job.model, classes=len(images.classes), size=images.size, seed=job.seed,
+            mean=job.mean, std=job.std,
+        )  # fmt: skip
+        self.model.to(memory_format=torch.channels_last).to(runtime.device)
+        self.layers = models.layers(self.model, images.size)
+        self.sgd = step.optimizer(self.model, self.layers, self.plan.phases[0])
+        self.executed = 0  # steps
+        self.tau = 0
+        self.trusted: dict[str, Tensor] = {}  # the state at the last accepted check
+        self.checks: list[dict] = []  # of this epoch
+        self.records: list[dict] = []  # one an epoch
+        self._place()
+
+    def _place(self) -> None:
+        """What the loop reads, on the device: images, labels, rows, D^s and the epoch's sums."""
+        place, rows = self.runtime.place, self.plan.train_rows
+        self.pixels, self.labels = place(self.images.images), place(self.images.labels)
+        self.rows = place(rows)
+        classes = len(self.images.classes)
+        chosen = acm_score.draw(self.images.labels[rows], classes=classes, seed=self.job.seed)
+        self.ds = place(rows[chosen])
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.pixels.device)
+        self.hits = torch.zeros_like(self.loss)
+        self.held: dict[str, Images] = {}
+        if self.job.holdout:
+            self.held["holdout_accuracy"] = self.images.rows(self.plan.holdout_rows)
+        if self.test is not None:
+            self.held["accuracy"] = self.test
+        self.epoch = -1
+
+    @property
+    def done(self) -> bool:
+        return self.executed == self.plan.steps
+
+    def steps(self) -> Iterator[dict | None]:
+        """Train until the budget is spent; yields an epoch's record at its end, else None."""
+        while not self.done:
+            yield self._advance()
+
+    def _advance(self) -> dict | None:
+        """One step, the check that may be due after it, and the epoch's record at its end."""
+        todo = self.plan
+        epoch, offset = divmod(self.executed, todo.steps_per_epoch)
+        if epoch != self.epoch:
+            self._open(epoch, offset)
+        rows = self.order[offset * todo.batch_size : (offset + 1) * todo.batch_size]
+        loss, hits = step.step(
+            self.model, self.sgd, self.pixels[rows], self.labels[rows], self.phase, self.runtime,
+            seed=self.job.seed, clock=self.executed,
+        )  # fmt: skip
+        self.loss += loss
+        self.hits += hits
+        self.executed += 1
+        ends = self.executed % todo.steps_per_epoch == 0
+        measured = self._accuracies() if ends else {}
+        if self._check_due(ends):
+            self._check()
+        return self._close(measured) if ends else None
+
+    def _open(self, epoch: int, offset: int) -> None:
+        """Enter an epoch (at its first step, or resumed within it): order, phase, rates."""
+        which, self.first = self.plan.phase_at(epoch)
+        self.phase, self.epoch = self.plan.phases[which], epoch
+        if offset == 0 and epoch == self.first:
+            self.tau = 0
+            self.sgd = step.optimizer(self.model, self.layers, self.phase)
+            self.trusted = {}
+            if self.phase.staged:
+                self.trusted = {k: v.detach().clone() for k, v in self._live().items()}
+        generator = stream(self.job.seed, "order", epoch)
+        order = torch.randperm(len(self.plan.train_rows), generator=generator)
+        self.order = self.rows[self.runtime.place(order)]
+        self._set_lr()
+
+    def _set_lr(self) -> None:
+        self.lr = schedules.cosine(
+            self.phase.lr, self.epoch - self.first + 1, self.phase.epochs or 0
+        )
+        beta = self.phase.staged.beta if self.phase.staged else 1.0
+        self.scales = schedules.lr_scales(self.tau, len(self.layers), beta)
+        step.set_lr(self.sgd, self.lr, self.scales)
+
+    def _check_due(self, ends: bool) -> bool:
+        staged = self.phase.staged
+        if staged is None:
+            return False
+        if staged.check_every is None or self.tau >= schedules.last_stage(staged.beta):
+            return ends
+        return (self.executed - self.first * self.plan.steps_per_epoch) % staged.check_every == 0
+
+    def _check(self) -> None:
+        """Measure ACM, judge, and keep or roll back (Alg. 1); all of it is logged."""
+        staged = self.phase.staged
+        assert staged is not None
+        clusters = acm_score.measure(
+            self.model, self.pixels[self.ds], self.labels[self.ds], len(self.images.classes)
+        )
+        scores = acm_score.scores(clusters)
+        judged = self.tau < schedules.last_stage(staged.beta)
+        verdict = schedules.judge(self.tau, scores[staged.variant], staged.threshold, staged.beta)
+        if verdict == schedules.ROLL_BACK:
+            self.tau += 1
+            _copy(self.trusted, self._live())
+            self._set_lr()
+        elif judged:
+            _copy(self._live(), self.trusted)
+        self.checks.append(
+            {"step": self.executed, "acm": scores, "tau": self.tau, "verdict": verdict,
+             "lr_scales": list(self.scales)}
+        )  # fmt: skip
+
+    def _accuracies(self) -> dict[str, float]:
+        return {
+            key: evaluation.evaluate(self.model, held, runtime=self.runtime).accuracy
+            for key, held in self.held.items()
+        }
+
+    def _close(self, measured: dict[str, float]) -> dict:
+        """The epoch's record. Its accuracies are those of the weights before a roll-back."""
+        steps = self.plan.steps_per_epoch
+        record: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "phase": self.plan.phase_at(self.epoch)[0] + 1,
+            "lr": self.lr,
+            "loss": float(self.loss) / steps,
+            "train_accuracy": float(self.hits) / (steps * self.plan.batch_size),
+            **measured,
+        }
+        if self.checks:
+            record["checks"] = self.checks
+            last = self.checks[-1]
+            if last["verdict"] == schedules.ROLL_BACK and last["step"] == self.executed:
+                record["rolled_back"] = True
+                if self.done:
+                    record["final"] = self._accuracies()
+        self.records.append(record)
+        self.checks = []
+        self.loss.zero_()
+        self.hits.zero_()
+        return record
+
+    def _live(self) -> dict[str, Tensor]:
+        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
+        momentum = step.momentum(self.model, self.sgd)
+        return dict(self.model.state_dict()) | {f"optimizer/{k}": v for k, v in momentum.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
+        if self.done:
+            return dict(self.model.state_dict())
+        return self._live() | {f"trusted/{name}": value for name, value in self.trusted.items()}
+
+    def head(self) -> dict:
+        """A checkpoint's header: enough to use the model, and, unfinished, to go on."""
+        progress: dict[str, Any] = {
+            "done": self.done, "step": self.executed, "steps": self.plan.steps,
+        }  # fmt: skip
+        if not self.done:
+            progress |= {
+                "tau": self.tau, "checks": self.checks,
+                "loss": float(self.loss), "hits": float(self.hits),
+            }  # fmt: skip
+        job, images = self.job, self.images
+        return header.make(
+            "checkpoint",
+            recipe(job, self.plan, self.runtime.precision),
+            seed=job.seed,
+            inputs=[i.provenance for i in (images, self.test) if i is not None],
+            model=job.model, classes=list(images.classes), size=images.size,
+            mean=list(job.mean), std=list(job.std), frame=job.name,
+            progress=progress, records=self.records,
+        )  # fmt: skip
+
+    def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
+        """Take up the state of an unfinished checkpoint. ArtifactError if it is another run's."""
+        other = header.differences(head, self.head())
+        if other:
+            raise ArtifactError(
+                f"the unfinished work was made with other settings: {'; '.join(other)}; "
+                "pass the same ones, or --force to start again"
+            )
+        progress = head["progress"]
+        if progress["done"]:
+            raise ArtifactError("found a finished training, expected an unfinished one; move it")
+        fill(self.model, tensors)
+        self.trusted = {
+            name.removeprefix("trusted/"): self.runtime.place(value).clone()
+            for name, value in tensors.items()
+            if name.startswith("trusted/")
+        }
+        _copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self._live())
+        self.executed, self.tau = progress["step"], progress["tau"]
+        self.checks, self.records = progress["checks"], head["records"]
+        self.loss.fill_(progress["loss"])
+        self.hits.fill_(progress["hits"])
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, value in source.items():
+        target[name].copy_(value)
+
+
+def train(
+    images: Images,
+    frame: str = "nt",
+    *,
+    test: Images | None = None,
+    model: str = "resnet18",
+    batch_size: int = 128,
+    seed: int = 0,
+    holdout: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> Training:
+    """Train a model by a frame to the end; the result has `model`, `records`, `tensors`, `head`.
+
+    options: epochs, lr, fine_tune_epochs, fine_tune_lr, adversary, beta, gamma, variant,
+    check_every; RecipeError for one that the frame does not have.
+    """
+    job = Job(frame, frame_with(frame, **options), model, batch_size, seed, holdout)
+    training = Training(images, job, runtime=pick(device, precision), test=test)
+    for _ in training.steps():
+        pass
+    return training
