@@ -18,7 +18,8 @@ from stkit import models
 from stkit.clusters import Clusters, clusters, true_float32
 from stkit.data import Images, to_float
 from stkit.errors import DataError
-from stkit.recipes import GAMMAS, choose, number
+from stkit.frames import GAMMAS
+from stkit.recipes import choose, number
 from stkit.rng import stream
 
 __all__ = [

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from stkit import artifacts, header, sources
 from stkit.errors import DataError, RecipeError
-from stkit.recipes import choose
+from stkit.recipes import DATASETS, choose
 
 SPLITS = ("train", "test")
+TENSORS = ("images", "labels", "index")  # of every dataset file, in the order of `Images`
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ class Images:
         """What goes into a dataset file."""
         found = {"images": self.images, "labels": self.labels, "index": self.index}
         if self.names is not None:
-            found["names"] = torch.tensor(list("\0".join(self.names).encode()), dtype=torch.uint8)
+            text = "\0".join(self.names).encode(errors="surrogateescape")
+            found["names"] = torch.tensor(list(text), dtype=torch.uint8)
         if self.poisoned is not None:
             found["poisoned"] = self.poisoned
         return found
@@ -112,17 +114,17 @@ def load(
         if value is not None and value < 1:
             raise RecipeError(f"{name} is {value}, expected 1 or more")
     path = Path(source)
-    if str(source) not in sources.NAMED and header.is_stkit(path):
+    if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)
     split = split or default_split
     if str(source) == "digits":
         raw = sources.digits(split, size, limit)
-    elif str(source) in sources.NAMED:
+    elif str(source) in DATASETS:
         root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
         raw = sources.torchvision_set(str(source), split, size, limit, root)
     else:
         raw = sources.folder(path, split, size, limit, progress)
-    name = str(source) if str(source) in sources.NAMED else "folder"
+    name = str(source) if str(source) in DATASETS else "folder"
     recipe = {"source": name, "size": size, "limit": limit}
     head = header.make("dataset", recipe, seed=0, inputs=[], classes=list(raw.classes), split=split)
     return checked(Images(raw.images, raw.labels, raw.index, head, raw.names), str(source))
@@ -131,19 +133,19 @@ def load(
 def read(path: Path, split: str | None = None) -> Images:
     """A dataset file. DataError when its labels or shapes are wrong, or it holds another split."""
     head, tensors = artifacts.read(path, "dataset")
+    for key, where in (("classes", head), ("split", head), *((k, tensors) for k in TENSORS)):
+        if key not in where:
+            raise DataError(f"{path}: has no {key}; make the file again")
     if split is not None and head["split"] != split:
         raise DataError(
             f"{path}: holds the {head['split']} split, expected {split}; leave --split out"
         )
-    names = tensors.get("names")
-    try:
-        found = Images(
-            tensors["images"], tensors["labels"], tensors["index"], head,
-            None if names is None else tuple(bytes(names.tolist()).decode().split("\0")),
-            tensors.get("poisoned"),
-        )  # fmt: skip
-    except KeyError as missing:
-        raise DataError(f"{path}: has no tensor {missing}; make the file again") from None
+    names = None
+    if "names" in tensors:
+        text = tensors["names"].numpy().tobytes().decode(errors="surrogateescape")
+        names = tuple(text.split("\0"))
+    images, labels, index = (tensors[name] for name in TENSORS)
+    found = Images(images, labels, index, head, names, tensors.get("poisoned"))
     return checked(found, str(path))
 
 
@@ -173,6 +175,16 @@ def checked(found: Images, name: str) -> Images:
                 f"{name}: {key} are {value.dtype} {list(value.shape)}, expected int64 "
                 f"[{len(images)}]; make the file again"
             )
+    if found.names is not None and len(found.names) != len(images):
+        raise DataError(
+            f"{name}: {len(found.names)} names for {len(images)} images; make the file again"
+        )
+    marks = found.poisoned
+    if marks is not None and (marks.dtype != torch.bool or marks.shape != (len(images),)):
+        raise DataError(
+            f"{name}: poisoned is {marks.dtype} {list(marks.shape)}, expected bool "
+            f"[{len(images)}]; make the file again"
+        )
     if labels.min() < 0 or labels.max() >= count:
         raise DataError(
             f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1} "

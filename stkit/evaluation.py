@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stkit import pgd
 from stkit.data import Images, to_float
-from stkit.recipes import Adversary
+from stkit.frames import Adversary
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.recipes import Adversary
+from stkit.frames import Adversary
 
 
 def pgd(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from stkit.data import Images, fits
 from stkit.errors import RecipeError
-from stkit.recipes import MODELS, Frame, Phase, as_dict, choose, default_epochs, number
+from stkit.frames import Frame, Phase, default_epochs
+from stkit.recipes import MODELS, as_dict, choose, number
 from stkit.rng import stream
 from stkit.sources import balanced
 

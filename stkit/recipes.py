@@ -1,8 +1,8 @@
-"""Every default of every method and frame, with its source. Values only: no torch, no behaviour.
+"""Every default of every poison, with its source, and the names there are. Values only: no torch.
 
-A recipe is a frozen dataclass. Adding a frame made of known parts is one entry of `FRAMES`; adding
-a poison is one class here and one module in `stkit/poisons/`. Sources: the ST paper (Table 3, A.2,
-sec. 4.1), and the SP and OPS authors' published settings, as named beside each field.
+A recipe is a frozen dataclass. To add a poison: one class here and one module in `stkit/poisons/`.
+The frames are in `stkit/frames.py`. Sources: the ST paper (sec. 4.1) and the authors' published
+settings, as named beside each field.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 from stkit.errors import RecipeError
 
 ROUNDINGS = ("floor", "nearest")
-GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
-"""ACM variant -> its threshold. The paper's 2.6e-4 (sec. 4.1) belongs to Eq. 3-5 and to `sum`."""
 
 
 def choose(kind: str, name: str, known: Any) -> str:
@@ -164,7 +162,8 @@ class REM:
     adversary_steps: int | None = None
     model_steps: int | None = None  # SGD steps of the surrogate
     lr_decay_every: int | None = None  # steps; the rate falls to a tenth
-    batch_size: int = 128
+    batch_size: int | None = None
+    fast: bool = False  # stkit's short cut: fewer draws and steps, weaker noise
     augment: str = "plain"  # crop and flip; "cg": jitter and grey as well (ST paper, Eq. 8: REM-T)
     rounding: str = "nearest"  # the authors round
     model: str = "resnet18"
@@ -189,9 +188,11 @@ class REM:
 
 REM_SETTINGS: dict[str, dict[str, Any]] = {
     "32": {"steps": 10, "step_size": 1.6 / 255, "adversary_steps": 10, "eot": 5,
-           "adversary_step_size": 0.8 / 255, "model_steps": 5000, "lr_decay_every": 2000},
+           "adversary_step_size": 0.8 / 255, "model_steps": 5000, "lr_decay_every": 2000,
+           "batch_size": 128},
     "224": {"steps": 7, "step_size": 2 / 255, "adversary_steps": 7, "eot": 4,
-            "adversary_step_size": 1 / 255, "model_steps": 3000, "lr_decay_every": 1200},
+            "adversary_step_size": 1 / 255, "model_steps": 3000, "lr_decay_every": 1200,
+            "batch_size": 128},
     "fast": {"steps": 5, "step_size": 3.2 / 255, "adversary_steps": 3, "eot": 2,
              "adversary_step_size": 2 / 255, "model_steps": 1000, "lr_decay_every": 400,
              "batch_size": 256},
@@ -201,88 +202,16 @@ REM_SETTINGS: dict[str, dict[str, Any]] = {
 
 def rem_for(recipe: REM, size: int) -> REM:
     """The recipe with what it leaves open filled in for images of this size."""
-    found = REM_SETTINGS["224" if size > 64 else "32"]
+    found = REM_SETTINGS["fast" if recipe.fast else "224" if size > 64 else "32"]
     return replace(recipe, **{k: v for k, v in found.items() if getattr(recipe, k) is None})
 
 
-METHODS: dict[str, type] = {"sp": SP, "ops": OPS}
+METHODS: dict[str, type] = {"em": EM, "rem": REM, "sp": SP, "ops": OPS}
 
 
-@dataclass(frozen=True)
-class Adversary:
-    """PGD inside the L-infinity ball: AT of the ST paper (sec. 4.1), as in REM's train.py."""
-
-    epsilon: float = 4 / 255
-    step_size: float = 0.8 / 255
-    steps: int = 10
-
-    def __post_init__(self) -> None:
-        number("adversary", self.epsilon, 0, 1)
-        number("step_size", self.step_size, 0, 1)
-        number("steps", self.steps, 1, 10000)
-
-
-@dataclass(frozen=True)
-class Staged:
-    """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check."""
-
-    beta: float = 0.25  # sec. 4.1
-    variant: str = "literal"
-    gamma: float | None = None  # None: the variant's own, see GAMMAS
-    check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
-
-    def __post_init__(self) -> None:
-        choose("ACM variant", self.variant, GAMMAS)
-        number("beta", self.beta, 0.01, 1)
-        if self.gamma is not None:
-            number("gamma", self.gamma, 0, inf)
-        if self.check_every is not None:
-            number("check-every", self.check_every, 1, inf)
-
-    @property
-    def threshold(self) -> float:
-        return GAMMAS[self.variant] if self.gamma is None else self.gamma
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One run of SGD with its own cosine. `epochs` None: 60 at 32x32 up to 10 classes, else 100."""
-
-    lr: float = 0.1
-    augment: tuple[str, ...] = PLAIN
-    adversary: Adversary | None = None
-    staged: Staged | None = None
-    epochs: int | None = None
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-
-    def __post_init__(self) -> None:
-        number("lr", self.lr, 0, 1000)
-        if self.epochs is not None:
-            number("epochs", self.epochs, 1, 1_000_000)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A way to train: one phase, or a phase and then a fine-tune phase with a fresh optimizer."""
-
-    train: Phase
-    fine_tune: Phase | None = None
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
-
-
-FRAMES: dict[str, Frame] = {
-    "nt": Frame(Phase()),
-    "nt-cg": Frame(Phase(augment=CG)),
-    "at": Frame(Phase(adversary=Adversary())),
-    "st": Frame(Phase(staged=Staged())),
-    "st-cg": Frame(Phase(lr=0.2, augment=CG, staged=Staged())),
-    "st-full": Frame(Phase(lr=0.2, augment=CG, staged=Staged()), Phase(lr=0.3, augment=CG)),
-}
 ABOUT = {
+    "em": "error-minimizing noise: a surrogate and the noise help each other, L-infinity ball",
+    "rem": "robust error-minimizing noise: the same under attack and augmentation; hours on a CPU",
     "sp": "synthetic perturbations: linearly separable patches, L2 ball, no model needed",
     "ops": "one-pixel shortcut: one pixel of each class set to an extreme colour",
     "nt": "natural training: crop and flip",
@@ -301,54 +230,6 @@ def given(recipe: R, **options: Any) -> R:
     known = {f.name for f in fields(recipe)}  # type: ignore[arg-type]
     assert known >= options.keys(), options.keys() - known
     return replace(recipe, **{k: v for k, v in options.items() if v is not None})  # type: ignore[type-var]
-
-
-def frame_with(
-    name: str,
-    *,
-    epochs: int | None = None,
-    lr: float | None = None,
-    fine_tune_epochs: int | None = None,
-    fine_tune_lr: float | None = None,
-    adversary: float | None = None,
-    **staged: Any,
-) -> Frame:
-    """The frame called `name` with options in place; staged: beta, gamma, variant, check_every.
-
-    RecipeError for an unknown frame, and for an option that this frame does not have.
-    """
-    frame = FRAMES[choose("frame", name, FRAMES)]
-    staged = {k: v for k, v in staged.items() if v is not None}
-    phase, tune = frame.train, frame.fine_tune
-    for option, value, has in (
-        (" and ".join(staged), staged or None, phase.staged),
-        ("adversary", adversary, phase.adversary),
-        ("fine-tune-epochs", fine_tune_epochs, tune),
-        ("fine-tune-lr", fine_tune_lr, tune),
-    ):
-        if value is not None and has is None:
-            raise RecipeError(f"option {option} does not belong to frame {name!r}; leave it out")
-    if staged and phase.staged:
-        phase = replace(phase, staged=replace(phase.staged, **staged))
-    if adversary is not None and phase.adversary:
-        phase = replace(phase, adversary=_scaled(phase.adversary, adversary))
-    phase = given(phase, epochs=epochs, lr=lr)
-    if tune:
-        tune = given(tune, epochs=fine_tune_epochs or epochs, lr=fine_tune_lr)
-    return Frame(phase, tune)
-
-
-def _scaled(adversary: Adversary, epsilon: float) -> Adversary:
-    """Another radius with the step in the same proportion to it."""
-    number("adversary", epsilon, 0, 1)
-    return replace(
-        adversary, epsilon=epsilon, step_size=adversary.step_size * epsilon / adversary.epsilon
-    )
-
-
-def default_epochs(size: int, classes: int) -> int:
-    """60 for 32x32 with up to 10 classes, else 100: EM's settings, as the ST paper names none."""
-    return 60 if size <= 32 and classes <= 10 else 100
 
 
 def as_dict(recipe: Any) -> dict[str, Any]:

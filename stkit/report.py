@@ -45,7 +45,8 @@ def data_name(head: dict) -> str:
     recipe = head["recipe"]
     if "method" in recipe:
         rate = recipe.get("poison_rate", 1.0)
-        return recipe["method"] + ("" if rate == 1 else f" {rate:g}")
+        name = recipe["method"] + ("-fast" if recipe.get("fast") else "")
+        return name + ("" if rate == 1 else f" {rate:g}")
     if recipe.get("source") == "file" and head["inputs"]:
         return data_name(head["inputs"][0])
     return f"clean ({recipe.get('source', 'unknown')})"

@@ -5,6 +5,7 @@ position in the source's own order.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,15 +16,12 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from stkit import storage
 from stkit.errors import DataError
+from stkit.recipes import DATASETS
 from stkit.rng import stream
 
 Progress = Callable[[int, int], None]
-NAMED = {
-    "digits": "8x8 handwritten digits of scikit-learn at 32x32, split 80/20; no download",
-    "cifar10": "CIFAR-10, downloaded once by torchvision",
-    "cifar100": "CIFAR-100, downloaded once by torchvision",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,9 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     try:
-        found = kind(str(root), train=split == "train", download=True)
+        with warnings.catch_warnings():  # newer NumPy warns of how these old files are pickled
+            warnings.simplefilter("ignore")
+            found = kind(str(root), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{name}: not in {root} and the download failed ({error}); "
@@ -120,7 +120,7 @@ def split_folder(root: Path, split: str) -> Path:
     if not root.is_dir():
         raise DataError(
             f"{root}: no such folder, file or known data set; expected a folder of class folders, "
-            f"a file made by stkit, or one of {', '.join(NAMED)}"
+            f"a file made by stkit, or one of {', '.join(DATASETS)}"
         )
     if any(_pictures(folder) for folder in _folders(root)):
         return root
@@ -166,6 +166,8 @@ def folder(
     for c, found in zip(classes, listing, strict=True):
         if not found:
             raise DataError(f"{c}: no images in this class folder; add some or remove the folder")
+        if c.name != c.name.encode(errors="replace").decode():
+            raise DataError(f"{c}: the class's name is not UTF-8; rename the folder")
     names = [f"{c.name}/{f}" for c, found in zip(classes, listing, strict=True) for f in found]
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(f) for f in listing]))
     index = torch.randperm(len(names), generator=stream(0, "folder"))
@@ -177,7 +179,7 @@ def folder(
 
 def _decode(paths: list[Path], size: int | None, progress: Progress | None) -> Tensor:
     first = read_image(paths[0], size)
-    out = np.empty((len(paths), *first.shape), np.uint8)
+    out = storage.zeros((len(paths), first.shape[2], *first.shape[:2]), np.uint8)
 
     def fill(row: int) -> None:
         array = read_image(paths[row], size)
@@ -187,13 +189,13 @@ def _decode(paths: list[Path], size: int | None, progress: Progress | None) -> T
                 f"{paths[row]}: is {w}x{h}, but {paths[0]} is {w0}x{h0}; "
                 "one size is expected: run `stkit data FOLDER --size N -o FILE` first"
             )
-        out[row] = array
+        out[row] = array.transpose(2, 0, 1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(fill, range(len(paths))), 1):
             if progress and (done % 256 == 0 or done == len(paths)):
                 progress(done, len(paths))
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(out)
 
 
 def read_image(path: Path, size: int | None = None) -> np.ndarray:
@@ -207,6 +209,6 @@ def read_image(path: Path, size: int | None = None) -> np.ndarray:
                 image = image.convert("RGBA")
             image = image.convert("RGB")
             return np.asarray(resize(image, size) if size else image)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except Exception as error:  # on damaged bytes, decoders raise of every kind
         reason = str(error).split(" '")[0] if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path}: unreadable image ({reason}); repair or remove it") from None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stkit import augment, pgd
 from stkit.data import to_float
-from stkit.recipes import Phase
+from stkit.frames import Phase
 from stkit.rng import stream
 from stkit.runtime import Runtime
 

@@ -23,8 +23,8 @@ from stkit import acm_score, evaluation, header, models, schedules, step
 from stkit.checkpoints import fill
 from stkit.data import Images, fits
 from stkit.errors import ArtifactError
+from stkit.frames import frame_with
 from stkit.plan import Job, plan, recipe
-from stkit.recipes import frame_with
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
 
@@ -77,6 +77,16 @@ class Training:
     @property
     def done(self) -> bool:
         return self.executed == self.plan.steps
+
+    @property
+    def place(self) -> str:
+        """How far it has come, for people."""
+        return f"step {self.executed} of {self.plan.steps}"
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Steps executed, steps in all."""
+        return self.executed, self.plan.steps
 
     def steps(self) -> Iterator[dict | None]:
         """Train until the budget is spent; yields an epoch's record at its end, else None."""

@@ -11,7 +11,7 @@ from stkit import acm_score, clusters, header
 from stkit.acm_score import draw, measure, score, scores
 from stkit.data import Images, to_float
 from stkit.errors import DataError, RecipeError
-from stkit.recipes import GAMMAS
+from stkit.frames import GAMMAS
 
 COUNTS = (33, 1, 16, 0, 40, 7)  # unbalanced: one sample, a whole block, none, several blocks
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import reference
-from stkit import artifacts, models
+from stkit import artifacts, models, poisons, storage
 from stkit.data import Images, load
 from stkit.errors import ArtifactError, RecipeError
 from stkit.poisons import em
@@ -151,3 +152,16 @@ def test_the_authors_settings(scope, size, classes, expected):
 def test_wrong_settings(wrong):
     with pytest.raises(RecipeError):
         EM(**wrong)
+
+
+def test_noise_that_does_not_fit_lies_in_a_file(digits, monkeypatch):
+    """float16 in a memory-mapped file: within a level of what float32 gives, and within epsilon."""
+    whole = made(digits, QUICK).result()[0](slice(0, 40))
+    monkeypatch.setattr(storage, "available", lambda: 0)
+    making = made(digits, QUICK)
+    noise = making.result()[0](slice(0, 40))
+    assert noise.dtype == np.float16 and isinstance(storage.zeros((1,), np.int8), np.memmap)
+    assert np.abs(noise - whole).max() < 8 / 255
+    assert (np.abs(noise - whole) < 1 / 255).mean() > 0.9
+    pixels = poisons.published(making).images.int() - digits.images.int()
+    assert pixels.abs().max() <= 8

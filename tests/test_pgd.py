@@ -5,7 +5,7 @@ from torch import nn
 
 import reference
 from stkit import pgd
-from stkit.recipes import Adversary
+from stkit.frames import Adversary
 from stkit.rng import stream
 
 EPSILON = 8 / 255

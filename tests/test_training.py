@@ -10,8 +10,8 @@ import reference
 from stkit import acm_score, artifacts, augment, header, models, report, step, training
 from stkit.data import Images, load
 from stkit.errors import ArtifactError, DataError, RecipeError
+from stkit.frames import FRAMES, frame_with
 from stkit.plan import Job, plan
-from stkit.recipes import FRAMES, frame_with
 from stkit.rng import stream
 from stkit.runtime import pick
 from stkit.training import Training

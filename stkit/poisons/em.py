@@ -23,8 +23,9 @@ from torch import Tensor
 
 from stkit import header, models, pgd, step
 from stkit.data import Images, to_float
+from stkit.frames import Phase
 from stkit.poisons import surrogate
-from stkit.recipes import EM, Phase, as_dict, em_for
+from stkit.recipes import EM, as_dict, em_for
 from stkit.rng import stream
 from stkit.runtime import Runtime
 from stkit.sources import balanced
@@ -53,8 +54,8 @@ class Making:
         self.pixels, self.labels = surrogate.place(images, runtime)
         self.per_class = recipe.scope == "class"
         count = len(images.classes) if self.per_class else len(images)
-        self.noise = torch.zeros(count, *images.images.shape[1:], device=runtime.device)
-        self.best = torch.zeros_like(self.noise)
+        shape = (count, *images.images.shape[1:])
+        self.noise, self.best = surrogate.noise(shape, runtime), surrogate.noise(shape, runtime)
         self.records: list[dict] = []
         self.stage, self.at = "model", 0
         self.wrong = 0.0  # sum over this round's batches of the share of wrong answers
@@ -119,7 +120,11 @@ class Making:
         pixels = place(self.pixels[rows.to(self.pixels.device)])
         labels = place(self.labels[rows.to(self.labels.device)])
         x = to_float(pixels).contiguous(memory_format=torch.channels_last)
-        return x.to(self.noise.dtype), labels, labels if self.per_class else place(rows)
+        return x, labels, labels if self.per_class else rows
+
+    def _noise(self, which: Tensor) -> Tensor:
+        """The noise of these indices, on the runtime's device, at least float32."""
+        return step.at_least_float32(self.runtime.place(self.noise[which.to(self.noise.device)]))
 
     def _learn(self) -> None:
         """One SGD step of the surrogate; its batches go on where the last round stopped."""
@@ -130,7 +135,7 @@ class Making:
             order = torch.randperm(len(order), generator=stream(self.seed, "order", epoch))
         x, labels, which = self._batch(self._rows(order, number))
         step.descend(
-            self.model, self.sgd, x + self.noise[which], labels, self.runtime,
+            self.model, self.sgd, x + self._noise(which), labels, self.runtime,
             clip=self.recipe.clip,
         )  # fmt: skip
         self._next(self.recipe.model_steps or 1, "noise")
@@ -146,7 +151,7 @@ class Making:
             generator = stream(self.seed, "noise", len(self.records))
             rows = rows[torch.randperm(len(rows), generator=generator)]
         x, labels, which = self._batch(self._rows(rows, self.at))
-        noise = self.noise[which]
+        noise = self._noise(which)
         recipe = self.recipe
         with pgd.evaluating(self.model):
             for _ in range(recipe.steps or 1):
@@ -158,7 +163,7 @@ class Making:
         if self.per_class:
             self._average(noise, labels)
         else:
-            self.noise[which] = noise
+            self.noise[which.to(self.noise.device)] = noise.to(self.noise)
         self._next(self._batches(rows, drop_last=self.per_class), "error")
         yield None
 
@@ -179,7 +184,7 @@ class Making:
         """The error on one batch; after the last one the round's record."""
         x, labels, which = self._batch(self._rows(self.fifth, self.at))
         with pgd.evaluating(self.model), torch.no_grad(), self.runtime.autocast():
-            guess = self.model(x + self.noise[which]).argmax(1)
+            guess = self.model(x + self._noise(which)).argmax(1)
         self.wrong += float((guess != labels).double().mean())
         count = self._batches(self.fifth, drop_last=False)
         if not self._next(count, "model"):
@@ -192,7 +197,7 @@ class Making:
     def _keep(self, record: dict) -> None:
         """Log a round, and keep its noise if it is the best so far."""
         if record["error"] < min((r["error"] for r in self.records), default=2.0):
-            self.best = self.noise.clone()
+            self.best.copy_(self.noise)
         self.records.append(record)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -214,16 +219,18 @@ class Making:
     def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
         """Take up a `state` file. ArtifactError if it is another run's."""
         surrogate.resume(self.model, self.sgd, head, tensors, self.head())
-        self.noise = self.runtime.place(tensors["noise"]).clone()
-        self.best = self.runtime.place(tensors["best"]).clone()
+        self.noise.copy_(tensors["noise"])
+        self.best.copy_(tensors["best"])
         self.records = head["records"]
         self.stage, self.at = head["progress"]["stage"], head["progress"]["at"]
         self.wrong = head["progress"]["wrong"]
 
     def result(self) -> tuple[Callable[[slice], np.ndarray], dict]:
         """The best round's noise for a slice of rows, [n,3,H,W], and what the header says of it."""
-        noise = self.best.clamp_min(0) if self.recipe.sign == "positive" else self.best
-        array, labels = noise.cpu().numpy(), self.images.labels.numpy()
+        array, labels = self.best.cpu().numpy(), self.images.labels.numpy()
+        low = 0.0 if self.recipe.sign == "positive" else -np.inf
         best = min(self.records, key=lambda record: record["error"])
         about = {"rounds": len(self.records), "best": best, "converged": self.converged}
-        return (lambda rows: array[labels[rows] if self.per_class else rows]), about
+        return (
+            lambda rows: array[labels[rows] if self.per_class else rows].clip(low, np.inf)
+        ), about

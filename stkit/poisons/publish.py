@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stkit import storage
 from stkit.rng import stream
 
 PIECE = 1 << 19  # pixel values worked on at a time: the temporaries stay in the cache
@@ -71,7 +72,7 @@ def add(images: Tensor, poisoned: Tensor, levels: Callable[[slice], np.ndarray])
     levels: gives the noise of a slice of rows in grey levels, int16 [n,3,H,W].
     """
     clean, chosen = images.numpy(), poisoned.numpy()[:, None, None, None]
-    published = np.empty_like(clean)
+    published = storage.zeros(clean.shape, np.uint8)
 
     def work(rows: slice) -> None:
         noise = levels(rows) * chosen[rows]

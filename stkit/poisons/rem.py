@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import augment, header, models, pgd, step
+from stkit import augment, header, models, pgd, step, storage
 from stkit.data import Images, to_float
+from stkit.frames import Adversary, Phase
 from stkit.poisons import surrogate
-from stkit.recipes import AUGMENTS, REM, Adversary, Phase, as_dict, rem_for
+from stkit.recipes import AUGMENTS, REM, as_dict, rem_for
 from stkit.rng import stream
 from stkit.runtime import Runtime
 
@@ -52,7 +53,7 @@ class Making:
             recipe.adversary, recipe.adversary_step_size or 0.0, recipe.adversary_steps or 1
         )
         self.names = AUGMENTS[recipe.augment]
-        self.noise = torch.zeros(images.images.shape, dtype=torch.int8)
+        self.noise = torch.from_numpy(storage.zeros(tuple(images.images.shape), np.int8))
         self.at = 0
         self.model_steps = recipe.model_steps or 0
         self.total = self.model_steps + -(-len(images) // FINAL_BATCH)
@@ -84,7 +85,7 @@ class Making:
     def _learn(self) -> Generator[dict | None]:
         """Noise for the next batch, then one adversarial SGD step of the surrogate on it."""
         recipe, clock = self.recipe, self.at
-        size = min(recipe.batch_size, len(self.images))
+        size = min(recipe.batch_size or 1, len(self.images))
         epoch, number = divmod(clock, len(self.images) // size)
         order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
         x, labels = self._batch(order[number * size : (number + 1) * size])

@@ -1,11 +1,13 @@
 """What EM and REM share about their surrogate model: where data lies, and how to stop and go on."""
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stkit import header, step
+from stkit import header, step, storage
 from stkit.checkpoints import fill
 from stkit.data import Images
 from stkit.errors import ArtifactError
@@ -21,6 +23,17 @@ def place(images: Images, runtime: Runtime) -> tuple[Tensor, Tensor]:
         if images.images.nbytes > ROOM * free:
             return images.images, images.labels
     return runtime.place(images.images), runtime.place(images.labels)
+
+
+def noise(shape: tuple[int, ...], runtime: Runtime) -> Tensor:
+    """Zeros for stored noise: float32 on the device, else in memory, else float16 in a file."""
+    size = 4 * math.prod(shape)
+    if runtime.device.type == "cuda" and size > ROOM * torch.cuda.mem_get_info(runtime.device)[0]:
+        dtype = np.float32 if storage.fits(shape, np.float32) else np.float16
+        return torch.from_numpy(storage.zeros(shape, dtype))
+    if runtime.device.type == "cpu" and not storage.fits(shape, np.float32):
+        return torch.from_numpy(storage.zeros(shape, np.float16))
+    return torch.zeros(shape, device=runtime.device)
 
 
 def tensors(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:

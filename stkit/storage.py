@@ -1,0 +1,35 @@
+"""Large arrays: in memory where they fit, else in a file that vanishes with the process.
+
+The file is made where Python makes temporary files (`TMPDIR` says otherwise), already unlinked.
+"""
+
+import math
+import os
+import tempfile
+
+import numpy as np
+
+SHARE = 0.5  # of the memory that is available now; a larger array goes into a file
+
+
+def available() -> int:
+    """Bytes of memory that can be had without swapping, as far as the system tells."""
+    try:
+        with open("/proc/meminfo") as file:
+            found = dict(line.split(":") for line in file)
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def fits(shape: tuple[int, ...], dtype: type) -> bool:
+    """Whether such an array may lie in memory."""
+    return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * available()
+
+
+def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros, memory-mapped from a file when it does not fit."""
+    if fits(shape, dtype):
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
