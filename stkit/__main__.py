@@ -1,3 +1,5 @@
+"""`python -m stkit` and `torchrun -m stkit`."""
+
 from stkit.cli import main
 
-main()
+raise SystemExit(main())

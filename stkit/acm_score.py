@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Acm:
-    """ACM of a model on a draw D^s with up to `per_class` samples a class, in every variant."""
+    """ACM of a model on a draw D^s, in every variant; per_class: samples of its largest class."""
 
     variant: str
     per_class: int
@@ -63,7 +63,7 @@ def acm(
     classes = len(images.classes)
     rows = draw(images.labels, classes=classes, seed=seed, per_class=per_class)
     found = measure(model, images.images[rows], images.labels[rows], classes, batch_size=batch_size)
-    return Acm(variant, per_class or default_per_class(classes), scores(found), found)
+    return Acm(variant, int(found.counts.max()), scores(found), found)
 
 
 def default_per_class(classes: int) -> int:

@@ -87,9 +87,9 @@ class Images:
             poisoned=None if self.poisoned is None else self.poisoned[rows],
         )
 
-    def save(self, path: Path) -> dict:
+    def save(self, path: str | Path) -> dict:
         """Write a dataset file; returns its header."""
-        return artifacts.write(path, self.tensors(), self.header)
+        return artifacts.write(Path(path), self.tensors(), self.header)
 
 
 def load(
@@ -125,6 +125,7 @@ def load(
     else:
         raw = sources.folder(path, split, size, limit, progress)
     name = str(source) if str(source) in DATASETS else "folder"
+    _enough(limit, len(raw.classes))
     recipe = {"source": name, "size": size, "limit": limit}
     head = header.make("dataset", recipe, seed=0, inputs=[], classes=list(raw.classes), split=split)
     return checked(Images(raw.images, raw.labels, raw.index, head, raw.names), str(source))
@@ -149,9 +150,15 @@ def read(path: Path, split: str | None = None) -> Images:
     return checked(found, str(path))
 
 
+def _enough(limit: int | None, classes: int) -> None:
+    if limit is not None and limit < classes:
+        raise RecipeError(f"limit is {limit}, expected at least one image for {classes} classes")
+
+
 def _narrowed(found: Images, size: int | None, limit: int | None) -> Images:
     if size is None and limit is None:
         return found
+    _enough(limit, len(found.classes))
     head = header.make(
         "dataset", {"source": "file", "size": size, "limit": limit}, seed=0,
         inputs=[found.provenance],

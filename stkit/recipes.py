@@ -32,7 +32,8 @@ def nearest(kind: str, name: str, known: Any) -> str:
 def number(name: str, value: float, low: float, high: float) -> None:
     """A RecipeError unless low <= value <= high (NaN fails too)."""
     if not low <= value <= high:
-        raise RecipeError(f"{name} is {value}, expected a number from {low:g} to {high:g}")
+        limits = f"of at least {low}" if high == inf else f"from {low} to {high:g}"
+        raise RecipeError(f"{name} is {value}, expected a number {limits}")
 
 
 DATASETS = {

@@ -97,7 +97,7 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     try:
-        with warnings.catch_warnings():  # newer NumPy warns of how these old files are pickled
+        with warnings.catch_warnings():  # NumPy 2.4 warns of how these old files are pickled
             warnings.simplefilter("ignore")
             found = kind(str(root), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:

@@ -14,12 +14,13 @@ the first's weights with a fresh optimizer and is plain training. The result is 
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stkit import acm_score, evaluation, header, models, schedules, step
+from stkit import acm_score, artifacts, evaluation, header, models, schedules, step
 from stkit.checkpoints import fill
 from stkit.data import Images, fits
 from stkit.errors import ArtifactError
@@ -226,6 +227,10 @@ class Training:
             mean=list(job.mean), std=list(job.std), frame=job.name,
             progress=progress, records=self.records,
         )  # fmt: skip
+
+    def save(self, path: str | Path) -> dict:
+        """Write a checkpoint, finished or not; returns its header."""
+        return artifacts.write(Path(path), self.tensors(), self.head())
 
     def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
         """Take up the state of an unfinished checkpoint. ArtifactError if it is another run's."""

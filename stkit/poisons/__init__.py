@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stkit import header
 from stkit.data import Images
-from stkit.errors import DataError
+from stkit.errors import DataError, RecipeError
 from stkit.poisons import em, ops, publish, rem, sp
 from stkit.recipes import EM, OPS, REM, SP, as_dict, number
 from stkit.runtime import Runtime, pick
@@ -62,7 +62,7 @@ def poison(
         for _ in made.steps():
             pass
         return published(made, poison_rate)
-    check(images, seed, poison_rate)
+    check(images, recipe, seed, poison_rate)
     method = MAKERS[type(recipe)]
     poisoned = publish.draw(len(images), poison_rate, seed)
     pixels, statistics = method.make(images, recipe, poisoned, seed)
@@ -76,7 +76,7 @@ def poison(
 
 def making(images: Images, recipe: Recipe, *, seed: int, runtime: Runtime) -> Making:
     """EM or REM noise at its first step: iterate its `steps()`, then call `published`."""
-    check(images, seed, 1.0)
+    check(images, recipe, seed, 1.0)
     return MAKINGS[type(recipe)](images, recipe, seed=seed, runtime=runtime)
 
 
@@ -97,10 +97,12 @@ def published(made: Making, poison_rate: float = 1.0) -> Images:
     return replace(images, images=pixels, header=head, poisoned=poisoned)
 
 
-def check(images: Images, seed: int, poison_rate: float) -> None:
+def check(images: Images, recipe: Any, seed: int, poison_rate: float) -> None:
     """RecipeError or DataError when this set cannot be poisoned so."""
     number("poison-rate", poison_rate, 0, 1)
     number("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
+    if type(recipe) not in MAKERS and type(recipe) not in MAKINGS:
+        raise RecipeError(f"{recipe!r} is no recipe; pass EM(), REM(), SP() or OPS()")
     if images.poisoned is not None:
         raise DataError(
             f"found a data set poisoned already ({images.header.get('method', 'unknown method')}), "

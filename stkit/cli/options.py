@@ -1,0 +1,89 @@
+"""Options that several commands share, as annotated types, and how their texts are read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stkit.cli.output import bar, note
+
+if TYPE_CHECKING:
+    from stkit.data import Images
+
+
+def fraction(text: str | float) -> float:
+    """A number such as 0.03 or 8/255."""
+    try:
+        above, _, below = str(text).partition("/")
+        return float(above) / float(below) if below else float(above)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is not a number; write 0.03 or 8/255") from None
+
+
+def budget(text: str | float) -> float:
+    """A fraction within [0,1]."""
+    value = fraction(text)
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{text!r} is outside [0,1]; write a fraction such as 8/255")
+    return value
+
+
+def triple(text: str) -> tuple[float, ...]:
+    """Three numbers, or one for all channels: 0.5 or 0.49,0.48,0.45."""
+    values = tuple(fraction(part) for part in str(text).split(","))
+    if len(values) not in (1, 3):
+        raise typer.BadParameter(f"{text!r} are {len(values)} numbers; write one, or three: r,g,b")
+    return values * 3 if len(values) == 1 else values
+
+
+SOURCE = "a stkit file, a folder of class folders, digits, cifar10 or cifar100"
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {SOURCE}.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="A file written by stkit train.")
+]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")]
+OptionalOutput = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a file.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only the file's path or value.")]
+Seed = Annotated[int, typer.Option(help="The seed of every random draw.")]
+Split = Annotated[
+    str | None, typer.Option(metavar="train|test", help="The split of SOURCE to take.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(envvar="STKIT_DATA", help="Where cifar10 and cifar100 are kept."),
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.")]
+Precision = Annotated[
+    str, typer.Option(metavar="auto|fp32|bf16", help="auto: bf16 on a GPU, fp32 on a CPU.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
+
+
+def warn_of_training_images(images: "Images", source: str) -> None:
+    """Say so when what is called test data is a training split."""
+    if images.header["split"] == "train":
+        note(f"note: {source} is a training split; an accuracy on it says nothing of test data")
+
+
+def open_source(
+    source: str,
+    split: str | None,
+    data_root: Path | None,
+    *,
+    default_split: str = "train",
+    size: int | None = None,
+    limit: int | None = None,
+) -> "Images":
+    """`stkit.load` with a progress bar on a terminal."""
+    from stkit.data import load
+
+    with bar("reading images") as progress:
+        return load(
+            source, split, default_split=default_split, size=size, limit=limit,
+            data_root=data_root, progress=progress,
+        )  # fmt: skip

@@ -1,0 +1,180 @@
+"""stkit train: run the loop, show each epoch, save on a clock and on a signal."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stkit.cli import options as o
+from stkit.cli import output, running
+from stkit.frames import FRAMES, GAMMAS, frame_with
+from stkit.recipes import ABOUT, MODELS, as_dict, choose
+
+if TYPE_CHECKING:
+    from stkit.training import Training
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
+        + "\n".join(f"  {name:<8} {ABOUT[name]}" for name in FRAMES)
+        + "\n\n\b\nExample:\n"
+        "  stkit train sp.safetensors --frame st --test cifar10 -o st.safetensors"
+    )(train)
+
+
+def train(
+    source: o.Source,
+    out: o.Output,
+    frame: Annotated[str, typer.Option(metavar="FRAME", help=f"One of {', '.join(FRAMES)}.")],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help=f"One of {', '.join(MODELS)}.")
+    ] = "resnet18",
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="[default: 60 at 32x32 up to 10 classes, else 100]")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    lr: Annotated[
+        float | None, typer.Option(help="[default: the paper's: 0.1; 0.2 for st-cg, st-full]")
+    ] = None,
+    fine_tune_epochs: Annotated[
+        int | None, typer.Option(help="st-full.  [default: as many as --epochs]")
+    ] = None,
+    fine_tune_lr: Annotated[float | None, typer.Option(help="st-full.  [default: 0.3]")] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(
+            help="st*: roll back above this ACM.  [default: the variant's: "
+            + ", ".join(f"{k} {v:g}" for k, v in GAMMAS.items())
+            + "]"
+        ),
+    ] = None,  # fmt: skip
+    beta: Annotated[
+        float | None, typer.Option(parser=o.fraction, help="st*: 1/stages.  [default: 1/4]")
+    ] = None,
+    acm_variant: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(GAMMAS), help="st*: which ACM.  [default: literal]"),
+    ] = None,
+    check_every: Annotated[
+        str | None,
+        typer.Option(metavar="epoch|STEPS", help="st*: when ACM is judged.  [default: epoch]"),
+    ] = None,
+    adversary: Annotated[
+        float | None,
+        typer.Option(parser=o.budget, help="at: radius of the adversary.  [default: 4/255]"),
+    ] = None,
+    holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
+    mean: Annotated[
+        Any, typer.Option(parser=o.triple, metavar="R,G,B", help="Subtracted in the model.")
+    ] = "0",
+    std: Annotated[
+        Any, typer.Option(parser=o.triple, metavar="R,G,B", help="Divided by in the model.")
+    ] = "1",
+    seed: o.Seed = 0,
+    split: o.Split = None,
+    data_root: o.DataRoot = None,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    dry_run: o.DryRun = False,
+    resume: o.Resume = False,
+    force: o.Force = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    chosen = frame_with(
+        frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
+        gamma=gamma, beta=beta, variant=acm_variant, check_every=_steps(check_every),
+        adversary=adversary,
+    )  # fmt: skip
+    choose("model", model, MODELS)
+    from stkit.plan import Job
+    from stkit.runtime import pick
+    from stkit.training import Training
+
+    runtime = pick(device, precision)
+    job = Job(frame, chosen, model, batch_size, seed, holdout, mean, std)
+    if not dry_run:
+        running.clear(out, resume=resume, force=force)
+    images = o.open_source(source, split, data_root)
+    tested = None
+    if test is not None:
+        tested = o.open_source(test, None, data_root, default_split="test")
+        o.warn_of_training_images(tested, test)
+    training = Training(images, job, runtime=runtime, test=tested)
+    if dry_run:
+        output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
+        return
+    if resume:
+        running.take_up(training, out, "checkpoint")
+    first, start = training.executed, perf_counter()
+    running.run(
+        training, out, lambda: training.save(out),
+        label=frame, line=None if quiet else lambda record: _line(record, training),
+    )  # fmt: skip
+    seconds = perf_counter() - start
+    steps = training.executed - first
+    speed = steps * training.plan.batch_size / seconds if steps else None
+    output.result(
+        _summary(training, out) | {"seconds": seconds, "images_per_second": speed},
+        as_json=json, quiet=quiet, brief=out,
+    )  # fmt: skip
+
+
+def _steps(check_every: str | None) -> int | None:
+    if check_every is None or check_every == "epoch":
+        return None
+    if not check_every.isdigit() or int(check_every) < 1:
+        raise typer.BadParameter(
+            f"--check-every is {check_every!r}, expected `epoch` or a number of steps"
+        )
+    return int(check_every)
+
+
+def _line(record: dict, training: "Training") -> str:
+    """An epoch's record in one line."""
+    parts = [
+        f"epoch {record['epoch']}/{training.plan.epochs}",
+        f"loss {record['loss']:.3f}",
+        f"train {record['train_accuracy']:.4f}",
+    ]
+    for key, name in (("holdout_accuracy", "holdout"), ("accuracy", "test")):
+        if key in record:
+            parts.append(f"{name} {record[key]:.4f}")
+    for check in record.get("checks", [])[-1:]:
+        staged = training.plan.phases[record["phase"] - 1].staged
+        assert staged is not None
+        parts.append(f"ACM {check['acm'][staged.variant]:.2e}, tau {check['tau']}")
+        if check["verdict"] != "keep":
+            parts.append(check["verdict"])
+    if "accuracy" in record.get("final", {}):
+        parts.append(f"test after it {record['final']['accuracy']:.4f}")
+    return "  ".join(parts)
+
+
+def _summary(training: "Training", out: Path) -> dict:
+    from stkit.report import summary
+
+    row = summary(training.head())
+    keys = ("frame", "model", "epochs", "train_accuracy", "accuracy", "best_accuracy",
+            "best_rolled_back", "holdout_accuracy", "acm", "stages")  # fmt: skip
+    return {"output": str(out)} | {key: row[key] for key in keys if key in row}
+
+
+def _plan(training: "Training", out: Path) -> dict:
+    weights = sum(v.nbytes for v in training.tensors().values())
+    return {
+        "output": str(out), "frame": training.job.name, "model": training.job.model,
+        "phases": [as_dict(phase) for phase in training.plan.phases],
+        "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
+        "epochs": training.plan.epochs, "steps": training.plan.steps,
+        "layers": len(training.layers), "device": str(training.runtime.device),
+        "precision": training.runtime.precision,
+        "memory_bytes": training.pixels.nbytes + 2 * weights,
+        "disk_bytes": weights,
+    }  # fmt: skip

@@ -1,0 +1,100 @@
+"""Tiny real files for the tests: a tree of images, data sets, and a trained checkpoint.
+
+One thread, so that results do not depend on the machine and tests do not fight for its cores.
+"""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stkit.cli import main
+
+torch.set_num_threads(1)
+for name in ("STKIT_DATA", "COLUMNS", "NO_COLOR"):
+    os.environ.pop(name, None)
+
+CLASSES = ("ant", "bee", "cow")
+SIDE = 16
+
+
+def picture(path: Path, seed: int = 0, *, size: tuple[int, int] = (SIDE, SIDE), **how) -> Path:
+    """Write an image of random colours, (width, height) pixels; its suffix decides the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **how)
+    return path
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every path under the folder with its bytes: equal when nothing was changed, made or lost."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command line left behind: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """The one JSON value on stdout."""
+        assert self.code == 0, self.err
+        assert self.out.endswith("\n") and self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line in this process: `cli("data", "digits", "-o", path) -> Result`."""
+
+    def run(*args) -> Result:
+        capsys.readouterr()
+        code = main([str(arg) for arg in args])
+        return Result(code, *capsys.readouterr())
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield run
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of three classes: train/ (8 images a class, PNG and JPEG) and test/ (4 a class)."""
+    root = tmp_path_factory.mktemp("photos")
+    for label, name in enumerate(CLASSES):
+        for i in range(8):
+            ending = "jpg" if i % 4 == 3 else "png"
+            picture(root / "train" / name / f"{i}.{ending}", 100 * label + i)
+        for i in range(4):
+            picture(root / "test" / name / f"{i}.png", 100 * label + 50 + i)
+    return root
+
+
+@pytest.fixture(scope="session")
+def made(photos, tmp_path_factory) -> Path:
+    """A folder with clean.safetensors, ops.safetensors (its poison) and nt.safetensors."""
+    from stkit import artifacts, load, poison, train
+    from stkit.recipes import OPS
+
+    root = tmp_path_factory.mktemp("made")
+    images = load(photos)
+    images.save(root / "clean.safetensors")
+    poison(images, OPS()).save(root / "ops.safetensors")
+    trained = train(images, "nt", model="small", batch_size=8, epochs=1, device="cpu")
+    artifacts.write(root / "nt.safetensors", trained.tensors(), trained.head())
+    return root
