@@ -78,14 +78,17 @@ def _norms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, int, int]:
 
 
 def class_wise(noisy: Images, plain: Images) -> bool:
-    """Whether each class has one noise (before clipping), or one set of replaced pixels."""
+    """Whether each class has one noise (before clipping), or one set of replaced pixels.
+
+    Clipping only shrinks a perturbation, so a class's noise is the largest seen at each value.
+    """
     for label in noisy.labels.unique().tolist():
         rows = (noisy.labels == label).nonzero().flatten()
         if len(rows) < 2:
             continue
         x, y = plain.images[rows].short(), noisy.images[rows].short()
         delta = y - x
-        common = delta.median(0).values
+        common = delta.gather(0, delta.abs().argmax(0, keepdim=True))[0]
         same = ((x + common).clamp(0, 255) == y).float().mean() > 0.999
         replaced = torch.where((delta != 0).any(0), y, 0)
         if not same and not bool((replaced == replaced[0]).all()):

@@ -174,9 +174,11 @@ def test_demo_script_calls_what_exists(folder: Path) -> None:
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     calls = called(script, [str(folder / "out")], folder, PATH=path, EPOCHS="3")
     trained = [parse(args) for args in calls if args[0] == "train"]
-    assert len(trained) == 12 and {t["epochs"] for t in trained} == {3}
-    assert {t["source"] for t in trained} == {"digits", "sp.safetensors", "ops.safetensors"}
-    assert len(parse(calls[-1])["files"]) == 12
+    assert len(trained) == 16 and {t["epochs"] for t in trained} == {3}
+    assert {t["source"] for t in trained} == {
+        "digits", "sp.safetensors", "ops.safetensors", "em.safetensors",
+    }  # fmt: skip
+    assert len(parse(calls[-1])["files"]) == 16
     for args in calls:
         parse(args)
     again = called(script, [str(folder / "out")], folder, PATH=path)

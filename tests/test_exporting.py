@@ -250,8 +250,10 @@ def test_a_limit_on_file_size_leaves_nothing(clean, tmp_path, format):
 # The command
 
 
-def test_export_command(cli, photos, made, tmp_path):
-    line = ("export", made / "ops.safetensors", "--format", "em", "--clean", photos)
+def test_export_command(cli, photos, tmp_path):
+    ops = tmp_path / "ops.safetensors"
+    poison(load(photos), OPS()).save(ops)
+    line = ("export", ops, "--format", "em", "--clean", photos)
     found = cli(*line, "-o", tmp_path / "p.pt", "--json").json
     assert found == {
         "output": str(tmp_path / "p.pt"), "format": "em", "n": 24, "scope": "class"
@@ -263,15 +265,17 @@ def test_export_command(cli, photos, made, tmp_path):
     line = ("import", tmp_path / "p.pt", "--clean", photos, "--epsilon", "1", "-o", out, "--json")
     assert cli(*line).json["n"] == 24
     looked = cli("inspect", out, "--clean", photos, "--json").json
-    wanted = cli("inspect", made / "ops.safetensors", "--clean", photos, "--json").json
+    wanted = cli("inspect", ops, "--clean", photos, "--json").json
     for key in ("linf", "l2_mean", "l0_max", "class_wise", "aligned", "poisoned_share"):
         assert looked[key] == wanted[key]
 
 
-def test_export_that_fails_is_one_line(cli, made, tmp_path):
-    found = cli("export", made / "ops.safetensors", "--format", "em", "-o", tmp_path / "x")
+def test_export_that_fails_is_one_line(cli, photos, tmp_path):
+    ops = tmp_path / "ops.safetensors"
+    poison(load(photos), OPS()).save(ops)
+    found = cli("export", ops, "--format", "em", "-o", tmp_path / "x")
     assert (found.code, found.out) == (2, "") and found.err.count("\n") == 1
     assert "pass --clean SOURCE" in found.err
-    found = cli("export", made / "ops.safetensors", "--format", "pngs", "-o", tmp_path / "x")
+    found = cli("export", ops, "--format", "pngs", "-o", tmp_path / "x")
     assert found.code == 2 and "did you mean 'png'?" in found.err
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [ops]

@@ -156,3 +156,14 @@ def test_sets_that_do_not_belong_together():
     images.index[3] = 1 << 60  # as a forged file may say
     with pytest.raises(DataError, match="1 of 120 published images have no clean image"):
         inspection.compare(images, clean())
+
+
+def test_class_wise_noise_on_mostly_black_images():
+    """Mostly black images: negative noise shows in a few of them only."""
+    clean = load("digits", limit=100)
+    noise = torch.randint(-8, 9, (10, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    pixels = (clean.images.int() + noise[clean.labels]).clamp(0, 255).to(torch.uint8)
+    assert inspection.class_wise(replace(clean, images=pixels), clean)
+    each = torch.randint(-8, 9, (100, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    pixels = (clean.images.int() + each).clamp(0, 255).to(torch.uint8)
+    assert not inspection.class_wise(replace(clean, images=pixels), clean)

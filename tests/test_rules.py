@@ -12,8 +12,9 @@ from stkit.cli import poison as poison_cli
 ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
     {"errors", "recipes", "frames", "schedules", "header", "report"},
-    {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters", "acm_score",
-     "step", "evaluation", "artifacts", "checkpoints", "inspection", "exporting", "plan"},
+    {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
+     "acm_score", "step", "evaluation", "artifacts", "checkpoints", "inspection", "exporting",
+     "plan"},
     {"poisons", "training"},
     {"importing"},
     {"cli"},

@@ -83,8 +83,8 @@ def bring(
     images = o.open_source(clean, split, data_root)
     published, notes = importing.load(file, images, layout=format, options=asked)
     published.save(out)
-    for note in () if quiet else notes:
-        output.note(note)
+    for i, line in enumerate(() if quiet else notes):
+        output.note(f"note: {line}" if i else line)
     head = published.header
     found = {
         "output": str(out), "method": head["method"], "layout": head["recipe"]["imported"],

@@ -103,7 +103,7 @@ def evaluate(
     model, head = checkpoints.load(checkpoint, runtime.device)
     images = o.open_source(source, split, data_root, default_split="test")
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
-    if split is None:
+    if split is None and not quiet:
         o.warn_of_training_images(images, source)
     pgd = evaluation.pgd20(adversary) if adversary is not None else None
     found = evaluation.evaluate(

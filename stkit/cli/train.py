@@ -105,11 +105,12 @@ def train(
     tested = None
     if test is not None:
         tested = o.open_source(test, None, data_root, default_split="test")
-        o.warn_of_training_images(tested, test)
     training = Training(images, job, runtime=runtime, test=tested)
     if dry_run:
         output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
         return
+    if tested is not None and not quiet:
+        o.warn_of_training_images(tested, str(test))
     if resume:
         running.take_up(training, out, "checkpoint")
     first, start = training.executed, perf_counter()
