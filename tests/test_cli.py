@@ -362,9 +362,10 @@ def test_report_csv_agrees_with_json(cli, results):
 
 def test_report_table_and_markdown(cli, results):
     table = cli("report", *results).out.splitlines()
-    assert len(table) == 6 and table[0].split()[:3] == ["file", "kind", "data"]
-    assert set(table[1]) == {"-", " "}
-    markdown = cli("report", *results, "--format", "markdown").out.splitlines()
+    shared, blank, titles, rule, *lines = table
+    assert (shared, blank) == ("All: seed 0", "") and titles.split()[:3] == ["file", "kind", "data"]
+    assert set(rule) == {"-", " "} and len(lines) == 4
+    markdown = cli("report", *results, "--format", "markdown").out.splitlines()[2:]
     assert len(markdown) == 6
     assert len({line.count("|") for line in markdown}) == 1
     assert all(line.startswith("| ") and line.endswith(" |") for line in markdown)

@@ -39,7 +39,26 @@ def report(
         for row in found:
             if "stages" in row:
                 row["stages"] = output.stages(row["stages"])
+    if format in ("table", "markdown") and not json:
+        shared = _shared(found)
+        if shared:
+            typer.echo(
+                "All: " + ", ".join(f"{k} {output.text(v)}" for k, v in shared.items()) + "\n"
+            )
+        found = [{k: v for k, v in row.items() if k not in shared} for row in found]
     typer.echo(output.rows(found, "json" if json else format))
+
+
+def _shared(found: list[dict]) -> dict:
+    """Settings that all of several rows share, which need no column of their own."""
+    if len(found) < 2:
+        return {}
+    first = found[0]
+    return {
+        key: first[key]
+        for key in ("kind", "model", "epochs", "seed")
+        if key in first and all(row.get(key) == first[key] for row in found)
+    }
 
 
 def names(
