@@ -32,7 +32,7 @@ def nearest(kind: str, name: str, known: Any) -> str:
 def number(name: str, value: float, low: float, high: float) -> None:
     """A RecipeError unless low <= value <= high (NaN fails too)."""
     if not low <= value <= high:
-        limits = f"of at least {low}" if high == inf else f"from {low} to {high:g}"
+        limits = f"of at least {low}" if high == inf else f"from {low:g} to {high:,.10g}"
         raise RecipeError(f"{name} is {value}, expected a number {limits}")
 
 

@@ -114,15 +114,18 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
 def split_folder(root: Path, split: str) -> Path:
     """The folder whose sub-folders are the classes: `root` itself, or its train/ or test/.
 
-    The level decides, not the name: where a sub-folder of `root` holds images directly, the
-    sub-folders are the classes, even if one is called `train`.
+    The level decides, not the name: `root` holds the splits where its train/, test/ or val/ has
+    folders of images; where they hold images themselves, they are classes that are called so.
     """
     if not root.is_dir():
         raise DataError(
             f"{root}: no such folder, file or known data set; expected a folder of class folders, "
             f"a file made by stkit, or one of {', '.join(DATASETS)}"
         )
-    if any(_pictures(folder) for folder in _folders(root)):
+    splits = [root / name for name in ("train", "test", "val") if (root / name).is_dir()]
+    if not any(_pictures(folder) for top in splits for folder in _folders(top)) and any(
+        _pictures(folder) for folder in _folders(root)
+    ):
         return root
     for name in ("train",) if split == "train" else ("test", "val"):
         if (root / name).is_dir():

@@ -153,6 +153,10 @@ def test_a_bad_source_is_refused_by_every_command(command, refused, work):
         refused(command.format(source), pattern)
 
 
+def test_a_name_of_two_lines_makes_one_line(refused):
+    refused("data 'no\nwhere' -o x", "error: no where: no such folder")
+
+
 def test_a_folder_of_images_without_class_folders(refused, work):
     picture(work / "flat" / "a.png")
     refused("data flat -o x", "flat: found no images; expected class folders that hold images")

@@ -250,14 +250,24 @@ def test_train(cli, made, tmp_path):
 
 def test_train_staged_with_test(cli, made, photos, tmp_path):
     out = tmp_path / "f.safetensors"
-    found = cli(
-        "train", made / "ops.safetensors", *ST, "--gamma", 0, "--test", photos, "-o", out, "--json"
+    line = (
+        "train",
+        made / "ops.safetensors",
+        *ST,
+        "--batch-size",
+        2,
+        "--beta",
+        "1/6",
+        "--gamma",
+        0,
     )
+    found = cli(*line, "--test", photos, "-o", out, "--json")
     staged = {"accuracy", "best_accuracy", "acm", "stages"}
     assert found.json.keys() - {"best_rolled_back"} == TRAIN_KEYS | staged
     assert [stage["tau"] for stage in found.json["stages"]] == [1, 2, 3]
     assert found.err.count("\n") == 3 and found.err.count("roll back") == 3
     assert "ACM" in found.err and "test" in found.err
+    # The last check rolled back: what counts are the weights in the file.
     row = cli("eval", out, photos, "--device", "cpu", "--json").json
     assert row["accuracy"] == found.json["accuracy"]
 
@@ -549,3 +559,15 @@ def test_a_signal_outside_training_leaves_nothing(number, code, cli, made, tmp_p
     assert (found.code, found.out) == (code, "")
     assert found.err == "error: interrupted; nothing was left to save\n"
     assert snapshot(tmp_path) == {}
+
+
+def test_a_signal_while_images_are_decoded_is_no_unreadable_image(
+    cli, photos, tmp_path, monkeypatch
+):
+    def opening(path):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise OSError("the signal should have come first")
+
+    monkeypatch.setattr("PIL.Image.open", opening)
+    found = cli("data", photos, "-o", tmp_path / "f")
+    assert (found.code, found.err) == (130, "error: interrupted; nothing was left to save\n")

@@ -113,6 +113,10 @@ LAYOUTS = {
     "test before val": (["train/a/1", "test/b/1", "val/c/1"], {"train": "a", "test": "b"}),
     "only train": (["train/a/1", "train/b/1"], {"train": "ab", "test": None}),
     "a class called train": (["train/1", "b/1"], {"train": ["b", "train"]}),
+    "a stray image among the splits": (
+        ["train/a/1", "train/0", "test/b/1"],
+        {"train": "a", "test": "b"},
+    ),
     "one class, called train": (["train/1"], {"train": ["train"], "test": ["train"]}),
     "classes called train and test": (["train/1", "test/1"], {"train": ["test", "train"]}),
     "train in train": (["train/train/1", "test/train/1"], {"train": ["train"], "test": ["train"]}),

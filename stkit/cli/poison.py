@@ -145,7 +145,8 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     from stkit.runtime import pick
 
     out = asked.out
-    running.clear(out, resume=asked.resume, force=asked.force)
+    if not asked.dry_run:
+        running.clear(out, resume=asked.resume, force=asked.force)
     images = o.open_source(asked.source, asked.split, asked.data_root)
     poisons.check(images, recipe, asked.seed, asked.poison_rate)
     if method in LONG:
