@@ -122,7 +122,7 @@ def frame_with(
         phase = replace(phase, adversary=_scaled(phase.adversary, adversary))
     phase = given(phase, epochs=epochs, lr=lr)
     if tune:
-        tune = given(tune, epochs=fine_tune_epochs or epochs, lr=fine_tune_lr)
+        tune = given(given(tune, epochs=epochs), epochs=fine_tune_epochs, lr=fine_tune_lr)
     return Frame(phase, tune)
 
 

@@ -59,6 +59,25 @@ def differences(found: dict, expected: dict) -> list[str]:
     ]
 
 
+def same(found: dict, expected: dict) -> None:
+    """ArtifactError unless unfinished work was made with the settings that are expected."""
+    other = differences(found, expected)
+    if other:
+        raise ArtifactError(
+            f"the unfinished work was made with other settings: {'; '.join(other)}; "
+            "pass the same ones, or --force to start again"
+        )
+
+
+def numbers(value: Any) -> Any:
+    """What `dumps` wrote as nan, inf and -inf as numbers again; for measurements, not for names."""
+    if isinstance(value, dict):
+        return {k: numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [numbers(v) for v in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         items = value.items()

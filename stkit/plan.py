@@ -31,6 +31,7 @@ class Job:
         choose("model", self.model, MODELS)
         number("batch-size", self.batch_size, 1, inf)
         number("holdout", self.holdout, 0, inf)
+        number("seed", self.seed, 0, 2**32 - 1)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
             raise RecipeError(
                 f"mean {self.mean} and std {self.std}: expected three numbers each, std above 0"
@@ -74,15 +75,20 @@ def plan(images: Images, job: Job) -> Plan:
         raise RecipeError(
             f"holdout is {job.holdout}, but the set has {len(images)} images; lower --holdout"
         )
-    shuffled = torch.randperm(len(images), generator=stream(job.seed, "holdout"))
-    held = shuffled[balanced(images.labels[shuffled], job.holdout)].sort().values
-    keep = torch.ones(len(images), dtype=torch.bool)
-    keep[held] = False
-    rows = keep.nonzero().flatten()
+    rows, held = split(images, job.holdout, job.seed)
     batch = min(job.batch_size, len(rows))
     default = default_epochs(images.size, len(images.classes))
     phases = tuple(replace(p, epochs=p.epochs or default) for p in job.frame.phases)
     return Plan(phases, rows, held, batch, len(rows) // batch)
+
+
+def split(images: Images, holdout: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The rows to train on and the rows held out, class-balanced, by the seed; both ascending."""
+    shuffled = torch.randperm(len(images), generator=stream(seed, "holdout"))
+    held = shuffled[balanced(images.labels[shuffled], holdout)].sort().values
+    keep = torch.ones(len(images), dtype=torch.bool)
+    keep[held] = False
+    return keep.nonzero().flatten(), held
 
 
 def recipe(job: Job, todo: Plan, precision: str) -> dict:

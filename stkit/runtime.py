@@ -1,7 +1,6 @@
 """Where and how precisely to compute. The only place that picks a device.
 
-One process on one device for now; `rank` and `world_size` are here because everything that several
-ranks would share (draws, shards, sums) is written against them.
+One process on one device.
 """
 
 from dataclasses import dataclass
@@ -28,6 +27,11 @@ class Runtime:
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The type in which losses and counts are added up on the device: MPS has no float64."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor on the device, without waiting for the copy."""
@@ -56,8 +60,11 @@ def pick(device: str = "auto", precision: str = "auto") -> Runtime:
     elif found.type not in ("cpu", "mps"):
         raise RecipeError(UNKNOWN.format(device))
     if precision == "auto":
-        able = found.type == "cuda" and torch.cuda.is_bf16_supported()
+        able = found.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if able else "fp32"
+    if found.type == "cuda" and precision == "fp32":  # not TF32, which torch has on by default
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
     return Runtime(found, precision)
 
 

@@ -64,7 +64,7 @@ def descend(
     """One SGD step on float images [B,3,H,W] as they are, in training mode.
 
     clip: the largest L2 norm of the whole gradient. Returns the mean loss and the number of right
-    answers, float64 scalars on the device.
+    answers, scalars of type `runtime.sums` on the device.
     """
     model.train()
     with runtime.autocast():
@@ -76,7 +76,7 @@ def descend(
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     sgd.step()
     hits = (logits.detach().argmax(1) == labels).sum()
-    return loss.detach().double(), hits.double()
+    return loss.detach().to(runtime.sums), hits.to(runtime.sums)
 
 
 def step(

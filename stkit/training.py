@@ -14,6 +14,7 @@ the first's weights with a fresh optimizer and is plain training. The result is 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,17 @@ class Training:
         classes = len(self.images.classes)
         chosen = acm_score.draw(self.images.labels[rows], classes=classes, seed=self.job.seed)
         self.ds = place(rows[chosen])
-        self.loss = torch.zeros((), dtype=torch.float64, device=self.pixels.device)
+        self.loss = torch.zeros((), dtype=self.runtime.sums, device=self.pixels.device)
         self.hits = torch.zeros_like(self.loss)
         self.held: dict[str, Images] = {}
         if self.job.holdout:
             self.held["holdout_accuracy"] = self.images.rows(self.plan.holdout_rows)
         if self.test is not None:
             self.held["accuracy"] = self.test
+        self.held = {
+            key: replace(held, images=place(held.images), labels=place(held.labels))
+            for key, held in self.held.items()
+        }
         self.epoch = -1
 
     @property
@@ -234,13 +239,8 @@ class Training:
 
     def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
         """Take up the state of an unfinished checkpoint. ArtifactError if it is another run's."""
-        other = header.differences(head, self.head())
-        if other:
-            raise ArtifactError(
-                f"the unfinished work was made with other settings: {'; '.join(other)}; "
-                "pass the same ones, or --force to start again"
-            )
-        progress = head["progress"]
+        header.same(head, self.head())
+        progress = header.numbers(head["progress"])
         if progress["done"]:
             raise ArtifactError("found a finished training, expected an unfinished one; move it")
         fill(self.model, tensors)
@@ -251,7 +251,7 @@ class Training:
         }
         _copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self._live())
         self.executed, self.tau = progress["step"], progress["tau"]
-        self.checks, self.records = progress["checks"], head["records"]
+        self.checks, self.records = progress["checks"], header.numbers(head["records"])
         self.loss.fill_(progress["loss"])
         self.hits.fill_(progress["hits"])
 

@@ -9,7 +9,7 @@ import torch
 import reference
 from stkit import artifacts, models, poisons, storage
 from stkit.data import Images, load
-from stkit.errors import ArtifactError, RecipeError
+from stkit.errors import ArtifactError, DataError, RecipeError
 from stkit.poisons import em
 from stkit.recipes import EM, em_for
 from stkit.rng import stream
@@ -165,3 +165,8 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits, monkeypatch):
     assert (np.abs(noise - whole) < 1 / 255).mean() > 0.9
     pixels = poisons.published(making).images.int() - digits.images.int()
     assert pixels.abs().max() <= 8
+
+
+def test_a_surrogate_that_diverges_is_an_error(digits):
+    with pytest.raises(DataError, match="diverged at round 1.*lower --lr"):
+        made(digits, replace(QUICK, lr=1000.0, clip=1e30, model_steps=20))

@@ -161,3 +161,11 @@ def test_a_poisoned_set_is_not_poisoned_again():
     bare = replace(once, header={k: v for k, v in once.header.items() if k != "method"})
     with pytest.raises(DataError, match="poisoned already"):
         poison(bare, SP())
+
+
+def test_float16_noise_is_floored_as_float32_is() -> None:
+    """Whole levels survive storage in float16, and values between levels go down."""
+    levels = np.arange(-8, 9)
+    assert (publish.grey_levels((levels / 255).astype(np.float16), "floor") == levels).all()
+    between = (np.array([0.8, 1.76, -0.2, -1.2, 8.0]) / 255).astype(np.float16)
+    assert publish.grey_levels(between, "floor").tolist() == [0, 1, -1, -2, 8]

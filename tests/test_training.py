@@ -204,3 +204,20 @@ def test_a_test_set_of_other_classes_is_refused(digits):
 def test_train_is_one_call(digits):
     run = training.train(digits, "st", model="small", epochs=1, batch_size=40, device="cpu")
     assert run.done and report.summary(run.head())["frame"] == "st"
+
+
+def test_a_diverged_run_resumes_with_its_numbers(digits, tmp_path):
+    """NaN is text in a header; what is resumed has numbers again."""
+    run = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    next(run.steps())
+    run.loss.fill_(float("nan"))
+    run.checks[0]["acm"]["literal"] = float("inf")
+    run.save(tmp_path / "part")
+    again = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    again.resume(*artifacts.read(tmp_path / "part", "checkpoint"))
+    assert again.loss.isnan() and again.checks[0]["acm"]["literal"] == float("inf")
+
+
+def test_no_fine_tune_epochs_is_refused():
+    with pytest.raises(RecipeError, match="epochs is 0"):
+        frame_with("st-full", fine_tune_epochs=0)

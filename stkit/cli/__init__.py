@@ -57,6 +57,8 @@ def main(args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        return error("found several ranks (torchrun), expected one; run stkit without torchrun", 1)
     try:
         result = app(args, standalone_mode=False)
         sys.stdout.flush()
@@ -80,7 +82,7 @@ def main(args: list[str] | None = None) -> int:
         if not any(sign in str(failed) for sign in NO_MEMORY):
             raise
         return error(
-            "the device is out of memory; lower --batch-size (acm: --per-class), "
+            "the device is out of memory; lower --batch-size (acm: --per-class; rem: also --eot), "
             "or pass --device cpu",
             1,
         )

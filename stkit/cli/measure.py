@@ -44,6 +44,7 @@ def acm(
     choose("ACM variant", variant, GAMMAS)
     from stkit import acm_score, artifacts, checkpoints, header
     from stkit.data import fits
+    from stkit.plan import split as split_off
     from stkit.runtime import pick
 
     if out is not None:
@@ -51,6 +52,9 @@ def acm(
     model, head = checkpoints.load(checkpoint, pick(device).device)
     images = o.open_source(source, split, data_root)
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
+    holdout = head["recipe"]["holdout"]
+    if holdout and images.provenance["digest"] == head["inputs"][0]["digest"]:
+        images = images.rows(split_off(images, holdout, head["seed"])[0])
     found = acm_score.acm(model, images, variant=variant, per_class=per_class, seed=head["seed"])
     shown = {"acm": found.scores[variant], "variant": variant, "classes": len(images.classes),
              "per_class": found.per_class}  # fmt: skip

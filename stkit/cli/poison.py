@@ -154,7 +154,8 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
         making = poisons.making(images, recipe, seed=asked.seed, runtime=runtime)
         recipe = making.recipe
     if asked.dry_run:
-        plan = _plan(method, recipe, images, asked)
+        state = sum(t.nbytes for t in making.tensors().values()) if method in LONG else 0
+        plan = _plan(method, recipe, images, asked, state)
         output.result(plan, as_json=asked.json, quiet=asked.quiet, brief=out)
         return
     start = perf_counter()
@@ -181,13 +182,13 @@ def _line(record: dict) -> str:
     return "  ".join(f"{key} {output.text(value)}" for key, value in record.items())
 
 
-def _plan(method: str, recipe: Any, images: Any, asked: Request) -> dict:
-    float32 = 4 * images.images.nbytes if method == "em" else 0
+def _plan(method: str, recipe: Any, images: Any, asked: Request, state: int) -> dict:
+    """state: bytes of the unfinished work, which lies in memory, and beside FILE until the end."""
     return {
         "output": str(asked.out), "method": method, "n": len(images),
         "poisoned": round(asked.poison_rate * len(images)), "recipe": as_dict(recipe),
-        "memory_bytes": 2 * images.images.nbytes + 2 * float32,
-        "disk_bytes": images.images.nbytes,
+        "memory_bytes": 2 * images.images.nbytes + state,
+        "disk_bytes": images.images.nbytes + state,
     }  # fmt: skip
 
 
@@ -200,4 +201,6 @@ def _say(method: str, statistics: dict, seconds: float, asked: Request, count: i
     }  # fmt: skip
     if statistics.get("converged") is False:
         found["warning"] = "the error never fell to --stop-error; the best round was published"
+        if asked.quiet:
+            output.note(f"warning: {found['warning']}")
     output.result(found, as_json=asked.json, quiet=asked.quiet, brief=asked.out)

@@ -62,7 +62,10 @@ def grey_levels(noise: np.ndarray, rounding: str) -> np.ndarray:
     if rounding == "nearest":
         np.rint(scaled, out=scaled)
     else:
-        np.floor(scaled + 255 * np.finfo(noise.dtype).eps, out=scaled)
+        slack = np.finfo(noise.dtype).eps
+        if noise.dtype == np.float16:  # stored so only, not computed: its error is its own spacing
+            slack = np.finfo(np.float32).eps + 2 * float(np.spacing(np.abs(noise).max()))
+        np.floor(scaled + 255 * slack, out=scaled)
     return scaled.clip(-255, 255).astype(np.int16)
 
 

@@ -29,8 +29,6 @@ from stkit.recipes import AUGMENTS, REM, as_dict, rem_for
 from stkit.rng import stream
 from stkit.runtime import Runtime
 
-FINAL_BATCH = 512  # images whose noise is made together at the end
-
 
 class Making:
     """REM noise in the making: iterate `steps()`; between two yields it may be saved.
@@ -56,7 +54,8 @@ class Making:
         self.noise = torch.from_numpy(storage.zeros(tuple(images.images.shape), np.int8))
         self.at = 0
         self.model_steps = recipe.model_steps or 0
-        self.total = self.model_steps + -(-len(images) // FINAL_BATCH)
+        self.batch = min(recipe.batch_size or 1, len(images))
+        self.total = self.model_steps + -(-len(images) // self.batch)
         self.records: list[dict] = []
 
     @property
@@ -85,7 +84,7 @@ class Making:
     def _learn(self) -> Generator[dict | None]:
         """Noise for the next batch, then one adversarial SGD step of the surrogate on it."""
         recipe, clock = self.recipe, self.at
-        size = min(recipe.batch_size or 1, len(self.images))
+        size = self.batch
         epoch, number = divmod(clock, len(self.images) // size)
         order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
         x, labels = self._batch(order[number * size : (number + 1) * size])
@@ -103,6 +102,7 @@ class Making:
         loss, _ = step.descend(self.model, self.sgd, attacked, labels, self.runtime)
         self.at += 1
         if self.at % 100 == 0 or self.at == self.model_steps:
+            surrogate.check(float(loss), self.place)
             self.records.append({"step": self.at, "lr": lr, "loss": float(loss)})
             yield self.records[-1]
         else:
@@ -111,7 +111,7 @@ class Making:
     def _fill(self) -> Generator[dict | None]:
         """The final noise of the next batch of the set in its stored order."""
         number = self.at - self.model_steps
-        rows = torch.arange(len(self.images))[number * FINAL_BATCH : (number + 1) * FINAL_BATCH]
+        rows = torch.arange(len(self.images))[number * self.batch : (number + 1) * self.batch]
         x, labels = self._batch(rows)
         noise = yield from self._defend(x, labels, "final noise", number)
         self.noise[rows] = (noise * 255).round().to("cpu", torch.int8)
@@ -159,7 +159,7 @@ class Making:
 
     def tensors(self) -> dict[str, Tensor]:
         """What an unfinished noise needs to go on: until the last pass, no noise at all."""
-        made = max(0, self.at - self.model_steps) * FINAL_BATCH
+        made = max(0, self.at - self.model_steps) * self.batch
         return {"noise": self.noise[:made], **surrogate.tensors(self.model, self.sgd)}
 
     def head(self) -> dict:

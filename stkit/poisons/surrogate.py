@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stkit import header, step, storage
 from stkit.checkpoints import fill
 from stkit.data import Images
-from stkit.errors import ArtifactError
+from stkit.errors import DataError
 from stkit.runtime import Runtime
 
 ROOM = 0.4  # the share of the device's free memory that images may take
@@ -25,15 +25,25 @@ def place(images: Images, runtime: Runtime) -> tuple[Tensor, Tensor]:
     return runtime.place(images.images), runtime.place(images.labels)
 
 
-def noise(shape: tuple[int, ...], runtime: Runtime) -> Tensor:
-    """Zeros for stored noise: float32 on the device, else in memory, else float16 in a file."""
-    size = 4 * math.prod(shape)
-    if runtime.device.type == "cuda" and size > ROOM * torch.cuda.mem_get_info(runtime.device)[0]:
-        dtype = np.float32 if storage.fits(shape, np.float32) else np.float16
-        return torch.from_numpy(storage.zeros(shape, dtype))
-    if runtime.device.type == "cpu" and not storage.fits(shape, np.float32):
-        return torch.from_numpy(storage.zeros(shape, np.float16))
-    return torch.zeros(shape, device=runtime.device)
+def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """Zeros for an image's noise and for the best so far: float32 on the device if both fit, else
+    float32 in memory, else float16 in files."""
+    both = (2, *shape)
+    room = storage.fits(both, np.float32)
+    if runtime.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(runtime.device)
+        if 4 * math.prod(both) > ROOM * free:
+            dtype = np.float32 if room else np.float16
+            return tuple(torch.from_numpy(storage.zeros(shape, dtype)) for _ in range(2))  # type: ignore[return-value]
+    elif not room:
+        return tuple(torch.from_numpy(storage.zeros(shape, np.float16)) for _ in range(2))  # type: ignore[return-value]
+    return torch.zeros(shape, device=runtime.device), torch.zeros(shape, device=runtime.device)
+
+
+def check(loss: float, place: str) -> None:
+    """DataError when the surrogate has diverged: noise made against it would be none."""
+    if not math.isfinite(loss):
+        raise DataError(f"the surrogate diverged at {place} (loss {loss}); lower --lr or --clip")
 
 
 def tensors(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -53,12 +63,7 @@ def resume(
     expected: dict[str, Any],
 ) -> None:
     """Put a state file's surrogate in place. ArtifactError where its settings are not these."""
-    other = header.differences(head, expected)
-    if other:
-        raise ArtifactError(
-            f"the unfinished work was made with other settings: {'; '.join(other)}; "
-            "pass the same ones, or --force to start again"
-        )
+    header.same(head, expected)
     prefix = "surrogate/"
     fill(model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     for name, buffer in step.momentum(model, sgd).items():
