@@ -538,7 +538,10 @@ def test_resume_from_what_is_no_unfinished_training(refused, work):
 # Devices and memory
 
 
-LOWER = r"the device is out of memory; lower --batch-size \(acm: --per-class; rem: also --eot\), or pass --device"
+LOWER = (
+    r"the device is out of memory; lower --batch-size \(acm: --per-class; rem: also --eot\), "
+    r"or pass --device"
+)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:99"])
