@@ -24,7 +24,7 @@ def choose(kind: str, name: str, known: Any) -> str:
 
 def nearest(kind: str, name: str, known: Any) -> str:
     """What to say of an unknown name: the nearest one, or all of them."""
-    near = get_close_matches(name, list(known), 1)
+    near = get_close_matches(name.lower(), list(known), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
     return f"unknown {kind} {name!r}; {hint}"
 

@@ -59,6 +59,7 @@ UNKNOWN = [
     ("poison opps clean.safetensors -o x", "unknown method 'opps'; did you mean 'ops'"),
     ("poison wavelet clean.safetensors -o x", "unknown method 'wavelet'; choose one of .*sp, ops"),
     ("poison", "Missing command; see `.*poison --help`"),
+    ("train clean.safetensors --frame ST -o x", "unknown frame .ST.; did you mean .st."),
     ("train clean.safetensors --frame st-cgg -o x", "unknown frame 'st-cgg'; did you mean 'st-cg'"),
     ("train clean.safetensors --frame zz -o x", "unknown frame 'zz'; choose one of nt, nt-cg, at"),
     ("train clean.safetensors --frame nt --model smal -o x", "unknown model .* mean 'small'"),
