@@ -11,6 +11,7 @@ from stkit.errors import RecipeError
 from stkit.frames import Frame, Phase, default_epochs
 from stkit.recipes import MODELS, as_dict, choose, number
 from stkit.rng import stream
+from stkit.runtime import Runtime
 from stkit.sources import balanced
 
 
@@ -91,10 +92,10 @@ def split(images: Images, holdout: int, seed: int) -> tuple[Tensor, Tensor]:
     return keep.nonzero().flatten(), held
 
 
-def recipe(job: Job, todo: Plan, precision: str) -> dict:
+def recipe(job: Job, todo: Plan, runtime: Runtime) -> dict:
     """The settings that two equal runs share, epochs filled in: what a header records."""
     return {
         "frame": job.name, "phases": [as_dict(phase) for phase in todo.phases],
         "model": job.model, "batch_size": todo.batch_size, "holdout": job.holdout,
-        "mean": list(job.mean), "std": list(job.std), "precision": precision,
+        "mean": list(job.mean), "std": list(job.std), **runtime.recipe,
     }  # fmt: skip

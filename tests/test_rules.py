@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
     {"errors", "recipes", "frames", "schedules", "header", "report"},
     {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
-     "acm_score", "step", "evaluation", "artifacts", "checkpoints", "inspection", "exporting",
-     "plan"},
+     "acm_score", "capture", "feed", "parallel", "step", "evaluation", "artifacts", "checkpoints",
+     "inspection", "exporting", "plan"},
     {"poisons", "training"},
     {"importing"},
     {"cli"},

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -90,6 +91,8 @@ class Request:
     quiet: bool
     device: str = "auto"
     precision: str = "auto"
+    step: str = "auto"
+    sync_bn: bool = False
     resume: bool = False
 
 
@@ -103,6 +106,7 @@ def command(method: str, recipe: type) -> Callable[..., None]:
     }  # fmt: skip
     if method in LONG:
         taken |= {"device": (o.Device, "auto"), "precision": (o.Precision, "auto")}
+        taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
         taken |= {"resume": (o.Resume, False)}
     taken |= {"dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
@@ -144,13 +148,15 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     from stkit import poisons
     from stkit.runtime import pick
 
-    out = asked.out
-    if not asked.dry_run:
-        running.clear(out, resume=asked.resume, force=asked.force)
-    images = o.open_source(asked.source, asked.split, asked.data_root)
-    poisons.check(images, recipe, asked.seed, asked.poison_rate)
+    out, runtime = asked.out, None
     if method in LONG:
-        runtime = pick(asked.device, asked.precision)
+        runtime = pick(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+    with runtime.together() if runtime else nullcontext():
+        if not asked.dry_run:
+            running.clear(out, resume=asked.resume, force=asked.force)
+    images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
+    poisons.check(images, recipe, asked.seed, asked.poison_rate)
+    if runtime:
         making = poisons.making(images, recipe, seed=asked.seed, runtime=runtime)
         recipe = making.recipe
     if asked.dry_run:
@@ -170,11 +176,13 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     published: list[dict] = []
 
     def finish() -> None:
-        head = poisons.published(making, asked.poison_rate).save(out)
-        published.append(head["statistics"])
+        made = poisons.published(making, asked.poison_rate)
+        if making.runtime.first:
+            published.append(made.save(out)["statistics"])
 
     running.run(making, out, finish, label=method, line=None if asked.quiet else _line)
-    _say(method, published[0], perf_counter() - start, asked, len(images))
+    if making.runtime.first:
+        _say(method, published[0], perf_counter() - start, asked, len(images))
 
 
 def _line(record: dict) -> str:
