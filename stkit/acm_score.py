@@ -121,8 +121,9 @@ def measure(
                 found = features.new_zeros(len(pixels), features.shape[1])
             found[start : start + batch_size] = features
     if runtime and ranks > 1:
-        width = max(runtime.gathered(0 if found is None else found.shape[1]))
-        found = torch.zeros(len(pixels), width, device=device) if found is None else found
+        width, dtype = runtime.shared(None if found is None else (found.shape[1], found.dtype))
+        if found is None:  # rank 0 never is without a batch
+            found = torch.zeros(len(pixels), width, dtype=dtype, device=device)
         runtime.sum_(found)  # each row comes from one rank, the others have zeros there
     assert found is not None
     return clusters(found, labels, classes)

@@ -4,10 +4,9 @@ PyTorch's SyncBatchNorm runs on GPUs only; `GlobalBatchNorm` is the same arithme
 operations, for ranks on CPUs and for tests in float64.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
-import torch.distributed.nn.functional as across
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,13 +28,28 @@ def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
         if runtime.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         else:
-            _exchange(model)
+            _exchange(model, runtime)
     devices = [runtime.device] if runtime.device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over ranks, whose gradient is the sum over ranks too."""
+
+    @staticmethod
+    def forward(context: Any, runtime: Runtime, tensor: Tensor) -> Tensor:
+        context.runtime = runtime
+        return runtime.sum_(tensor.clone())
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, context.runtime.sum_(gradients[0].clone())
+
+
 class GlobalBatchNorm(_BatchNorm):
     """BatchNorm whose batch is that of all ranks; gradients flow through the sums over ranks."""
+
+    runtime: Runtime
 
     def _check_input_dim(self, input: Tensor) -> None: ...
 
@@ -46,10 +60,10 @@ class GlobalBatchNorm(_BatchNorm):
         dims = [d for d in range(input.ndim) if d != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        count = across.all_reduce(torch.tensor(float(x.numel() // x.shape[1]), dtype=x.dtype))
-        mean = across.all_reduce(x.sum(dims)) / count
+        count = self.runtime.sum_(torch.tensor(x.numel() / x.shape[1], dtype=x.dtype))
+        mean = _Sum.apply(self.runtime, x.sum(dims)) / count
         centred = x - mean.view(shape)
-        variance = across.all_reduce(centred.square().sum(dims)) / count
+        variance = _Sum.apply(self.runtime, centred.square().sum(dims)) / count
         out = centred * torch.rsqrt(variance + self.eps).view(shape)
         with torch.no_grad():
             share = self.momentum if self.momentum is not None else 0.1
@@ -62,7 +76,7 @@ class GlobalBatchNorm(_BatchNorm):
         return out.to(input.dtype)
 
 
-def _exchange(model: nn.Module) -> None:
+def _exchange(model: nn.Module, runtime: Runtime) -> None:
     """A GlobalBatchNorm in the place of every BatchNorm, with its parameters and buffers."""
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm) and child.track_running_stats:
@@ -70,7 +84,8 @@ def _exchange(model: nn.Module) -> None:
             other.load_state_dict(child.state_dict())
             for key, value in [*child._parameters.items(), *child._buffers.items()]:
                 setattr(other, key, value)
+            other.runtime = runtime
             other.train(child.training)
             setattr(model, name, other)
         else:
-            _exchange(child)
+            _exchange(child, runtime)

@@ -88,8 +88,9 @@ class Runtime:
         return peak if sys.platform == "darwin" else peak * 1024
 
     def shares(self, count: int) -> bool:
-        """Whether a batch of so many is cut up. One with fewer than two images a rank is not:
-        BatchNorm needs two. Every rank then takes all of it."""
+        """Whether a batch of so many is cut up. One with fewer than two images a rank is not, as
+        BatchNorm needs two: every rank takes all of it. (Only EM's last batch of a round may be so
+        small; the unbiased running variance of `sync_bn` then counts its images once a rank.)"""
         return count >= 2 * self.world_size
 
     def check_batch(self, count: int) -> None:

@@ -50,7 +50,26 @@ class _Stop(BaseException):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract)."""
+    """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract).
+
+    Of several ranks one that failed ends the process here: to part in good order, as the libraries
+    want to at the end, takes the others, which may be gone.
+    """
+    code = _run(args)
+    if code and _has_others():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _has_others() -> bool:
+    """Whether this process is connected to other ranks."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
+
+
+def _run(args: list[str] | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
@@ -115,11 +134,8 @@ def _said(message: str, code: int, *, by_all: bool = False) -> int:
     """
     if rank() == 0:
         return error(message, code)
-    if not by_all and "torch.distributed" in sys.modules:
-        import torch.distributed as dist
-
-        if dist.is_initialized():
-            return error(f"rank {rank()}: {message}", code)
+    if not by_all and _has_others():
+        return error(f"rank {rank()}: {message}", code)
     return code
 
 
