@@ -2,7 +2,7 @@
 
     python ranked.py [--float32] [--die-at STEP] COMMAND...     each COMMAND one argument
 
-The environment says which rank this is, as torchrun sets it. Ends with the first code that is not 0.
+The environment says which rank this is, as torchrun sets it. Ends with the first code but 0.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The recorded step against the eager one, by a recorder that does on a CPU what a CUDA graph does.
 
-It notes every operation that reaches a device, with the very tensors, and replays them in order into
-the same memory: numbers that Python computed anew for a step are not seen by a replay, just as on a
-GPU, and an operation that waits for the device shows.
+It notes every operation that reaches a device, with the very tensors, and replays them in order
+into the same memory: numbers that Python computed anew for a step are not seen by a replay, just as
+on a GPU, and an operation that waits for the device shows.
 """
 
 from dataclasses import replace

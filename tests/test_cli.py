@@ -23,7 +23,8 @@ from stkit.cli import app, main, output, running
 NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--device", "cpu")
 ST = ("--frame", "st", "--model", "small", "--batch-size", 8, "--epochs", 3, "--device", "cpu")
 TRAIN_KEYS = {
-    "output", "frame", "model", "epochs", "train_accuracy", "seconds", "images_per_second", "peak_memory",
+    "output", "frame", "model", "epochs", "train_accuracy", "seconds", "images_per_second",
+    "peak_memory",
 }  # fmt: skip
 HEADER_KEYS = {"format", "kind", "recipe", "seed", "digest", "inputs", "versions"}
 COMPARE_KEYS = {

@@ -26,8 +26,8 @@ COMMANDS = {
     "apart": f"train clean.safetensors --frame nt {TRAIN}",
     "em": f"poison em clean.safetensors {SMALL} --batch-size 27 --model-steps 7 --steps 2 "
     "--max-rounds 2 --stop-error 0 --sync-bn",
-    "em-class": f"poison em clean.safetensors --scope class {SMALL} --batch-size 15 --model-steps 3 "
-    "--max-rounds 2 --stop-error 0 --sync-bn",
+    "em-class": f"poison em clean.safetensors --scope class {SMALL} --batch-size 15 "
+    "--model-steps 3 --max-rounds 2 --stop-error 0 --sync-bn",
     "rem": f"poison rem clean.safetensors {SMALL} --batch-size 16 --model-steps 3 --steps 2 "
     "--adversary-steps 2 --eot 2 --sync-bn",
 }  # fmt: skip
@@ -81,7 +81,8 @@ def both(work) -> dict[int, tuple[int, str, str]]:
         commands = [f"{line} -q -o {name}-{count}" for name, line in COMMANDS.items()]
         commands += [
             f"acm st-{count} clean.safetensors --per-class 4 --device cpu --json",
-            f"eval st-{count} test.safetensors --batch-size 7 --adversary 4/255 --device cpu --json",
+            f"eval st-{count} test.safetensors --batch-size 7 --adversary 4/255 --device cpu "
+            "--json",
         ]  # fmt: skip
         ranks = ended(start(count, *commands, folders=[work]))
         assert [code for code, _, _ in ranks] == [0] * count, ranks
@@ -220,8 +221,9 @@ def test_parts_cover_a_batch_once():
             rows = [list(range(count))[rank.owned(count)] for rank in ranks]
             assert sum(rows, []) == list(range(count)), (world, count)
             parts = [list(range(count))[rank.part(count)] for rank in ranks]
-            weights = [len(part) / rank.total(count) for part, rank in zip(parts, ranks, strict=True)]
-            assert sum(weights) == pytest.approx(1)
+            totals = [rank.total(count) for rank in ranks]
+            shares = [len(part) / total for part, total in zip(parts, totals, strict=True)]
+            assert sum(shares) == pytest.approx(1)
     with pytest.raises(RecipeError, match="batch-size is 3 for 2 ranks"):
         Runtime(torch.device("cpu"), "fp32", 0, 2).check_batch(3)
 

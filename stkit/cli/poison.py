@@ -6,13 +6,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
 from stkit.recipes import ABOUT, METHODS, MODELS, as_dict, given, number
+
+if TYPE_CHECKING:
+    from stkit.runtime import Runtime
 
 LONG = ("em", "rem")
 """Methods that train a surrogate: they take a device, and can be stopped and gone on with."""
@@ -182,7 +185,7 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
 
     running.run(making, out, finish, label=method, line=None if asked.quiet else _line)
     if making.runtime.first:
-        _say(method, published[0], perf_counter() - start, asked, len(images))
+        _say(method, published[0], perf_counter() - start, asked, len(images), runtime)
 
 
 def _line(record: dict) -> str:
@@ -200,12 +203,20 @@ def _plan(method: str, recipe: Any, images: Any, asked: Request, state: int) -> 
     }  # fmt: skip
 
 
-def _say(method: str, statistics: dict, seconds: float, asked: Request, count: int) -> None:
+def _say(
+    method: str,
+    statistics: dict,
+    seconds: float,
+    asked: Request,
+    count: int,
+    runtime: "Runtime | None" = None,
+) -> None:
     """The result; a key that only EM or REM has comes after the common ones."""
     found = {
         "output": str(asked.out), "method": method, "n": count,
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")}, "seconds": seconds,
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
+        **({} if runtime is None else {"peak_memory": runtime.peak_memory()}),
     }  # fmt: skip
     if statistics.get("converged") is False:
         found["warning"] = "the error never fell to --stop-error; the best round was published"
