@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit import augment, pgd, rng
+from stkit import augment, parallel, pgd, rng
 from stkit.capture import Captured
 from stkit.data import to_float
 from stkit.frames import Phase
@@ -92,7 +92,7 @@ class Step:
     """A phase's step: augment, perturb where the phase has an adversary, and descend.
 
     loss, hits: this rank's sums over the steps taken, on the device. network: the model as
-    `parallel.wrap` gives it; model: itself, which the adversary attacks.
+    `parallel.wrap` gives it; model: itself.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Step:
         seed: int,
     ) -> None:
         self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
+        self.attacked = parallel.alone(model, network)
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
         self.loss, self.hits = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
@@ -136,7 +137,7 @@ class Step:
         x = x.contiguous(memory_format=torch.channels_last)
         if self.phase.adversary is not None:
             x = pgd.adversarial(
-                self.model, x, labels, self.phase.adversary, start[0], self.runtime.autocast
+                self.attacked, x, labels, self.phase.adversary, start[0], self.runtime.autocast
             )
         total = self.runtime.total(self.batch_size)
         loss, hits = descend(self.network, self.sgd, x, labels, self.runtime, total=total)
