@@ -6,7 +6,7 @@ a check is accepted. `tau` is the whole state: the vector H of Algorithm 1 is a 
 
 import math
 
-KEEP, ROLL_BACK = "keep", "roll back"
+KEEP, ROLL_BACK, STOP = "keep", "roll back", "stop"
 
 
 def cosine(lr: float, epoch: int, epochs: int) -> float:
@@ -37,4 +37,13 @@ def judge(tau: int, acm: float, gamma: float, beta: float) -> str:
     """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1)."""
     if tau >= last_stage(beta):
         return KEEP
-    return KEEP if math.isfinite(acm) and acm <= gamma else ROLL_BACK
+    return KEEP if _trusted(acm, gamma) else ROLL_BACK
+
+
+def judge_stop(acm: float, gamma: float) -> str:
+    """KEEP, or STOP when ACM > gamma, or is NaN or inf: then the run ends with what was kept."""
+    return KEEP if _trusted(acm, gamma) else STOP
+
+
+def _trusted(acm: float, gamma: float) -> bool:
+    return math.isfinite(acm) and acm <= gamma
