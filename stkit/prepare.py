@@ -40,7 +40,7 @@ from stkit.data import Images, to_float, to_uint8
 from stkit.parts import preparation
 from stkit.rng import stream
 
-BLOCK = 1 << 24  # pixel values worked on at a time: 64 MiB as floats
+BLOCK = 1 << 22  # pixel values worked on at a time: 16 MiB as floats
 SIGMA, KERNEL = 1.5, 5
 EPOCHS, BATCH, BATCHES, RATE = 20, 1024, 48, 0.1
 

@@ -74,6 +74,23 @@ def test_the_noise_of_maps_is_uniform_and_independent() -> None:
     assert len(noise.unique()) > 0.99 * noise.numel()
 
 
+def test_hashes_wrap_to_32_bits() -> None:
+    def slow(x: int) -> int:
+        for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+            x = ((x ^ (x >> shift)) * factor) % 2**32
+        return x ^ (x >> 15)
+
+    values = torch.randint(-(2**31), 2**31, (500,), generator=stream(0, "v"))
+    found = plasma._hash(values.to(torch.int32)).long() % 2**32
+    assert found.tolist() == [slow(v % 2**32) for v in values.tolist()]
+
+
+def test_maps_keep_their_level() -> None:
+    draws = draw(("plasma",), 500, 32, stream(0, "augment"))
+    field = plasma.fractal(draws["seeds"][:, 0], draws["roughness"][:, 0], 3, 32)
+    assert abs(field.mean() - 0.47) < 0.01 and abs(field.std() - 0.12) < 0.01
+
+
 def test_plasma_is_brightness_then_contrast_where_drawn() -> None:
     images = torch.rand(200, 3, 16, 16, generator=stream(0, "images"))
     draws = draw(("plasma",), 200, 16, stream(0, "augment"))

@@ -3,7 +3,7 @@
 A fractal by midpoint displacement (diamond-square), made anew for each image, channel and use. It
 is the one of kornia, which UEraser's authors call: its scaling is unusual (the corners lie in
 [0, 1/3], border midpoints are a third too high), and kept, for the strength of the augmentation
-depends on it: the mean over a 32x32 map is about 0.35, so the brightness mostly falls.
+depends on it: over 32x32 maps the mean is 0.47, with a standard deviation of 0.12.
 Roughness 0.3 to 0.7, intensity 0.5 to 1: UEraser's.
 
 The random numbers of a map come from a hash of the image's seed, which stands in the table of
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 
 from stkit.augment.draws import Draws
-
-WORD = 0xFFFFFFFF
 
 
 def brightness(images: Tensor, draws: Draws) -> Tensor:
@@ -92,14 +90,21 @@ def _mean(total: Tensor, border: int) -> Tensor:
 
 def _noise(seed: Tensor, channels: int, side: int, drawn: int) -> Tensor:
     """Uniform [0,1) float32 [N,channels,side,side], a function of seed, channel and position."""
-    place = torch.arange(channels * side * side, device=seed.device).view(channels, side, side)
-    place = _hash(place + channels * drawn + 1)
-    mixed = _hash(place ^ _hash(seed.long())[:, None, None, None])
-    return (mixed >> 8).float() * 2**-24
+    first, count = 1 + channels * drawn, channels * side * side
+    place = torch.arange(first, first + count, dtype=torch.int32, device=seed.device)
+    place = _hash(place).view(channels, side, side)
+    mixed = _hash(place ^ _hash(seed.to(torch.int32))[:, None, None, None])
+    return ((mixed >> 8) & 0xFFFFFF).float().mul_(2**-24)
 
 
 def _hash(x: Tensor) -> Tensor:
-    """32 bits in int64 -> 32 bits, each of which depends on all (multiply and shift, Wellons)."""
-    x = ((x ^ (x >> 16)) * 0x21F0AAAD) & WORD
-    x = ((x ^ (x >> 15)) * 0x735A2D97) & WORD
-    return x ^ (x >> 15)
+    """int32, changed in place: 32 bits each of which depends on all (two multiplications, Wellons).
+
+    Products wrap; what a shift of a negative number brings in at the top is cut off.
+    """
+    x ^= (x >> 16) & 0xFFFF
+    x *= 0x21F0AAAD
+    x ^= (x >> 15) & 0x1FFFF
+    x *= 0x735A2D97
+    x ^= (x >> 15) & 0x1FFFF
+    return x
