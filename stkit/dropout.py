@@ -1,46 +1,33 @@
-"""Dropout on the input of a model's classifier, with masks that are drawn outside of the step.
+"""Dropout on the input of a model's classifier, put there and taken away without a new model.
 
 Srivastava et al. 2014; the ST paper's Table 5 has it with probability 0.5 and does not say where:
-a ResNet-18 has one place for it, before the last linear layer. PyTorch's own layer draws from the
-global generator and would be part of the model, in its file and while ACM is measured.
+a ResNet-18 has one place for it, before the last linear layer. As a hook it is not in the file, and
+it acts in training mode only, so not while ACM or accuracy is measured. It draws from torch's own
+generator, as the dropout layers of other models do.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from stkit import models
 
+_placed: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
 
-def draw(
-    probability: float,
-    count: int,
-    width: int,
-    generator: torch.Generator,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """float32 [count,width]: 0 with this probability, else 1 / (1 - probability).
 
-    width: `models.classifier(model).in_features`. On `device`, or where the generator is.
+def put(model: nn.Module, probability: float) -> None:
+    """From now on drop each number of the classifier's input [N,D] with this probability.
+
+    It takes the place of what an earlier call put there; 0 takes it away.
     """
-    kept = torch.rand(count, width, generator=generator, device=generator.device) >= probability
-    return (kept.float() / (1 - probability)).to(device or generator.device)
+    last = models.classifier(model)
+    if last in _placed:
+        _placed.pop(last).remove()
 
+    def drop(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (F.dropout(args[0], probability, module.training),)
 
-@contextmanager
-def dropped(model: nn.Module, mask: Tensor | None) -> Iterator[None]:
-    """While this lasts, the classifier's input [N,D] is multiplied by the mask; None: as it is."""
-    if mask is None:
-        yield
-        return
-
-    def multiply(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        return (args[0] * mask.to(args[0].dtype),)
-
-    hook = models.classifier(model).register_forward_pre_hook(multiply)
-    try:
-        yield
-    finally:
-        hook.remove()
+    if probability > 0:
+        _placed[last] = last.register_forward_pre_hook(drop)

@@ -5,16 +5,18 @@
 | mixup | lambda of one image and 1 - lambda of another, labels likewise | Zhang et al. 2018 |
 | cutmix | a box of 1 - lambda of the area from another image | Yun et al. 2019 |
 
-As in the authors' codes one lambda and one permutation a batch, lambda ~ Beta(1, 1), which is
-uniform; the box is clipped at the border, and lambda is then the share that is left. Differences:
-every batch is mixed, as in the papers (CutMix's command for CIFAR mixes every second one). ISS
-mixes other images twice with p 0.5, each with its own lambda.
+As in the authors' codes one lambda a batch, from Beta(1, 1), which is uniform; the box is clipped
+at the border, and lambda is then the share that is left. Differences: the other image is the next
+of the batch, where they draw a permutation, for batches come in random order as it is; and every
+batch is mixed, as in the papers (CutMix's command for CIFAR mixes every second one). ISS mixes
+twice with p 0.5, each image with a lambda of its own.
 
 `choose` is the heart of UEraser-Max (Qin et al. 2023): of K = 5 augmented copies of an image the
 one of largest loss counts. Their code takes the gradient of the largest loss through all copies,
 which is that of the copy chosen; only the BatchNorm statistics are of another batch here.
 
-As with augmentation, drawing is apart from applying, and nothing here waits for the device.
+As with augmentation, drawing is apart from applying, and nothing here waits for the device. Tables
+have a row an image, so that a batch can be cut up.
 """
 
 from dataclasses import dataclass
@@ -28,23 +30,9 @@ from stkit.recipes import choose as known
 
 
 @dataclass(frozen=True)
-class Draws:
-    """One draw for a batch of images of `size` x `size`.
-
-    order: int64 [N], the image that each is mixed with. box: float32 [5], lambda, top, bottom, left
-    and right; both on the device, and to be copied into where a step is captured.
-    """
-
-    name: str
-    size: int
-    order: Tensor
-    box: Tensor
-
-
-@dataclass(frozen=True)
 class Mixed:
-    """Images [N,3,H,W]; the labels [N] of the image itself and of the other; the share of the
-    image itself, a tensor without dimensions."""
+    """Images [N,3,H,W], the labels int64 [N] of each and of the one mixed in, and the share of the
+    former, [N]."""
 
     images: Tensor
     labels: Tensor
@@ -58,49 +46,47 @@ def draw(
     size: int,
     generator: torch.Generator,
     device: torch.device | str | None = None,
-) -> Draws:
-    """A draw for `count` images; on `device`, or where the generator is.
+) -> Tensor:
+    """One draw for a batch: float32 [count,5], rows of lambda, top, bottom, left, right, all equal.
 
-    RecipeError for a name that is not one of MIXES.
+    On `device`, or where the generator is. RecipeError for a name that is not one of MIXES.
     """
     known("mix", name, MIXES)
-    order = torch.randperm(count, generator=generator, device=generator.device)
     u = torch.rand(3, generator=generator, device=generator.device)
     half = ((size * (1 - u[:1]).sqrt()).floor() / 2).floor()
     centre = (u[1:] * size).floor()
     low, high = (centre - half).clamp(0, size), (centre + half).clamp(0, size)
-    share = u[:1] if name == "mixup" else 1 - (high - low).prod() / size**2
-    box = torch.cat((share.view(1), torch.stack((low, high), 1).flatten()))
-    place = device or generator.device
-    return Draws(name, size, order.to(place), box.to(place))
+    share = u[:1] if name == "mixup" else 1 - (high - low).prod(0, keepdim=True) / size**2
+    row = torch.cat((share, torch.stack((low, high), 1).flatten()))
+    return row.expand(count, -1).to(device or generator.device)
 
 
-def apply(images: Tensor, labels: Tensor, draws: Draws) -> Mixed:
-    """Float images [N,3,H,W] in [0,1] and labels int64 [N] -> both mixed; no synchronisation."""
-    assert images.shape[2:] == (draws.size, draws.size) and len(images) == len(draws.order)
-    share, top, bottom, left, right = draws.box.to(images.dtype)
-    other = images[draws.order]
-    if draws.name == "mixup":
-        blended = share * images + (1 - share) * other
+def apply(name: str, images: Tensor, labels: Tensor, table: Tensor) -> Mixed:
+    """Float images [N,3,H,W] in [0,1], labels int64 [N], table [N,5] -> both mixed."""
+    share, top, bottom, left, right = table.to(images.dtype).split(1, 1)
+    other = images.roll(1, 0)
+    if name == "mixup":
+        blended = torch.lerp(other, images, share[:, :, None, None])
     else:
-        steps = torch.arange(draws.size, device=images.device)
+        steps = torch.arange(images.shape[-1], device=images.device)
         rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
-        blended = torch.where(rows[:, None] & columns, other, images)
-    return Mixed(blended, labels, labels[draws.order], share)
+        blended = torch.where(rows[:, None, :, None] & columns[:, None, None, :], other, images)
+    return Mixed(blended, labels, labels.roll(1, 0), share.flatten())
 
 
-def cross_entropy(logits: Tensor, mixed: Mixed) -> Tensor:
-    """The mean loss: share times that of the image's label, plus the rest of the other's."""
-    own, other = (F.cross_entropy(logits, labels) for labels in (mixed.labels, mixed.others))
-    share = mixed.share.to(own.dtype)
-    return share * own + (1 - share) * other
+def losses(logits: Tensor, mixed: Mixed) -> Tensor:
+    """Each image's cross-entropy [N]: share times that of its label, plus the rest of the other."""
+    own, other = (
+        F.cross_entropy(logits, labels, reduction="none") for labels in (mixed.labels, mixed.others)
+    )
+    return torch.lerp(other, own, mixed.share.to(own.dtype))
 
 
 def hits(logits: Tensor, mixed: Mixed) -> Tensor:
-    """How many answers are right, a label counting as much as its share."""
+    """How many answers are right, a label counting as much as its share; without dimensions."""
     answers = logits.argmax(1)
-    own, other = ((answers == labels).sum() for labels in (mixed.labels, mixed.others))
-    return mixed.share * own + (1 - mixed.share) * other
+    own, other = ((answers == labels).float() for labels in (mixed.labels, mixed.others))
+    return torch.lerp(other, own, mixed.share.float()).sum()
 
 
 def choose(losses: Tensor, images: Tensor) -> Tensor:
