@@ -41,8 +41,8 @@ class Adversary:
 class Staged:
     """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.
 
-    stop: end the phase there with the last accepted weights, where Algorithm 1 would roll back and
-    go on with slower shallow layers; beta then has no part. This is no frame of the paper.
+    stop: end the run there with the last accepted weights, where Algorithm 1 would roll back and
+    go on with slower shallow layers; beta then has no part. No frame of the paper does that.
     """
 
     beta: float = 0.25  # sec. 4.1
@@ -173,6 +173,11 @@ def frame_with(
         carried = vars(read(augment))
         phase, tune = replace(phase, **carried), tune and replace(tune, **carried)
     return Frame(phase, tune)
+
+
+def called(name: str, augment: str | None) -> str:
+    """What a run is called in its file and in reports: the frame, and what it carries instead."""
+    return name if augment is None else f"{name}+{augment}"
 
 
 def _scaled(adversary: Adversary, epsilon: float) -> Adversary:

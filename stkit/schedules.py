@@ -33,17 +33,13 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def judge(tau: int, acm: float, gamma: float, beta: float) -> str:
-    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1)."""
-    if tau >= last_stage(beta):
+def judge(tau: int, acm: float, gamma: float, beta: float, *, stop: bool = False) -> str:
+    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1).
+
+    stop: instead of a roll-back, and whatever the stage, STOP: the run ends with what was kept.
+    """
+    if math.isfinite(acm) and acm <= gamma:
         return KEEP
-    return KEEP if _trusted(acm, gamma) else ROLL_BACK
-
-
-def judge_stop(acm: float, gamma: float) -> str:
-    """KEEP, or STOP when ACM > gamma, or is NaN or inf: then the run ends with what was kept."""
-    return KEEP if _trusted(acm, gamma) else STOP
-
-
-def _trusted(acm: float, gamma: float) -> bool:
-    return math.isfinite(acm) and acm <= gamma
+    if stop:
+        return STOP
+    return KEEP if tau >= last_stage(beta) else ROLL_BACK
