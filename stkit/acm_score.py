@@ -9,21 +9,24 @@ are not squared; 1e-12 in every denominator gives classes collapsed to points a 
 class without samples is left out of k. There is no code of the authors to differ from.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from stkit import models
+from stkit import models, pgd
 from stkit.clusters import Clusters, clusters, true_float32
 from stkit.data import Images, to_float
 from stkit.errors import DataError
 from stkit.frames import GAMMAS
 from stkit.recipes import choose, number
 from stkit.rng import stream
+from stkit.runtime import Runtime
 
 __all__ = [
-    "Acm", "Clusters", "acm", "clusters", "default_per_class", "draw", "measure", "score", "scores",
+    "Acm", "Clusters", "Indicator", "acm", "clusters", "default_per_class", "draw", "measure",
+    "score", "scores",
 ]  # fmt: skip
 
 
@@ -50,11 +53,13 @@ def acm(
     seed: int = 0,
     device: torch.device | str | None = None,
     batch_size: int = 500,
+    runtime: Runtime | None = None,
 ) -> Acm:
     """ACM of the model on a class-balanced draw from the images, as staged training measures it.
 
     device: where to compute, the model is moved there; None: where it is. per_class, seed: see
-    `draw`. RecipeError: unknown variant. DataError: fewer than two classes have images.
+    `draw`. runtime: see `measure`. RecipeError: unknown variant. DataError: fewer than two classes
+    have images.
     """
     choose("ACM variant", variant, GAMMAS)
     number("batch-size", batch_size, 1, float("inf"))
@@ -62,7 +67,10 @@ def acm(
         model.to(device)
     classes = len(images.classes)
     rows = draw(images.labels, classes=classes, seed=seed, per_class=per_class)
-    found = measure(model, images.images[rows], images.labels[rows], classes, batch_size=batch_size)
+    found = measure(
+        model, images.images[rows], images.labels[rows], classes,
+        batch_size=batch_size, runtime=runtime,
+    )  # fmt: skip
     return Acm(variant, int(found.counts.max()), scores(found), found)
 
 
@@ -88,26 +96,63 @@ def draw(labels: Tensor, *, classes: int, seed: int, per_class: int | None = Non
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, pixels: Tensor, labels: Tensor, classes: int, *, batch_size: int = 500
+    model: nn.Module,
+    pixels: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    batch_size: int = 500,
+    runtime: Runtime | None = None,
 ) -> Clusters:
     """`clusters` of the model's penultimate activation, in eval mode and true float32.
 
     pixels: uint8 [N,3,H,W] on any device, not augmented. labels: int64 [N]. The model computes
-    where it is, and every module is left in the mode it was in.
+    where it is, and every module is left in the mode it was in. runtime: of several ranks, each
+    computes the features of some batches, and all get the same clusters.
     """
     device = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with true_float32(device):
-            found = [
-                models.features(model, to_float(batch.to(device)))
-                for batch in pixels.split(batch_size)
-            ]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return clusters(torch.cat(found), labels, classes)
+    ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
+    found: Tensor | None = None
+    with pgd.evaluating(model), true_float32(device):
+        for start in range(rank * batch_size, len(pixels), ranks * batch_size):
+            batch = pixels[start : start + batch_size].to(device)
+            features = models.features(model, to_float(batch))
+            if found is None:
+                found = features.new_zeros(len(pixels), features.shape[1])
+            found[start : start + batch_size] = features
+    if runtime and ranks > 1:
+        width, dtype = runtime.shared(None if found is None else (found.shape[1], found.dtype))
+        if found is None:  # rank 0 never is without a batch
+            found = torch.zeros(len(pixels), width, dtype=dtype, device=device)
+        runtime.sum_(found)  # each row comes from one rank, the others have zeros there
+    assert found is not None
+    return clusters(found, labels, classes)
+
+
+class Indicator:
+    """ACM of a model while it is trained: on a draw from its training set, kept on the device.
+
+    labels: int64 [N], of the rows to draw from; take: gives images and labels of such rows.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        labels: Tensor,
+        take: Callable[[Tensor], tuple[Tensor, Tensor]],
+        classes: int,
+        *,
+        seed: int,
+        runtime: Runtime,
+    ) -> None:
+        self.model, self.classes, self.runtime = model, classes, runtime
+        self.pixels, self.labels = take(draw(labels, classes=classes, seed=seed))
+
+    def scores(self) -> dict[str, float]:
+        """`scores`, the same on every rank."""
+        self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
+        found = measure(self.model, self.pixels, self.labels, self.classes, runtime=self.runtime)
+        return self.runtime.shared(scores(found))
 
 
 def scores(found: Clusters) -> dict[str, float]:

@@ -25,6 +25,14 @@ class DeviceError(StkitError):
     """A device that is not there, or has too little memory."""
 
 
+class RankError(StkitError):
+    """Ranks that cannot go on together: raised on all of them, said by rank 0."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Interrupted(StkitError):
     """A signal arrived and the unfinished work was saved; `signal` is its number."""
 

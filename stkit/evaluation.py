@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from stkit import pgd
+from stkit.capture import Captured
 from stkit.data import Images, to_float
+from stkit.feed import Feed
 from stkit.frames import Adversary
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
@@ -44,6 +46,58 @@ def pgd20(epsilon: float) -> Adversary:
     return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
 
 
+class Evaluator:
+    """A model's confusion on one set, as often as asked: the set is placed, the pass recorded once.
+
+    Ranks take batches in turn, and each batch has draws of its own, so that any number of ranks
+    finds the same.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Images,
+        *,
+        runtime: Runtime,
+        adversary: Adversary | None = None,
+        seed: int = 0,
+        batch_size: int = 512,
+    ) -> None:
+        self.model, self.runtime, self.adversary, self.seed = model, runtime, adversary, seed
+        self.feed = Feed(images.images, images.labels, runtime)
+        batches = torch.arange(len(images)).split(batch_size)
+        self.batches = batches[runtime.rank :: runtime.world_size]
+        self.classes = len(images.classes)
+        self.cells = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
+        self._run = Captured(self._body, runtime, lambda: [self.cells])
+
+    def confusion(self) -> Tensor:
+        """int64 [K,K] on the device, over all ranks; the host does not wait."""
+        self.cells.zero_()
+        with pgd.evaluating(self.model):
+            for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
+                self._run(pixels, labels, *self._start(number, pixels))
+        return self.runtime.sum_(self.cells.clone()).view(self.classes, self.classes)
+
+    def _start(self, number: int, pixels: Tensor) -> list[Tensor]:
+        """The adversary's random start for a batch, if there is one."""
+        if self.adversary is None:
+            return []
+        clock = self.runtime.rank + number * self.runtime.world_size
+        generator = stream(self.seed, "evaluate", clock, pixels.device)
+        return [pgd.random_start(pixels.shape, self.adversary.epsilon, generator)]
+
+    def _body(self, pixels: Tensor, labels: Tensor, *start: Tensor) -> None:
+        x = to_float(pixels).contiguous(memory_format=torch.channels_last)
+        if self.adversary is not None:
+            x = pgd.adversarial(
+                self.model, x, labels, self.adversary, start[0], self.runtime.autocast
+            )
+        with torch.no_grad(), self.runtime.autocast():
+            guess = self.model(x).argmax(1)
+        self.cells.scatter_add_(0, labels * self.classes + guess, torch.ones_like(labels))
+
+
 def evaluate(
     model: nn.Module,
     images: Images,
@@ -58,41 +112,11 @@ def evaluate(
     adversary: also the confusion on images perturbed by it, see `pgd20`.
     """
     runtime = runtime or pick(str(next(model.parameters()).device), "fp32")
-    pixels, labels = runtime.place(images.images), runtime.place(images.labels)
-    count = len(images.classes)
-    clean = confusion(model, pixels, labels, count, runtime, batch_size=batch_size)
-    if adversary is None:
-        return Evaluation(clean.cpu())
-    robust = confusion(
-        model, pixels, labels, count, runtime,
-        batch_size=batch_size, adversary=adversary, seed=seed,
-    )  # fmt: skip
-    return Evaluation(clean.cpu(), robust.cpu())
 
+    def confusion(adversary: Adversary | None) -> Tensor:
+        return Evaluator(
+            model, images, runtime=runtime, adversary=adversary, seed=seed, batch_size=batch_size
+        ).confusion()
 
-def confusion(
-    model: nn.Module,
-    pixels: Tensor,
-    labels: Tensor,
-    classes: int,
-    runtime: Runtime,
-    *,
-    batch_size: int = 512,
-    adversary: Adversary | None = None,
-    seed: int = 0,
-) -> Tensor:
-    """int64 [K,K] on the device, of uint8 pixels [N,3,H,W] there; the host does not wait."""
-    was_training = model.training
-    model.eval()
-    cells = torch.zeros(classes * classes, dtype=torch.int64, device=pixels.device)
-    for clock, start in enumerate(range(0, len(pixels), batch_size)):
-        batch, truth = pixels[start : start + batch_size], labels[start : start + batch_size]
-        x = to_float(batch).contiguous(memory_format=torch.channels_last)
-        if adversary is not None:
-            generator = stream(seed, "evaluate", clock, pixels.device)
-            x = pgd.adversarial(model, x, truth, adversary, generator, runtime.autocast)
-        with torch.no_grad(), runtime.autocast():
-            guess = model(x).argmax(1)
-        cells.scatter_add_(0, truth * classes + guess, torch.ones_like(truth))
-    model.train(was_training)
-    return cells.view(classes, classes)
+    clean = confusion(None).cpu()
+    return Evaluation(clean, None if adversary is None else confusion(adversary).cpu())

@@ -10,7 +10,7 @@ steps on the noise alone, so for it `images` are zeros and the range is infinite
 noise to the images, clamps, augments and attacks, and sums over the draws of the augmentation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -54,14 +54,17 @@ def perturbed(images: Tensor, noise: Tensor, low: float = 0.0, high: float = 1.0
     return (images.detach() + noise.detach()).clamp(low, high)
 
 
-def random_start(images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """Noise uniform in [-epsilon, epsilon], shaped and placed as the images.
+def random_start(
+    shape: Sequence[int],
+    epsilon: float,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Noise of this shape, uniform in [-epsilon, epsilon], on the generator's device.
 
     It may leave the image range: `pgd` clips the images that it makes.
     """
-    u = torch.rand(
-        images.shape, generator=generator, device=generator.device, dtype=images.dtype
-    ).to(images.device, non_blocking=True)
+    u = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
     return (2 * u - 1) * epsilon
 
 
@@ -82,21 +85,15 @@ def adversarial(
     images: Tensor,
     labels: Tensor,
     adversary: Adversary,
-    generator: torch.Generator | None,
+    start: Tensor,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
-    *,
-    start: Tensor | None = None,
 ) -> Tensor:
-    """Images perturbed to raise the cross entropy: PGD from a random start, float [N,3,H,W].
+    """Images perturbed to raise the cross entropy, float [N,3,H,W]: PGD from the noise `start`.
 
-    images float [N,3,H,W] in [0,1], labels int64 [N]. start: noise drawn before, for a captured
-    step, in place of the generator's. BatchNorm is in evaluation mode meanwhile. The loss is a sum
-    over images, so that an image's gradient does not depend on the batch. The weights keep
-    `requires_grad`: freezing them measured no gain in time or memory.
+    images float [N,3,H,W] in [0,1], labels int64 [N], start: see `random_start`. BatchNorm is in
+    evaluation mode meanwhile. The loss is a sum over images, so that an image's gradient does not
+    depend on the batch. The weights keep `requires_grad`: freezing them measured no gain.
     """
-    if start is None:
-        assert generator is not None
-        start = random_start(images, adversary.epsilon, generator)
 
     def loss(inputs: Tensor) -> Tensor:
         with autocast():

@@ -1,7 +1,8 @@
 """One optimisation step, for training and for the surrogates of EM and REM.
 
-Nothing in it waits for the host: draws are made beforehand, and the counts it keeps stay on the
-device until somebody asks for them at the end of an epoch.
+Nothing in it waits for the host: draws are made beforehand, learning rates lie on the device, and
+the sums it keeps stay there until somebody asks for them at the end of an epoch. So on a GPU the
+whole of it, augmentation, forward, backward and update, is one CUDA graph (`capture`).
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit import augment, pgd
+from stkit import augment, pgd, rng
+from stkit.capture import Captured
 from stkit.data import to_float
 from stkit.frames import Phase
-from stkit.rng import stream
 from stkit.runtime import Runtime
 
 
@@ -22,14 +23,20 @@ def optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with one parameter group a layer; weight decay on every parameter, as PyTorch's does.
 
-    Momentum starts as zeros, which gives PyTorch's first step and can be saved and restored.
+    Momentum starts as zeros, which gives PyTorch's first step and can be saved and restored. Each
+    group's rate is a number on the device, so that a new one needs no new recording.
     """
     named = dict(model.named_parameters())
+    device = next(iter(named.values())).device
+    rates = torch.full((len(groups),), phase.lr, device=device)
     sgd = torch.optim.SGD(
-        [{"params": [named[name] for name in group]} for group in groups],
-        lr=phase.lr,
+        [
+            {"params": [named[name] for name in group], "lr": rate}
+            for group, rate in zip(groups, rates, strict=True)
+        ],
         momentum=phase.momentum,
         weight_decay=phase.weight_decay,
+        fused=True,
     )
     for parameter in named.values():
         sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -44,7 +51,7 @@ def momentum(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:
 def set_lr(sgd: torch.optim.Optimizer, lr: float, scales: Sequence[float]) -> None:
     """Eq. 6: each layer's learning rate is lr times its scale."""
     for group, scale in zip(sgd.param_groups, scales, strict=True):
-        group["lr"] = lr * scale
+        group["lr"].fill_(lr * scale)
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -53,53 +60,91 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def descend(
-    model: nn.Module,
+    network: nn.Module,
     sgd: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
     runtime: Runtime,
     *,
+    total: int,
     clip: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One SGD step on float images [B,3,H,W] as they are, in training mode.
 
-    clip: the largest L2 norm of the whole gradient. Returns the mean loss and the number of right
-    answers, scalars of type `runtime.sums` on the device.
+    network: the model as `parallel.wrap` gives it. total: see `Runtime.total`. clip: the largest L2
+    norm of the whole gradient. Returns this rank's share of the batch's mean loss and its number of
+    right answers, scalars of type `runtime.sums` on the device.
     """
-    model.train()
+    network.train()
     with runtime.autocast():
-        logits = model(images)
-    loss = F.cross_entropy(at_least_float32(logits), labels)
+        logits = network(images)
+    loss = F.cross_entropy(at_least_float32(logits), labels, reduction="sum") / total
     sgd.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss * runtime.world_size).backward()  # ranks take the mean of their gradients
     if clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
     sgd.step()
     hits = (logits.detach().argmax(1) == labels).sum()
     return loss.detach().to(runtime.sums), hits.to(runtime.sums)
 
 
-def step(
-    model: nn.Module,
-    sgd: torch.optim.Optimizer,
-    pixels: Tensor,
-    labels: Tensor,
-    phase: Phase,
-    runtime: Runtime,
-    *,
-    seed: int,
-    clock: int,
-) -> tuple[Tensor, Tensor]:
-    """Augment, perturb where the phase has an adversary, and take one SGD step.
+class Step:
+    """A phase's step: augment, perturb where the phase has an adversary, and descend.
 
-    pixels: uint8 [B,3,H,W] on the device. clock: steps executed in this run, which picks the draws.
-    Returns what `descend` returns.
+    loss, hits: this rank's sums over the steps taken, on the device. network: the model as
+    `parallel.wrap` gives it; model: itself, which the adversary attacks.
     """
-    device = pixels.device
-    generator = stream(seed, "augment", clock, device)
-    x = augment.augment(to_float(pixels), phase.augment, generator)
-    x = x.contiguous(memory_format=torch.channels_last)
-    if phase.adversary is not None:
-        generator = stream(seed, "adversary", clock, device)
-        x = pgd.adversarial(model, x, labels, phase.adversary, generator, runtime.autocast)
-    return descend(model, sgd, x, labels, runtime)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        layers: Sequence[Sequence[str]],
+        phase: Phase,
+        runtime: Runtime,
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
+        self.seed = seed
+        self.sgd = optimizer(model, layers, phase)
+        self.loss, self.hits = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
+        self.size = self.batch_size = 0  # of the batch at hand
+        self._run = Captured(self._body, runtime, self._state)
+
+    def __call__(self, pixels: Tensor, labels: Tensor, *, batch_size: int, clock: int) -> None:
+        """Take the step number `clock` (which picks the draws) on this rank's part of a batch.
+
+        pixels: uint8 [b,3,H,W] on the device. labels: int64 [b]. batch_size: of the whole batch.
+        """
+        part, device = self.runtime.part(batch_size), pixels.device
+        self.size, self.batch_size = pixels.shape[-1], batch_size
+        generator = rng.stream(self.seed, "augment", clock, device)
+        draws = augment.draw(self.phase.augment, batch_size, self.size, generator)
+        inputs = [pixels, labels, draws.table[part]]
+        if self.phase.adversary is not None:
+            generator = rng.stream(self.seed, "adversary", clock, device)
+            shape = (batch_size, *pixels.shape[1:])
+            start = pgd.random_start(shape, self.phase.adversary.epsilon, generator)
+            inputs.append(start[part])
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, device)
+        self._run(*inputs)
+
+    def _body(self, pixels: Tensor, labels: Tensor, table: Tensor, *start: Tensor) -> None:
+        draws = augment.Draws(self.phase.augment, self.size, table)
+        x = augment.apply(to_float(pixels), draws)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.phase.adversary is not None:
+            x = pgd.adversarial(
+                self.model, x, labels, self.phase.adversary, start[0], self.runtime.autocast
+            )
+        total = self.runtime.total(self.batch_size)
+        loss, hits = descend(self.network, self.sgd, x, labels, self.runtime, total=total)
+        self.loss += loss
+        self.hits += hits
+
+    def _state(self) -> list[Tensor]:
+        """What a step changes."""
+        momenta = momentum(self.model, self.sgd).values()
+        return [*self.model.state_dict().values(), *momenta, self.loss, self.hits]
+

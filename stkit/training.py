@@ -5,30 +5,34 @@ A layer is a conv or linear module with its norm, counted from 1 in forward orde
 included; all of it gets the rate alpha_i times the cosine rate. tau = 0 is all ones; tau counts up
 to the integer 1/beta - 1 and never falls; when it is reached ACM is logged and no longer judged.
 A check rolls back weights, BatchNorm statistics and momentum to the last accepted check (at first
-the initial weights); it does not rewind the clock, so data order, augmentation, learning rate and
-budget go on with the steps executed. Frozen layers keep their BatchNorm statistics moving. D^s is
-a fixed class-balanced draw from the training set as published (perturbed), still trained on, never
-augmented, measured in eval mode on the float32 input of the last linear layer. The test is the
-strict ACM > gamma, and a NaN counts as larger. st-full is two runs in one: the second starts from
-the first's weights with a fresh optimizer and is plain training. The result is the last state.
+the initial weights), not the clock: data order, augmentation, learning rate and budget go on with
+the steps executed. Frozen layers keep their BatchNorm statistics moving. D^s is a fixed balanced
+draw from the training set as published (perturbed), still trained on, never augmented, measured in
+eval mode on the float32 input of the last linear layer. The test is the strict ACM > gamma, and a
+NaN counts as larger. st-full is two runs in one: the second starts from the first's weights with a
+fresh optimizer and is plain training. The result is the last state.
+
+On several ranks each takes its part of every batch; what is judged was added up over all of them.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stkit import acm_score, artifacts, evaluation, header, models, schedules, step
+from stkit import acm_score, artifacts, header, models, parallel, schedules
 from stkit.checkpoints import fill
 from stkit.data import Images, fits
 from stkit.errors import ArtifactError
+from stkit.evaluation import Evaluator, accuracy
+from stkit.feed import Batch, Feed
 from stkit.frames import frame_with
 from stkit.plan import Job, plan, recipe
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
+from stkit.step import Step, momentum, set_lr
 
 
 class Training:
@@ -45,40 +49,40 @@ class Training:
             fits(test, images.classes, images.size, "the training set")
         self.images, self.job, self.runtime, self.test = images, job, runtime, test
         self.plan = plan(images, job)
+        runtime.check_batch(self.plan.batch_size)
         self.model: nn.Module = models.create(
             job.model, classes=len(images.classes), size=images.size, seed=job.seed,
             mean=job.mean, std=job.std,
         )  # fmt: skip
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
-        self.sgd = step.optimizer(self.model, self.layers, self.plan.phases[0])
+        self.network = parallel.wrap(self.model, runtime)
+        self._enter(0)
         self.executed = 0  # steps
         self.tau = 0
         self.trusted: dict[str, Tensor] = {}  # the state at the last accepted check
         self.checks: list[dict] = []  # of this epoch
         self.records: list[dict] = []  # one an epoch
+        self.epoch = -1
+        self.batches: Iterator[Batch] = iter(())  # this rank's parts of this epoch's
         self._place()
 
     def _place(self) -> None:
-        """What the loop reads, on the device: images, labels, rows, D^s and the epoch's sums."""
-        place, rows = self.runtime.place, self.plan.train_rows
-        self.pixels, self.labels = place(self.images.images), place(self.images.labels)
-        self.rows = place(rows)
-        classes = len(self.images.classes)
-        chosen = acm_score.draw(self.images.labels[rows], classes=classes, seed=self.job.seed)
-        self.ds = place(rows[chosen])
-        self.loss = torch.zeros((), dtype=self.runtime.sums, device=self.pixels.device)
-        self.hits = torch.zeros_like(self.loss)
-        self.held: dict[str, Images] = {}
+        """What the loop reads: the set, D^s, and the sets whose accuracy is measured."""
+        images, rows, runtime = self.images, self.plan.train_rows, self.runtime
+        self.feed = Feed(images.images, images.labels, runtime)
+        self.indicator = acm_score.Indicator(
+            self.model, images.labels[rows], lambda chosen: self.feed.take(rows[chosen]),
+            len(images.classes), seed=self.job.seed, runtime=runtime,
+        )  # fmt: skip
+        held: dict[str, Images] = {}
         if self.job.holdout:
-            self.held["holdout_accuracy"] = self.images.rows(self.plan.holdout_rows)
+            held["holdout_accuracy"] = images.rows(self.plan.holdout_rows)
         if self.test is not None:
-            self.held["accuracy"] = self.test
-        self.held = {
-            key: replace(held, images=place(held.images), labels=place(held.labels))
-            for key, held in self.held.items()
+            held["accuracy"] = self.test
+        self.evaluators = {
+            key: Evaluator(self.model, which, runtime=runtime) for key, which in held.items()
         }
-        self.epoch = -1
 
     @property
     def done(self) -> bool:
@@ -91,7 +95,6 @@ class Training:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Steps executed, steps in all."""
         return self.executed, self.plan.steps
 
     def steps(self) -> Iterator[dict | None]:
@@ -101,23 +104,23 @@ class Training:
 
     def _advance(self) -> dict | None:
         """One step, the check that may be due after it, and the epoch's record at its end."""
-        todo = self.plan
-        epoch, offset = divmod(self.executed, todo.steps_per_epoch)
+        epoch, offset = divmod(self.executed, self.plan.steps_per_epoch)
         if epoch != self.epoch:
             self._open(epoch, offset)
-        rows = self.order[offset * todo.batch_size : (offset + 1) * todo.batch_size]
-        loss, hits = step.step(
-            self.model, self.sgd, self.pixels[rows], self.labels[rows], self.phase, self.runtime,
-            seed=self.job.seed, clock=self.executed,
-        )  # fmt: skip
-        self.loss += loss
-        self.hits += hits
+        self.step(*next(self.batches), batch_size=self.plan.batch_size, clock=self.executed)
         self.executed += 1
-        ends = self.executed % todo.steps_per_epoch == 0
+        ends = self.executed % self.plan.steps_per_epoch == 0
         measured = self._accuracies() if ends else {}
         if self._check_due(ends):
             self._check()
         return self._close(measured) if ends else None
+
+    def _enter(self, which: int) -> None:
+        """Make the step of a phase, with a fresh optimizer."""
+        self.step = Step(
+            self.model, self.network, self.layers, self.plan.phases[which], self.runtime,
+            seed=self.job.seed,
+        )  # fmt: skip
 
     def _open(self, epoch: int, offset: int) -> None:
         """Enter an epoch (at its first step, or resumed within it): order, phase, rates."""
@@ -125,13 +128,20 @@ class Training:
         self.phase, self.epoch = self.plan.phases[which], epoch
         if offset == 0 and epoch == self.first:
             self.tau = 0
-            self.sgd = step.optimizer(self.model, self.layers, self.phase)
+            if which:
+                self._enter(which)
             self.trusted = {}
             if self.phase.staged:
                 self.trusted = {k: v.detach().clone() for k, v in self._live().items()}
         generator = stream(self.job.seed, "order", epoch)
         order = torch.randperm(len(self.plan.train_rows), generator=generator)
-        self.order = self.rows[self.runtime.place(order)]
+        rows = self.feed.rows(self.plan.train_rows[order])
+        size = self.plan.batch_size
+        part = self.runtime.part(size)
+        self.batches = self.feed.batches(
+            rows[start * size : (start + 1) * size][part]
+            for start in range(offset, self.plan.steps_per_epoch)
+        )
         self._set_lr()
 
     def _set_lr(self) -> None:
@@ -140,7 +150,7 @@ class Training:
         )
         beta = self.phase.staged.beta if self.phase.staged else 1.0
         self.scales = schedules.lr_scales(self.tau, len(self.layers), beta)
-        step.set_lr(self.sgd, self.lr, self.scales)
+        set_lr(self.step.sgd, self.lr, self.scales)
 
     def _check_due(self, ends: bool) -> bool:
         staged = self.phase.staged
@@ -154,10 +164,7 @@ class Training:
         """Measure ACM, judge, and keep or roll back (Alg. 1); all of it is logged."""
         staged = self.phase.staged
         assert staged is not None
-        clusters = acm_score.measure(
-            self.model, self.pixels[self.ds], self.labels[self.ds], len(self.images.classes)
-        )
-        scores = acm_score.scores(clusters)
+        scores = self.indicator.scores()
         judged = self.tau < schedules.last_stage(staged.beta)
         verdict = schedules.judge(self.tau, scores[staged.variant], staged.threshold, staged.beta)
         if verdict == schedules.ROLL_BACK:
@@ -172,20 +179,24 @@ class Training:
         )  # fmt: skip
 
     def _accuracies(self) -> dict[str, float]:
-        return {
-            key: evaluation.evaluate(self.model, held, runtime=self.runtime).accuracy
-            for key, held in self.held.items()
-        }
+        self.runtime.broadcast_(*self.model.buffers())
+        return {key: accuracy(e.confusion()) for key, e in self.evaluators.items()}
+
+    def _sums(self) -> tuple[float, float]:
+        """Loss and right answers over this epoch's steps so far, of all ranks."""
+        loss, hits = self.runtime.sum_(torch.stack((self.step.loss, self.step.hits))).tolist()
+        return loss, hits
 
     def _close(self, measured: dict[str, float]) -> dict:
         """The epoch's record. Its accuracies are those of the weights before a roll-back."""
         steps = self.plan.steps_per_epoch
+        loss, hits = self._sums()
         record: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "phase": self.plan.phase_at(self.epoch)[0] + 1,
             "lr": self.lr,
-            "loss": float(self.loss) / steps,
-            "train_accuracy": float(self.hits) / (steps * self.plan.batch_size),
+            "loss": loss / steps,
+            "train_accuracy": hits / (steps * self.plan.batch_size),
             **measured,
         }
         if self.checks:
@@ -197,14 +208,14 @@ class Training:
                     record["final"] = self._accuracies()
         self.records.append(record)
         self.checks = []
-        self.loss.zero_()
-        self.hits.zero_()
+        self.step.loss.zero_()
+        self.step.hits.zero_()
         return record
 
     def _live(self) -> dict[str, Tensor]:
         """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
-        momentum = step.momentum(self.model, self.sgd)
-        return dict(self.model.state_dict()) | {f"optimizer/{k}": v for k, v in momentum.items()}
+        momenta = momentum(self.model, self.step.sgd)
+        return dict(self.model.state_dict()) | {f"optimizer/{k}": v for k, v in momenta.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
@@ -218,14 +229,12 @@ class Training:
             "done": self.done, "step": self.executed, "steps": self.plan.steps,
         }  # fmt: skip
         if not self.done:
-            progress |= {
-                "tau": self.tau, "checks": self.checks,
-                "loss": float(self.loss), "hits": float(self.hits),
-            }  # fmt: skip
+            loss, hits = self._sums()
+            progress |= {"tau": self.tau, "checks": self.checks, "loss": loss, "hits": hits}
         job, images = self.job, self.images
         return header.make(
             "checkpoint",
-            recipe(job, self.plan, self.runtime.precision),
+            recipe(job, self.plan, self.runtime),
             seed=job.seed,
             inputs=[i.provenance for i in (images, self.test) if i is not None],
             model=job.model, classes=list(images.classes), size=images.size,
@@ -234,8 +243,9 @@ class Training:
         )  # fmt: skip
 
     def save(self, path: str | Path) -> dict:
-        """Write a checkpoint, finished or not; returns its header."""
-        return artifacts.write(Path(path), self.tensors(), self.head())
+        """Write a checkpoint, finished or not, by rank 0 only; returns its header."""
+        head = self.head()
+        return artifacts.write(Path(path), self.tensors(), head) if self.runtime.first else head
 
     def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
         """Take up the state of an unfinished checkpoint. ArtifactError if it is another run's."""
@@ -243,6 +253,8 @@ class Training:
         progress = header.numbers(head["progress"])
         if progress["done"]:
             raise ArtifactError("found a finished training, expected an unfinished one; move it")
+        last = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # the epoch it was in
+        self._enter(self.plan.phase_at(last)[0])
         fill(self.model, tensors)
         self.trusted = {
             name.removeprefix("trusted/"): self.runtime.place(value).clone()
@@ -252,8 +264,9 @@ class Training:
         _copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self._live())
         self.executed, self.tau = progress["step"], progress["tau"]
         self.checks, self.records = progress["checks"], header.numbers(head["records"])
-        self.loss.fill_(progress["loss"])
-        self.hits.fill_(progress["hits"])
+        if self.runtime.first:  # the others add to it from zero
+            self.step.loss.fill_(progress["loss"])
+            self.step.hits.fill_(progress["hits"])
 
 
 @torch.no_grad()

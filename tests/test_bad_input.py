@@ -17,7 +17,7 @@ from conftest import SIDE, picture, snapshot
 from PIL import Image
 from safetensors.torch import save_file
 
-from stkit import acm_score, artifacts, evaluation, load, step
+from stkit import acm_score, artifacts, load, pgd, step
 from stkit.cli import output
 
 NT = "--frame nt --model small --batch-size 8 --epochs 1 --device cpu"
@@ -557,25 +557,42 @@ def test_a_gpu_where_there_is_none(device, refused):
     refused(f"acm nt.safetensors photos --device {device}", pattern)
 
 
-@pytest.mark.parametrize(
-    ("error", "pattern"),
-    [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), LOWER),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas"), LOWER),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), LOWER),
-        (MemoryError(), "out of memory; pass fewer or smaller images"),
-    ],
-)
-def test_out_of_memory_says_which_option_to_lower(error, pattern, refused, monkeypatch):
+FULL = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize(("largest", "remedy"), [(3, "--batch-size 2 fits"), (0, "lower --batch-")])
+def test_a_batch_that_does_not_fit_names_one_that_does(
+    error, largest, remedy, refused, monkeypatch
+):
+    """Batches of 8; memory for `largest` images at a time."""
+
+    def full(model, x, *_, **__):
+        if len(x) > largest:
+            raise error
+        return x
+
+    monkeypatch.setattr(pgd, "adversarial", full)
+    pattern = f"a batch of 8 images does not fit into the memory; {remedy}"
+    refused(f"train clean.safetensors {NT.replace('nt', 'at')} -o x", pattern)
+    refused(f"eval nt.safetensors photos {CPU} --adversary 4/255 --batch-size 8 -o x", pattern)
+    rem = "--model small --model-steps 1 --steps 1 --eot 1 --batch-size 8"
+    refused(f"poison rem clean.safetensors {rem} {CPU} -o x", pattern)
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_out_of_memory_elsewhere_says_what_to_lower(error, refused, monkeypatch):
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(step, "step", full)
-    monkeypatch.setattr(evaluation, "confusion", full)
     monkeypatch.setattr(acm_score, "measure", full)
-    refused(f"train clean.safetensors {NT} -o x", pattern)
-    refused(f"eval nt.safetensors photos {CPU} -o x", pattern)
-    refused(f"acm nt.safetensors photos {CPU} -o x", pattern)
+    memory = "out of memory; pass fewer or smaller images"
+    refused(f"acm nt.safetensors photos {CPU} -o x", memory if error is FULL[3] else LOWER)
 
 
 def test_a_bug_of_ours_is_not_hidden(cli, work, monkeypatch):
@@ -584,6 +601,6 @@ def test_a_bug_of_ours_is_not_hidden(cli, work, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(step, "step", broken)
+    monkeypatch.setattr(step, "descend", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         cli(*shlex.split(f"train clean.safetensors {NT} -o x"))

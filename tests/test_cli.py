@@ -24,6 +24,7 @@ NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--
 ST = ("--frame", "st", "--model", "small", "--batch-size", 8, "--epochs", 3, "--device", "cpu")
 TRAIN_KEYS = {
     "output", "frame", "model", "epochs", "train_accuracy", "seconds", "images_per_second",
+    "peak_memory",
 }  # fmt: skip
 HEADER_KEYS = {"format", "kind", "recipe", "seed", "digest", "inputs", "versions"}
 COMPARE_KEYS = {

@@ -25,6 +25,10 @@ def small_model(dtype: torch.dtype = torch.float32) -> nn.Module:
     return model.to(dtype)
 
 
+def random(images: torch.Tensor, purpose: str) -> torch.Tensor:
+    return pgd.random_start(images.shape, Adversary().epsilon, stream(0, purpose))
+
+
 def test_a_linear_loss_ends_at_the_corner_of_the_ball_and_box() -> None:
     images = pixels(4, 3, 5, 5)
     images[0], images[1] = 0, 1  # on the box's faces
@@ -54,7 +58,7 @@ def test_equal_to_the_transcription_in_float64() -> None:
         x = torch.tensor(flat, dtype=torch.float64).view_as(images).requires_grad_()
         return torch.autograd.grad(loss(x), x)[0].flatten().tolist()
 
-    start = pgd.random_start(images, EPSILON, stream(0, "start"))
+    start = pgd.random_start(images.shape, EPSILON, stream(0, "start"))
     for ascend in (True, False):
         found = pgd.pgd(
             loss, images, start, epsilon=EPSILON, step_size=2 / 255, steps=7, ascend=ascend
@@ -81,7 +85,7 @@ def test_noise_alone_can_be_stepped_without_a_box() -> None:
 def test_adversary_raises_the_loss_inside_ball_and_box() -> None:
     model = small_model()
     images, labels = pixels(32, 3, 8, 8), torch.arange(32) % 5
-    found = pgd.adversarial(model, images, labels, Adversary(), stream(0, "adversary"))
+    found = pgd.adversarial(model, images, labels, Adversary(), random(images, "adversary"))
     assert not found.requires_grad and found.min() >= 0 and found.max() <= 1
     assert (found.double() - images.double()).abs().max() <= 4 / 255 + 1e-7  # rounding of the sum
     model.eval()
@@ -100,7 +104,7 @@ def test_weights_gradients_statistics_and_modes_are_left_alone() -> None:
     model[0].weight.grad = torch.ones_like(model[0].weight)
     images, labels = pixels(8, 3, 8, 8), torch.zeros(8, dtype=torch.long)
     with torch.no_grad():  # as evaluation calls it
-        pgd.adversarial(model, images, labels, Adversary(steps=2), stream(0, "adversary"))
+        pgd.adversarial(model, images, labels, Adversary(steps=2), random(images, "adversary"))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert [module.training for module in model.modules()] == modes
@@ -123,10 +127,10 @@ def test_modes_come_back_after_an_error() -> None:
 def test_batch_norm_uses_running_statistics() -> None:
     model, images = small_model().train(), pixels(8, 3, 8, 8)
     labels = torch.arange(8) % 5
-    start = pgd.random_start(images, EPSILON, stream(0, "start"))
+    start = pgd.random_start(images.shape, EPSILON, stream(0, "start"))
     one = Adversary(epsilon=EPSILON, step_size=0.01, steps=3)
-    whole = pgd.adversarial(model, images, labels, one, None, start=start)
-    half = pgd.adversarial(model, images[:4], labels[:4], one, None, start=start[:4])
+    whole = pgd.adversarial(model, images, labels, one, start)
+    half = pgd.adversarial(model, images[:4], labels[:4], one, start[:4])
     torch.testing.assert_close(whole[:4], half)  # so an image does not see its batch
 
 
@@ -137,19 +141,19 @@ def test_under_bf16_autocast_images_stay_float32() -> None:
     def autocast() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16)
 
-    found = pgd.adversarial(model, images, labels, Adversary(), stream(0, "a"), autocast)
-    exact = pgd.adversarial(model, images, labels, Adversary(), stream(0, "a"))
+    found = pgd.adversarial(model, images, labels, Adversary(), random(images, "a"), autocast)
+    exact = pgd.adversarial(model, images, labels, Adversary(), random(images, "a"))
     assert found.dtype == torch.float32
     assert (found == exact).float().mean() > 0.8  # signs of tiny gradients differ
 
 
 def test_random_start_is_uniform_in_the_ball_and_keeps_the_layout() -> None:
     images = pixels(50, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    noise = pgd.random_start(images, EPSILON, stream(1, "start"))
+    noise = pgd.random_start(images.shape, EPSILON, stream(1, "start"))
     assert noise.abs().max() <= EPSILON
     counts = torch.histc(noise, 10, -EPSILON, EPSILON) / noise.numel()
     torch.testing.assert_close(counts, torch.full((10,), 0.1), rtol=0, atol=0.004)
-    assert torch.equal(noise, pgd.random_start(images, EPSILON, stream(1, "start")))
+    assert torch.equal(noise, pgd.random_start(images.shape, EPSILON, stream(1, "start")))
     found = pgd.pgd(torch.sum, images, noise, epsilon=EPSILON, step_size=0.01, steps=1)
     assert pgd.perturbed(images, found).is_contiguous(memory_format=torch.channels_last)
 

@@ -52,15 +52,15 @@ def test_noise_equals_the_transcription(digits, monkeypatch):
         if what == "model":
             table = augment.draw(PLAIN, 8, 32, stream(0, "augment", clock))
             like = torch.zeros(8, 3, 32, 32, dtype=torch.float64)
-            starts = pgd.random_start(like, 4 / 255, stream(0, "adversary", clock))
+            starts = pgd.random_start(like.shape, 4 / 255, stream(0, "adversary", clock))
             return list(zip(places(table), starts, strict=True))
         count = 8 if what == "noise" else len(final[clock])
         like = torch.zeros(count, 3, 32, 32, dtype=torch.float64)
         if number is None:
-            return pgd.random_start(like, 8 / 255, stream(0, what, clock))
+            return pgd.random_start(like.shape, 8 / 255, stream(0, what, clock))
         generator = stream(0, f"{what}, step", clock * 2 + number)
         table = augment.draw(PLAIN, 2 * count, 32, generator)
-        starts = pgd.random_start(like.repeat(2, 1, 1, 1), 4 / 255, generator)
+        starts = pgd.random_start(like.repeat(2, 1, 1, 1).shape, 4 / 255, generator)
         both = list(zip(places(table), starts, strict=True))
         return [both[:count], both[count:]]
 

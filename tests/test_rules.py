@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
     {"errors", "recipes", "parts", "frames", "schedules", "header", "report"},
     {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
-     "acm_score", "step", "evaluation", "artifacts", "checkpoints", "inspection", "exporting",
-     "plan", "prepare", "mix", "dropout"},
+     "acm_score", "capture", "feed", "parallel", "step", "evaluation", "artifacts", "checkpoints",
+     "inspection", "exporting", "plan", "prepare", "mix", "dropout"},
     {"poisons", "training"},
     {"importing"},
     {"cli"},

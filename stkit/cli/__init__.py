@@ -14,12 +14,9 @@ import typer
 
 from stkit import __version__
 from stkit.cli import data, exchange, info, measure, poison, train
-from stkit.cli.output import error
-from stkit.errors import Interrupted, RecipeError, StkitError
+from stkit.cli.output import error, rank
+from stkit.errors import Interrupted, RankError, RecipeError, StkitError
 from stkit.recipes import nearest
-
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What torch says, on one device or another, when memory runs out."""
 
 app = typer.Typer(
     name="stkit",
@@ -53,35 +50,66 @@ class _Stop(BaseException):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract)."""
+    """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract).
+
+    Of several ranks one that failed ends the process here: to part in good order, as the libraries
+    want to at the end, takes the others, which may be gone.
+    """
+    code = _run(args)
+    if code and _has_others():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _has_others() -> bool:
+    """Whether this process is connected to other ranks."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
+
+
+def _run(args: list[str] | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        return error("found several ranks (torchrun), expected one; run stkit without torchrun", 1)
+    if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
+        return 0
     try:
         result = app(args, standalone_mode=False)
         sys.stdout.flush()
+        if "stkit.runtime" in sys.modules:
+            sys.modules["stkit.runtime"].leave()
         return result if isinstance(result, int) else 0
     except Interrupted as stop:
-        return error(str(stop), 128 + stop.signal)
+        return _said(str(stop), 128 + stop.signal, by_all=True)
+    except RankError as failed:
+        return _said(str(failed), failed.code, by_all=True)
     except RecipeError as wrong:
-        return error(str(wrong), 2)
+        return _said(str(wrong), 2)
     except StkitError as failed:
-        return error(str(failed), 1)
+        return _said(str(failed), 1)
     except _Stop as stop:
-        return error("interrupted; nothing was left to save", 128 + stop.args[0])
+        return _said("interrupted; nothing was left to save", 128 + stop.args[0], by_all=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
-        return error("out of memory; pass fewer or smaller images: stkit data --limit --size", 1)
+        return _said("out of memory; pass fewer or smaller images: stkit data --limit --size", 1)
     except OSError as failed:
-        return error(f"{failed.filename or 'system'}: {failed.strerror or failed}", 1)
+        return _said(f"{failed.filename or 'system'}: {failed.strerror or failed}", 1)
     except RuntimeError as failed:
-        if not any(sign in str(failed) for sign in NO_MEMORY):
+        from stkit.runtime import lost_rank, out_of_memory
+
+        if lost_rank(failed):
+            return _said(
+                "another rank ended, see what it said; unfinished work is where it was last saved, "
+                "the same command with --resume goes on",
+                1, by_all=True,
+            )  # fmt: skip
+        if not out_of_memory(failed):
             raise
-        return error(
+        return _said(
             "the device is out of memory; lower --batch-size (acm: --per-class; rem: also --eot), "
             "or pass --device cpu",
             1,
@@ -89,7 +117,26 @@ def main(args: list[str] | None = None) -> int:
     except Exception as wrong:
         if not hasattr(wrong, "format_message"):  # Typer's, under a name that depends on its age
             raise
-        return error(_usage(wrong), 2)
+        return _said(_usage(wrong), 2)
+
+
+def _by_all_ranks(args: list[str]) -> bool:
+    """Whether this command is computed by all ranks; any other is rank 0's alone."""
+    words = [*args, "", ""]
+    long = words[0] == "poison" and words[1] in poison.LONG
+    return words[0] in ("train", "acm", "eval") or long
+
+
+def _said(message: str, code: int, *, by_all: bool = False) -> int:
+    """`error`, once where several ranks have the same to say.
+
+    What goes wrong before ranks know each other goes wrong on all of them alike.
+    """
+    if rank() == 0:
+        return error(message, code)
+    if not by_all and _has_others():
+        return error(f"rank {rank()}: {message}", code)
+    return code
 
 
 def _usage(wrong: Any) -> str:

@@ -49,13 +49,18 @@ def acm(
 
     if out is not None:
         artifacts.free(out, force=force)
-    model, head = checkpoints.load(checkpoint, pick(device).device)
-    images = o.open_source(source, split, data_root)
+    runtime = pick(device)
+    with runtime.together():
+        model, head = checkpoints.load(checkpoint, runtime.device)
+    runtime.same(head["digest"], f"weights in {checkpoint}")
+    images = o.open_source(source, split, data_root, runtime=runtime)
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
     holdout = head["recipe"]["holdout"]
     if holdout and images.provenance["digest"] == head["inputs"][0]["digest"]:
         images = images.rows(split_off(images, holdout, head["seed"])[0])
-    found = acm_score.acm(model, images, variant=variant, per_class=per_class, seed=head["seed"])
+    found = acm_score.acm(
+        model, images, variant=variant, per_class=per_class, seed=head["seed"], runtime=runtime
+    )
     shown = {"acm": found.scores[variant], "variant": variant, "classes": len(images.classes),
              "per_class": found.per_class}  # fmt: skip
     if out is not None:
@@ -66,7 +71,8 @@ def acm(
         head = header.make(
             "acm", recipe, seed=head["seed"], inputs=parents, **shown, scores=found.scores
         )
-        artifacts.write(out, tensors, head)
+        if runtime.first:
+            artifacts.write(out, tensors, head)
         shown = {"output": str(out), **shown}
     output.result(shown, as_json=json, quiet=quiet, brief=out or found.scores[variant])
 
@@ -104,8 +110,10 @@ def evaluate(
     runtime = pick(device, precision)
     if out is not None:
         artifacts.free(out, force=force)
-    model, head = checkpoints.load(checkpoint, runtime.device)
-    images = o.open_source(source, split, data_root, default_split="test")
+    with runtime.together():
+        model, head = checkpoints.load(checkpoint, runtime.device)
+    runtime.same(head["digest"], f"weights in {checkpoint}")
+    images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
     if split is None and not quiet:
         o.warn_of_training_images(images, source)
@@ -119,6 +127,7 @@ def evaluate(
     if out is not None:
         recipe = {"adversary": as_dict(pgd) if pgd else None, "precision": runtime.precision}
         head = header.make("eval", recipe, seed=seed, inputs=[head, images.provenance], **shown)
-        artifacts.write(out, {"confusion": found.confusion}, head)
+        if runtime.first:
+            artifacts.write(out, {"confusion": found.confusion}, head)
         shown = {"output": str(out), **shown}
     output.result(shown, as_json=json, quiet=quiet, brief=out or found.accuracy)

@@ -9,6 +9,7 @@ from stkit.cli.output import bar, note
 
 if TYPE_CHECKING:
     from stkit.data import Images
+    from stkit.runtime import Runtime
 
 
 def fraction(text: str | float) -> float:
@@ -60,6 +61,16 @@ Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="W
 Precision = Annotated[
     str, typer.Option(metavar="auto|fp32|bf16", help="auto: bf16 on a GPU, fp32 on a CPU.")
 ]
+Step = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|eager|graph|compile",
+        help="How a step runs on a GPU: auto replays it as a CUDA graph.",
+    ),
+]
+SyncBn = Annotated[
+    bool, typer.Option("--sync-bn", help="On several ranks: BatchNorm over the global batch.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
 
@@ -78,12 +89,21 @@ def open_source(
     default_split: str = "train",
     size: int | None = None,
     limit: int | None = None,
+    runtime: "Runtime | None" = None,
 ) -> "Images":
-    """`stkit.load` with a progress bar on a terminal."""
+    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same."""
     from stkit.data import load
 
-    with bar("reading images") as progress:
-        return load(
-            source, split, default_split=default_split, size=size, limit=limit,
-            data_root=data_root, progress=progress,
-        )  # fmt: skip
+    def read() -> "Images":
+        with bar("reading images") as progress:
+            return load(
+                source, split, default_split=default_split, size=size, limit=limit,
+                data_root=data_root, progress=progress,
+            )  # fmt: skip
+
+    if runtime is None or runtime.world_size == 1:
+        return read()
+    with runtime.together():
+        images = read()
+    runtime.same(images.provenance["digest"], f"images in {source}")
+    return images

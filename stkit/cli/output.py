@@ -12,6 +12,11 @@ from typing import Any
 from stkit.header import dumps
 
 
+def rank() -> int:
+    """Which of the processes this is that torchrun started; rank 0 speaks for all."""
+    return int(os.environ.get("RANK") or 0)
+
+
 def error(message: str, code: int) -> int:
     """One line on stderr; returns the exit code."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -20,11 +25,14 @@ def error(message: str, code: int) -> int:
 
 def note(message: str) -> None:
     """A progress or log line on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    if rank() == 0:
+        print(message, file=sys.stderr, flush=True)
 
 
 def result(found: dict, *, as_json: bool, quiet: bool, brief: Any = None) -> None:
     """One result: a JSON object, or `brief` alone when quiet, or a line for each key."""
+    if rank():
+        return
     if as_json:
         print(dumps(found))
     elif quiet:
@@ -78,7 +86,7 @@ def rows(found: list[dict], form: str) -> str:
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, silence elsewhere; call it with (done, total)."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or rank():
         yield lambda done, total: None
         return
     from rich.console import Console

@@ -2,16 +2,20 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
 from stkit.recipes import ABOUT, METHODS, MODELS, as_dict, given, number
+
+if TYPE_CHECKING:
+    from stkit.runtime import Runtime
 
 LONG = ("em", "rem")
 """Methods that train a surrogate: they take a device, and can be stopped and gone on with."""
@@ -90,6 +94,8 @@ class Request:
     quiet: bool
     device: str = "auto"
     precision: str = "auto"
+    step: str = "auto"
+    sync_bn: bool = False
     resume: bool = False
 
 
@@ -103,6 +109,7 @@ def command(method: str, recipe: type) -> Callable[..., None]:
     }  # fmt: skip
     if method in LONG:
         taken |= {"device": (o.Device, "auto"), "precision": (o.Precision, "auto")}
+        taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
         taken |= {"resume": (o.Resume, False)}
     taken |= {"dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
@@ -144,13 +151,15 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     from stkit import poisons
     from stkit.runtime import pick
 
-    out = asked.out
-    if not asked.dry_run:
-        running.clear(out, resume=asked.resume, force=asked.force)
-    images = o.open_source(asked.source, asked.split, asked.data_root)
-    poisons.check(images, recipe, asked.seed, asked.poison_rate)
+    out, runtime = asked.out, None
     if method in LONG:
-        runtime = pick(asked.device, asked.precision)
+        runtime = pick(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+    with runtime.together() if runtime else nullcontext():
+        if not asked.dry_run:
+            running.clear(out, resume=asked.resume, force=asked.force)
+    images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
+    poisons.check(images, recipe, asked.seed, asked.poison_rate)
+    if runtime:
         making = poisons.making(images, recipe, seed=asked.seed, runtime=runtime)
         recipe = making.recipe
     if asked.dry_run:
@@ -170,11 +179,13 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     published: list[dict] = []
 
     def finish() -> None:
-        head = poisons.published(making, asked.poison_rate).save(out)
-        published.append(head["statistics"])
+        made = poisons.published(making, asked.poison_rate)
+        if making.runtime.first:
+            published.append(made.save(out)["statistics"])
 
     running.run(making, out, finish, label=method, line=None if asked.quiet else _line)
-    _say(method, published[0], perf_counter() - start, asked, len(images))
+    if making.runtime.first:
+        _say(method, published[0], perf_counter() - start, asked, len(images), runtime)
 
 
 def _line(record: dict) -> str:
@@ -192,12 +203,20 @@ def _plan(method: str, recipe: Any, images: Any, asked: Request, state: int) -> 
     }  # fmt: skip
 
 
-def _say(method: str, statistics: dict, seconds: float, asked: Request, count: int) -> None:
+def _say(
+    method: str,
+    statistics: dict,
+    seconds: float,
+    asked: Request,
+    count: int,
+    runtime: "Runtime | None" = None,
+) -> None:
     """The result; a key that only EM or REM has comes after the common ones."""
     found = {
         "output": str(asked.out), "method": method, "n": count,
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")}, "seconds": seconds,
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
+        **({} if runtime is None else {"peak_memory": runtime.peak_memory()}),
     }  # fmt: skip
     if statistics.get("converged") is False:
         found["warning"] = "the error never fell to --stop-error; the best round was published"

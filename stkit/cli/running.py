@@ -5,18 +5,24 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stkit.cli import output
 from stkit.errors import ArtifactError, Interrupted
 
+if TYPE_CHECKING:
+    from stkit.runtime import Runtime
+
 SAVE_EVERY = float(os.environ.get("STKIT_SAVE_EVERY", "30"))
 """Seconds between two saves of unfinished work, at least; the variable is there for tests."""
+MEET_EVERY = 0.5  # seconds between two such meetings, about
 SHARE = 50  # a save that took t seconds is followed by at least SHARE * t of work: 2 % of the time
 
 
 class Work(Protocol):
     """What can be stopped and gone on with: `stkit.training.Training`, and EM's and REM's."""
+
+    runtime: "Runtime"
 
     @property
     def done(self) -> bool: ...
@@ -39,20 +45,23 @@ def clear(out: Path, *, resume: bool, force: bool) -> None:
     """ArtifactError when `out`, or unfinished work for it, is in the way."""
     from stkit import artifacts
 
-    artifacts.free(out, force=force)
-    artifacts.unclaimed(part_of(out), resume=resume, force=force)
+    if output.rank() == 0:
+        artifacts.free(out, force=force)
+        artifacts.unclaimed(part_of(out), resume=resume, force=force)
 
 
 def take_up(work: Work, out: Path, kind: str) -> None:
     """Go on from the unfinished work for `out`, if there is any; ArtifactError if it is not its."""
     from stkit import artifacts
 
-    part = part_of(out)
-    if not part.exists():
+    part, runtime = part_of(out), work.runtime
+    with runtime.together():
+        found = artifacts.read(part, kind) if part.exists() else None
+    runtime.same(found and found[0]["digest"], f"{part} (it must lie where all ranks read it)")
+    if found is None:
         return
-    head, tensors = artifacts.read(part, kind)
     try:
-        work.resume(head, tensors)
+        work.resume(*found)
     except ArtifactError as error:
         raise ArtifactError(f"{part}: {error}") from None
     output.note(f"resuming at {work.place}")
@@ -71,33 +80,50 @@ def run(
     finish: writes the result; no signal comes between it and the removal of `out`.part.
     line: makes a line on stderr of each record; None prints none.
     """
-    from stkit import artifacts
-
-    part, caught = part_of(out), list[int]()
+    part, caught, runtime = part_of(out), list[int](), work.runtime
     names = (signal.SIGINT, signal.SIGTERM)
     before = {name: signal.signal(name, lambda number, _: caught.append(number)) for name in names}
     saved, cost = perf_counter(), 0.0
+    met, wait = perf_counter(), 1  # ranks meet after so many steps to agree on what follows
     try:
         with output.bar(label) as progress:
-            for record in work.steps():
+            for number, record in enumerate(work.steps()):
                 progress(*work.progress)
                 if record and line:
                     output.note(line(record))
                 if work.done:
                     break
-                if caught or perf_counter() - saved > max(SAVE_EVERY, SHARE * cost):
+                if runtime.world_size > 1 and number % wait:
+                    continue
+                now = perf_counter()
+                due = now - saved > max(SAVE_EVERY, SHARE * cost)
+                often = min(1000, max(1, round(wait * MEET_EVERY / max(now - met, 1e-6))))
+                stop, due, wait = runtime.meet(max(caught, default=0), due, often)
+                met = now
+                if stop or due:
                     start = perf_counter()
-                    artifacts.write(part, work.tensors(), work.head())
+                    _save(work, part)
                     saved = perf_counter()
                     cost = saved - start
-                if caught:
+                if stop:
                     raise Interrupted(
                         f"interrupted at {work.place}; it is saved in {part}; "
                         "the same command with --resume goes on",
-                        caught[0],
+                        stop,
                     )
         finish()
-        part.unlink(missing_ok=True)
+        if runtime.first:
+            part.unlink(missing_ok=True)
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _save(work: Work, part: Path) -> None:
+    """Write the unfinished work; every rank gives what it has, rank 0 writes."""
+    from stkit import artifacts
+
+    tensors, head = work.tensors(), work.head()
+    with work.runtime.together():
+        if work.runtime.first:
+            artifacts.write(part, tensors, head)

@@ -81,6 +81,8 @@ def train(
     data_root: o.DataRoot = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
+    step: o.Step = "auto",
+    sync_bn: o.SyncBn = False,
     dry_run: o.DryRun = False,
     resume: o.Resume = False,
     force: o.Force = False,
@@ -97,14 +99,15 @@ def train(
     from stkit.runtime import pick
     from stkit.training import Training
 
-    runtime = pick(device, precision)
+    runtime = pick(device, precision, step=step, sync_bn=sync_bn)
     job = Job(frame, chosen, model, batch_size, seed, holdout, mean, std)
-    if not dry_run:
-        running.clear(out, resume=resume, force=force)
-    images = o.open_source(source, split, data_root)
+    with runtime.together():
+        if not dry_run:
+            running.clear(out, resume=resume, force=force)
+    images = o.open_source(source, split, data_root, runtime=runtime)
     tested = None
     if test is not None:
-        tested = o.open_source(test, None, data_root, default_split="test")
+        tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
     training = Training(images, job, runtime=runtime, test=tested)
     if dry_run:
         output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
@@ -122,7 +125,8 @@ def train(
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
     output.result(
-        _summary(training, out) | {"seconds": seconds, "images_per_second": speed},
+        _summary(training, out)
+        | {"seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory()},
         as_json=json, quiet=quiet, brief=out,
     )  # fmt: skip
 
@@ -176,6 +180,6 @@ def _plan(training: "Training", out: Path) -> dict:
         "epochs": training.plan.epochs, "steps": training.plan.steps,
         "layers": len(training.layers), "device": str(training.runtime.device),
         "precision": training.runtime.precision,
-        "memory_bytes": training.pixels.nbytes + 2 * weights,
+        "memory_bytes": training.images.images.nbytes + 2 * weights,
         "disk_bytes": weights,
     }  # fmt: skip

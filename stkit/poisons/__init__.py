@@ -81,18 +81,23 @@ def making(images: Images, recipe: Recipe, *, seed: int, runtime: Runtime) -> Ma
 
 
 def published(made: Making, poison_rate: float = 1.0) -> Images:
-    """The data set with the finished noise of EM or REM, added and rounded once."""
+    """The data set with the finished noise of EM or REM, added and rounded once.
+
+    Of several ranks all must call this, and rank 0 gets it, the others the clean images.
+    """
     number("poison-rate", poison_rate, 0, 1)
     images, rounding = made.images, made.recipe.rounding
     poisoned = publish.draw(len(images), poison_rate, made.seed)
     noise, about = made.result()
+    recipe = {**made.head()["recipe"], "poison_rate": poison_rate}
+    if not made.runtime.first:  # rank 0 has the noise of all
+        return images
 
     def levels(rows: slice) -> np.ndarray:
         return publish.grey_levels(noise(rows), rounding)
 
     pixels = publish.add(images.images, poisoned, levels)
     statistics = publish.statistics(images.images, pixels, int(poisoned.sum()))
-    recipe = {**made.head()["recipe"], "poison_rate": poison_rate}
     head = _head(images, recipe, made.seed, statistics | about)
     return replace(images, images=pixels, header=head, poisoned=poisoned)
 

@@ -22,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import header, models, pgd, step
+from stkit import header, models, parallel, pgd, step
+from stkit.capture import Captured
 from stkit.data import Images, to_float
+from stkit.feed import Feed
 from stkit.frames import Phase
 from stkit.poisons import surrogate
 from stkit.recipes import EM, as_dict, em_for
@@ -52,7 +54,9 @@ class Making:
             lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay or 0.0
         )
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
-        self.pixels, self.labels = surrogate.place(images, runtime)
+        runtime.check_batch(min(recipe.batch_size or 1, len(images)))
+        self.network = parallel.wrap(self.model, runtime)
+        self.feed = Feed(images.images, images.labels, runtime)
         self.per_class = recipe.scope == "class"
         count = len(images.classes) if self.per_class else len(images)
         shape = (count, *images.images.shape[1:])
@@ -60,14 +64,17 @@ class Making:
             self.noise, self.best = (torch.zeros(shape, device=runtime.device) for _ in range(2))
         else:
             self.noise, self.best = surrogate.noise(shape, runtime)
-        self.loss = torch.zeros(())  # of the surrogate's last step
+        self.loss = torch.zeros((), device=runtime.device)  # of the surrogate's last step
         self.records: list[dict] = []
         self.stage, self.at = "model", 0
-        self.wrong = 0.0  # sum over this round's batches of the share of wrong answers
+        # sum over this round's batches of the share of wrong answers
+        self.wrong = torch.zeros((), dtype=runtime.sums, device=runtime.device)
         self.all = torch.arange(len(images))
         shuffled = torch.randperm(len(images), generator=stream(seed, "fifth"))
         fifth = balanced(images.labels[shuffled], max(1, round(FIFTH * len(images))))
         self.fifth = shuffled[fifth] if self.per_class else self.all
+        self.mine = surrogate.mine(len(images), recipe.batch_size or 1, runtime)
+        self._improve = Captured(self._improved, runtime)
 
     @property
     def done(self) -> bool:
@@ -120,10 +127,13 @@ class Making:
         return rows[number * size : (number + 1) * size]
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images in [0,1], labels, and the index of the noise of each, on the device."""
-        place = self.runtime.place
-        pixels = place(self.pixels[rows.to(self.pixels.device)])
-        labels = place(self.labels[rows.to(self.labels.device)])
+        """This rank's part of a batch: images in [0,1], labels, and the index of each one's noise.
+
+        Sample-wise a batch is the same rows in every round and stage, so a rank always meets the
+        same images, and only it has their noise.
+        """
+        rows = rows[self.runtime.part(len(rows))]
+        pixels, labels = self.feed.take(rows)
         x = to_float(pixels).contiguous(memory_format=torch.channels_last)
         return x, labels, labels if self.per_class else rows
 
@@ -138,12 +148,14 @@ class Making:
         order = self.all
         if self.per_class:
             order = torch.randperm(len(order), generator=stream(self.seed, "order", epoch))
-        x, labels, which = self._batch(self._rows(order, number))
+        rows = self._rows(order, number)
+        x, labels, which = self._batch(rows)
         self.loss, _ = step.descend(
-            self.model, self.sgd, x + self._noise(which), labels, self.runtime,
-            clip=self.recipe.clip,
+            self.network, self.sgd, x + self._noise(which), labels, self.runtime,
+            total=self.runtime.total(len(rows)), clip=self.recipe.clip,
         )  # fmt: skip
-        self._next(self.recipe.model_steps or 1, "noise")
+        if self._next(self.recipe.model_steps or 1, "noise"):
+            self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
 
     def _help(self) -> Iterator[None]:
         """One batch of noise: `steps` signed steps down the loss of the frozen surrogate.
@@ -155,22 +167,27 @@ class Making:
         if self.per_class:
             generator = stream(self.seed, "noise", len(self.records))
             rows = rows[torch.randperm(len(rows), generator=generator)]
-        x, labels, which = self._batch(self._rows(rows, self.at))
+        batch = self._rows(rows, self.at)
+        x, labels, which = self._batch(batch)
         noise = self._noise(which)
-        recipe = self.recipe
-        with pgd.evaluating(self.model):
-            for _ in range(recipe.steps or 1):
-                noise = pgd.pgd(
-                    lambda inputs: self._loss(inputs, labels), x, noise, epsilon=recipe.epsilon,
-                    step_size=recipe.step_size or 0.0, steps=1, ascend=False,
-                )  # fmt: skip
-                yield None
+        for _ in range(self.recipe.steps or 1):
+            noise = self._improve(x, labels, noise)
+            yield None
         if self.per_class:
-            self._average(noise, labels)
+            self._average(noise, labels, self.runtime.owned(len(batch)))
         else:
             self.noise[which.to(self.noise.device)] = noise.to(self.noise)
         self._next(self._batches(rows, drop_last=self.per_class), "error")
         yield None
+
+    def _improved(self, x: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        """The noise after one signed step."""
+        recipe = self.recipe
+        with pgd.evaluating(self.model):
+            return pgd.pgd(
+                lambda inputs: self._loss(inputs, labels), x, noise, epsilon=recipe.epsilon,
+                step_size=recipe.step_size or 0.0, steps=1, ascend=False,
+            )  # fmt: skip
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """A sum, so that an image's gradient does not depend on the batch."""
@@ -178,26 +195,33 @@ class Making:
             logits = self.model(inputs)
         return F.cross_entropy(step.at_least_float32(logits), labels, reduction="sum")
 
-    def _average(self, noise: Tensor, labels: Tensor) -> None:
-        """The noise of each class in the batch becomes the mean over its images."""
+    def _average(self, noise: Tensor, labels: Tensor, owned: slice) -> None:
+        """The noise of each class in the batch becomes the mean over its images, of all ranks."""
+        if owned == slice(0, 0):  # another rank has all of this batch, too
+            noise, labels = noise[:0], labels[:0]
         sums = torch.zeros_like(self.noise).index_add_(0, labels, noise)
-        counts = torch.zeros(len(self.noise), device=labels.device)
-        counts = counts.index_add_(0, labels, counts.new_ones(len(labels))).view(-1, 1, 1, 1)
+        counts = torch.zeros(len(self.noise), device=labels.device, dtype=sums.dtype)
+        counts = counts.index_add_(0, labels, counts.new_ones(len(labels)))
+        sums, counts = self.runtime.sum_(sums), self.runtime.sum_(counts).view(-1, 1, 1, 1)
         mean = (sums / counts.clamp_min(1)).clamp(-self.recipe.epsilon, self.recipe.epsilon)
         self.noise = torch.where(counts > 0, mean, self.noise)
 
     def _judge(self) -> dict | None:
         """The error on one batch; after the last one the round's record."""
-        x, labels, which = self._batch(self._rows(self.fifth, self.at))
+        rows = self._rows(self.fifth, self.at)
+        x, labels, which = self._batch(rows)
         with pgd.evaluating(self.model), torch.no_grad(), self.runtime.autocast():
             guess = self.model(x + self._noise(which)).argmax(1)
-        self.wrong += int((guess != labels).sum()) / len(labels)
+        if self.runtime.owned(len(rows)) != slice(0, 0):
+            self.wrong += (guess != labels).sum() / len(rows)
         count = self._batches(self.fifth, drop_last=False)
         if not self._next(count, "model"):
             return None
-        surrogate.check(float(self.loss), self.place)
-        record = {"round": len(self.records) + 1, "error": self.wrong / count}
-        self.wrong = 0.0
+        both = torch.stack((self.loss.to(self.wrong), self.wrong))
+        loss, wrong = self.runtime.sum_(both).tolist()
+        surrogate.check(loss, self.place)
+        record = {"round": len(self.records) + 1, "error": wrong / count}
+        self.wrong.zero_()
         self._keep(record)
         return record
 
@@ -210,14 +234,19 @@ class Making:
     def tensors(self) -> dict[str, Tensor]:
         """What an unfinished noise needs to go on."""
         return {
-            "noise": self.noise, "best": self.best,
+            "noise": self._whole(self.noise), "best": self._whole(self.best),
             **surrogate.tensors(self.model, self.sgd),
         }  # fmt: skip
 
+    def _whole(self, noise: Tensor) -> Tensor:
+        """The noise of all ranks' images."""
+        return noise if self.per_class else surrogate.gathered(noise, self.mine, self.runtime)
+
     def head(self) -> dict:
         """The header of the `state` file."""
-        progress = {"stage": self.stage, "at": self.at, "wrong": self.wrong}
-        recipe = {"method": "em", **as_dict(self.recipe), "precision": self.runtime.precision}
+        wrong = float(self.runtime.sum_(self.wrong.clone()))
+        progress = {"stage": self.stage, "at": self.at, "wrong": wrong}
+        recipe = {"method": "em", **as_dict(self.recipe), **self.runtime.recipe}
         return header.make(
             "state", recipe, seed=self.seed, inputs=[self.images.provenance],
             progress=progress, records=self.records,
@@ -230,11 +259,12 @@ class Making:
         self.best.copy_(tensors["best"])
         self.records = head["records"]
         self.stage, self.at = head["progress"]["stage"], head["progress"]["at"]
-        self.wrong = head["progress"]["wrong"]
+        if self.runtime.first:  # the others add to it from zero
+            self.wrong.fill_(head["progress"]["wrong"])
 
     def result(self) -> tuple[Callable[[slice], np.ndarray], dict]:
         """The best round's noise for a slice of rows, [n,3,H,W], and what the header says of it."""
-        array, labels = self.best.cpu().numpy(), self.images.labels.numpy()
+        array, labels = self._whole(self.best).cpu().numpy(), self.images.labels.numpy()
         low = 0.0 if self.recipe.sign == "positive" else -np.inf
         best = min(self.records, key=lambda record: record["error"])
         about = {"rounds": len(self.records), "best": best, "converged": self.converged}

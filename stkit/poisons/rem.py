@@ -21,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import augment, header, models, pgd, step, storage
+from stkit import augment, header, models, parallel, pgd, step, storage
+from stkit.capture import Captured
 from stkit.data import Images, to_float
+from stkit.feed import Feed
 from stkit.frames import Adversary, Phase
 from stkit.poisons import surrogate
 from stkit.recipes import AUGMENTS, REM, as_dict, rem_for
@@ -46,7 +48,8 @@ class Making:
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         phase = Phase(lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
-        self.pixels, self.labels = surrogate.place(images, runtime)
+        self.network = parallel.wrap(self.model, runtime)
+        self.feed = Feed(images.images, images.labels, runtime)
         self.adversary = Adversary(
             recipe.adversary, recipe.adversary_step_size or 0.0, recipe.adversary_steps or 1
         )
@@ -55,8 +58,11 @@ class Making:
         self.at = 0
         self.model_steps = recipe.model_steps or 0
         self.batch = min(recipe.batch_size or 1, len(images))
+        runtime.check_batch(self.batch)
         self.total = self.model_steps + -(-len(images) // self.batch)
         self.records: list[dict] = []
+        self.mine = surrogate.mine(len(images), self.batch, runtime)
+        self._improve = Captured(self._improved, runtime)
 
     @property
     def done(self) -> bool:
@@ -77,9 +83,14 @@ class Making:
             yield from self._learn() if self.at < self.model_steps else self._fill()
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        place = self.runtime.place
-        pixels = place(self.pixels[rows.to(self.pixels.device)])
-        return to_float(pixels), place(self.labels[rows.to(self.labels.device)])
+        """This rank's part of a batch: images in [0,1] and labels."""
+        pixels, labels = self.feed.take(rows[self.runtime.part(len(rows))])
+        return to_float(pixels), labels
+
+    def _start(self, count: int, epsilon: float, generator: torch.Generator) -> Tensor:
+        """This rank's part of random noise for a batch of `count` images."""
+        shape = (count, *self.images.images.shape[1:])
+        return pgd.random_start(shape, epsilon, generator)[self.runtime.part(count)]
 
     def _learn(self) -> Generator[dict | None]:
         """Noise for the next batch, then one adversarial SGD step of the surrogate on it."""
@@ -87,23 +98,31 @@ class Making:
         size = self.batch
         epoch, number = divmod(clock, len(self.images) // size)
         order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
-        x, labels = self._batch(order[number * size : (number + 1) * size])
-        noise = yield from self._defend(x, labels, "noise", clock)
+        rows, device = order[number * size : (number + 1) * size], self.runtime.device
+        x, labels = self._batch(rows)
+        noise = yield from self._defend(x, labels, "noise", clock, size)
         noise = (noise * 255).round() / 255
-        generator = stream(self.seed, "augment", clock, x.device)
-        u = augment.augment((x + noise).clamp(0, 1), self.names, generator)
+        names = self.names
+        table = augment.draw(
+            names, size, self.images.size, stream(self.seed, "augment", clock, device)
+        ).table[self.runtime.part(size)]
+        draws = augment.Draws(names, self.images.size, table)
+        u = augment.apply((x + noise).clamp(0, 1), draws)
         u = u.contiguous(memory_format=torch.channels_last)
-        start = pgd.random_start(
-            u, recipe.adversary, stream(self.seed, "adversary", clock, x.device)
-        )
+        start = self._start(size, recipe.adversary, stream(self.seed, "adversary", clock, device))
         attacked = self._attack(u, labels, start)
         lr = recipe.lr * 0.1 ** (clock // (recipe.lr_decay_every or 1))
         step.set_lr(self.sgd, lr, [1.0])
-        loss, _ = step.descend(self.model, self.sgd, attacked, labels, self.runtime)
+        loss, _ = step.descend(
+            self.network, self.sgd, attacked, labels, self.runtime,
+            total=self.runtime.total(size),
+        )  # fmt: skip
+        self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
         self.at += 1
         if self.at % 100 == 0 or self.at == self.model_steps:
-            surrogate.check(float(loss), self.place)
-            self.records.append({"step": self.at, "lr": lr, "loss": float(loss)})
+            mean = float(self.runtime.sum_(loss))
+            surrogate.check(mean, self.place)
+            self.records.append({"step": self.at, "lr": lr, "loss": mean})
             yield self.records[-1]
         else:
             yield None
@@ -113,43 +132,61 @@ class Making:
         number = self.at - self.model_steps
         rows = torch.arange(len(self.images))[number * self.batch : (number + 1) * self.batch]
         x, labels = self._batch(rows)
-        noise = yield from self._defend(x, labels, "final noise", number)
+        noise = yield from self._defend(x, labels, "final noise", number, len(rows))
+        rows = rows[self.runtime.part(len(rows))]
         self.noise[rows] = (noise * 255).round().to("cpu", torch.int8)
         self.at += 1
         yield None
 
     def _defend(
-        self, x: Tensor, labels: Tensor, purpose: str, clock: int
+        self, x: Tensor, labels: Tensor, purpose: str, clock: int, count: int
     ) -> Generator[None, None, Tensor]:
-        """Returns the noise float [B,3,H,W] of a batch; yields after every step of it.
+        """Returns the noise float [B,3,H,W] of this rank's part of a batch of `count` images.
+
+        Yields after every step of it. Draws are made for the whole batch, `eot` times over.
+        """
+        recipe, device = self.recipe, x.device
+        steps, eot = recipe.steps or 0, recipe.eot or 0
+        part = self.runtime.part(count)
+        noise = self._start(count, recipe.epsilon, stream(self.seed, purpose, clock, device))
+        for number in range(steps):
+            generator = stream(self.seed, f"{purpose}, step", clock * steps + number, device)
+            table = augment.draw(self.names, eot * count, self.images.size, generator).table
+            starts = pgd.random_start(
+                (eot * count, *x.shape[1:]), recipe.adversary, generator
+            )  # fmt: skip
+            table, starts = (
+                t.unflatten(0, (eot, count))[:, part].flatten(0, 1) for t in (table, starts)
+            )
+            noise = self._improve(x, labels, noise, table, starts)
+            yield None
+        return noise
+
+    def _improved(
+        self, x: Tensor, labels: Tensor, noise: Tensor, table: Tensor, starts: Tensor
+    ) -> Tensor:
+        """The noise after one signed step down the loss, summed over draws under attack.
 
         The gradient with respect to the attacked images goes back through augmentation and
         clamping to the noise, as if the attack had moved nothing.
         """
-        recipe, device = self.recipe, x.device
-        steps, eot = recipe.steps or 0, recipe.eot or 0
-        noise = pgd.random_start(x, recipe.epsilon, stream(self.seed, purpose, clock, device))
+        recipe, eot = self.recipe, len(table) // len(x)
         truth = labels.repeat(eot)
-        for number in range(steps):
-            generator = stream(self.seed, f"{purpose}, step", clock * steps + number, device)
-            leaf = noise.detach().requires_grad_()
-            with torch.enable_grad():
-                seen = (x + leaf).clamp(0, 1).repeat(eot, 1, 1, 1)
-                u = augment.augment(seen, self.names, generator)
-            start = pgd.random_start(u, recipe.adversary, generator)
-            fixed = u.detach().contiguous(memory_format=torch.channels_last)
-            attacked = self._attack(fixed, truth, start).requires_grad_()
-            with pgd.evaluating(self.model), torch.enable_grad():
-                (gradient,) = torch.autograd.grad(self._loss(attacked, truth), attacked)
-            (gradient,) = torch.autograd.grad(u, leaf, gradient)
-            noise = noise - (recipe.step_size or 0.0) * gradient.sign()
-            noise = noise.clamp(-recipe.epsilon, recipe.epsilon)
-            yield None
-        return noise
+        leaf = noise.detach().requires_grad_()
+        with torch.enable_grad():
+            seen = (x + leaf).clamp(0, 1).repeat(eot, 1, 1, 1)
+            u = augment.apply(seen, augment.Draws(self.names, x.shape[-1], table))
+        fixed = u.detach().contiguous(memory_format=torch.channels_last)
+        attacked = self._attack(fixed, truth, starts).requires_grad_()
+        with pgd.evaluating(self.model), torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self._loss(attacked, truth), attacked)
+        (gradient,) = torch.autograd.grad(u, leaf, gradient)
+        moved = noise - (recipe.step_size or 0.0) * gradient.sign()
+        return moved.clamp(-recipe.epsilon, recipe.epsilon)
 
     def _attack(self, u: Tensor, labels: Tensor, start: Tensor) -> Tensor:
         return pgd.adversarial(
-            self.model, u, labels, self.adversary, None, self.runtime.autocast, start=start
+            self.model, u, labels, self.adversary, start, self.runtime.autocast
         )
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -160,11 +197,12 @@ class Making:
     def tensors(self) -> dict[str, Tensor]:
         """What an unfinished noise needs to go on: until the last pass, no noise at all."""
         made = max(0, self.at - self.model_steps) * self.batch
-        return {"noise": self.noise[:made], **surrogate.tensors(self.model, self.sgd)}
+        noise = surrogate.gathered(self.noise[:made], self.mine, self.runtime)
+        return {"noise": noise, **surrogate.tensors(self.model, self.sgd)}
 
     def head(self) -> dict:
         """The header of the `state` file."""
-        recipe = {"method": "rem", **as_dict(self.recipe), "precision": self.runtime.precision}
+        recipe = {"method": "rem", **as_dict(self.recipe), **self.runtime.recipe}
         return header.make(
             "state", recipe, seed=self.seed, inputs=[self.images.provenance],
             progress={"at": self.at}, records=self.records,
@@ -178,5 +216,5 @@ class Making:
 
     def result(self) -> tuple[Callable[[slice], np.ndarray], dict]:
         """The noise of a slice of rows, grey levels / 255, and what the header says of it."""
-        levels = self.noise.numpy()
+        levels = surrogate.gathered(self.noise, self.mine, self.runtime).numpy()
         return (lambda rows: levels[rows] / np.float64(255)), {"steps": self.model_steps}

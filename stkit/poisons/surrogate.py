@@ -1,4 +1,4 @@
-"""What EM and REM share about their surrogate model: where data lies, and how to stop and go on."""
+"""What EM and REM share: where noise lies, whose it is, and how a surrogate stops and goes on."""
 
 import math
 from typing import Any
@@ -9,20 +9,11 @@ from torch import Tensor, nn
 
 from stkit import header, step, storage
 from stkit.checkpoints import fill
-from stkit.data import Images
 from stkit.errors import DataError
+from stkit.feed import ROOM
 from stkit.runtime import Runtime
 
-ROOM = 0.4  # the share of the device's free memory that images may take
-
-
-def place(images: Images, runtime: Runtime) -> tuple[Tensor, Tensor]:
-    """Images and labels on the device if they fit, else where they are, to be sent in batches."""
-    if runtime.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(runtime.device)
-        if images.images.nbytes > ROOM * free:
-            return images.images, images.labels
-    return runtime.place(images.images), runtime.place(images.labels)
+BLOCK = 4096  # images whose noise is gathered at a time
 
 
 def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
@@ -30,14 +21,39 @@ def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
     float32 in memory, else float16 in files."""
     both = (2, *shape)
     room = storage.fits(both, np.float32)
-    if runtime.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(runtime.device)
-        if 4 * math.prod(both) > ROOM * free:
-            dtype = np.float32 if room else np.float16
-            return tuple(torch.from_numpy(storage.zeros(shape, dtype)) for _ in range(2))  # type: ignore[return-value]
-    elif not room:
-        return tuple(torch.from_numpy(storage.zeros(shape, np.float16)) for _ in range(2))  # type: ignore[return-value]
-    return torch.zeros(shape, device=runtime.device), torch.zeros(shape, device=runtime.device)
+    device = runtime.device
+    if device.type == "cuda" and 4 * math.prod(both) <= ROOM * runtime.room() or (
+        device.type != "cuda" and room
+    ):
+        return torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+    dtype = np.float32 if room else np.float16
+    first, second = (torch.from_numpy(storage.zeros(shape, dtype)) for _ in range(2))
+    return first, second
+
+
+def mine(count: int, batch_size: int, runtime: Runtime) -> Tensor:
+    """Which of `count` images, walked in order by batches, this rank answers for: bool [count]."""
+    found = torch.zeros(count, dtype=torch.bool)
+    for batch in torch.arange(count).split(batch_size):
+        found[batch[runtime.owned(len(batch))]] = True
+    return found
+
+
+def gathered(noise: Tensor, mine: Tensor, runtime: Runtime) -> Tensor:
+    """The noise [N,...] of all ranks' images, each from the rank that answers for it.
+
+    Whole on rank 0 only, in host memory or a file; on one rank, the tensor itself.
+    """
+    if runtime.world_size == 1:
+        return noise
+    shape = tuple(noise.shape) if runtime.first else (0,)
+    whole = torch.from_numpy(storage.zeros(shape, noise[:0].cpu().numpy().dtype.type))
+    for rows in torch.arange(len(noise)).split(BLOCK):
+        block = noise[rows.to(noise.device)] * mine[rows].to(noise.device).view(-1, 1, 1, 1)
+        runtime.sum_(block)
+        if runtime.first:
+            whole[rows] = block.cpu()
+    return whole
 
 
 def check(loss: float, place: str) -> None:

@@ -1,0 +1,118 @@
+"""Functions on tensors replayed as CUDA graphs: the kernels of a whole step in one launch.
+
+A GPU of today finishes the kernels of a small network faster than Python can launch them, so what
+is called over and over with the same shapes is recorded once and replayed.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stkit.errors import DeviceError
+from stkit.runtime import Runtime, out_of_memory
+
+WARM_UP = 3  # calls before the recording, in which libraries choose and load their kernels
+
+
+class Captured:
+    """`body(*tensors)`, replayed where the runtime says so, else simply called.
+
+    body: takes tensors, changes tensors of its own in place, and returns tensors or None. It may
+    not wait for the device, nor depend on Python numbers that change: what changes between calls
+    is in its arguments or on the device. state: what it changes in place, put back after the calls
+    that only warm up. The result of a replay is overwritten by the next one. DeviceError when the
+    batch, the first dimension of all arguments, does not fit, with the size of one that does.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        runtime: Runtime,
+        state: Callable[[], Sequence[Tensor]] = tuple,
+    ) -> None:
+        self.body, self.runtime, self.state = body, runtime, state
+        self.inputs: list[Tensor] = []
+        self.replay: Callable[[], Any] | None = None
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        try:
+            return self._call(*tensors)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # here, where the error no longer holds on to what the failed call had made
+        raise self._too_large(tensors)
+
+    def _call(self, *tensors: Tensor) -> Any:
+        if not self.runtime.replays:
+            return self.body(*tensors)
+        if self.replay is None:
+            self._capture(tensors)
+        if any(a.shape != b.shape for a, b in zip(self.inputs, tensors, strict=True)):
+            return self.body(*tensors)  # the ragged rest of a set
+        for static, tensor in zip(self.inputs, tensors, strict=True):
+            static.copy_(tensor, non_blocking=True)
+        assert self.replay is not None
+        return self.replay()
+
+    def _too_large(self, tensors: Sequence[Tensor]) -> DeviceError:
+        """What to say of a batch that does not fit; tries ever smaller ones, and spoils the state.
+
+        Not on several ranks, where the others do not try.
+        """
+        count = len(tensors[0])
+        smaller = count // 2 if self.runtime.world_size == 1 else 0
+        remedy = "lower --batch-size, or pass --device cpu"
+        while smaller:
+            try:
+                self.body(*(t[: len(t) * smaller // count] for t in tensors))
+                remedy = f"--batch-size {smaller} fits"
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            smaller //= 2
+        return DeviceError(f"a batch of {count} images does not fit into the memory; {remedy}")
+
+    def _capture(self, tensors: tuple[Tensor, ...]) -> None:
+        self.inputs = [tensor.detach().clone() for tensor in tensors]
+        before = [(tensor, tensor.detach().clone()) for tensor in self.state()]
+
+        def restore() -> None:
+            with torch.no_grad():
+                for tensor, value in before:
+                    tensor.copy_(value)
+
+        self.replay = record(lambda: self.body(*self.inputs), restore)
+        restore()
+
+
+def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], Any]:
+    """Record what `run` launches, on a side stream as graphs need it; returns what replays it."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            run()
+            restore()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # thread_local: a feed's thread goes on sending images meanwhile
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            found = run()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DeviceError(
+            f"this model's step cannot be recorded as a CUDA graph ({reason}); pass --step eager"
+        ) from None
+
+    def replay() -> Any:
+        graph.replay()
+        return found
+
+    return replay

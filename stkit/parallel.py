@@ -1,0 +1,91 @@
+"""A model on several ranks: gradients averaged by DistributedDataParallel, BatchNorm over all.
+
+PyTorch's SyncBatchNorm runs on GPUs only; `GlobalBatchNorm` is the same arithmetic in plain tensor
+operations, for ranks on CPUs and for tests in float64.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from stkit.runtime import Runtime
+
+
+def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
+    """What to call for a forward pass in training, in place of `model`, which keeps the weights.
+
+    On one rank that is the model, compiled where the runtime says so. On several, gradients become
+    their mean over the ranks and BatchNorm statistics are rank 0's; with `sync_bn` the model's
+    BatchNorm layers are exchanged in place.
+    """
+    if runtime.world_size == 1:
+        if runtime.how != "compile":
+            return model
+        return cast(nn.Module, torch.compile(model, dynamic=False))
+    if runtime.sync_bn:
+        if runtime.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        else:
+            _exchange(model, runtime)
+    devices = [runtime.device] if runtime.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks, whose gradient is the sum over ranks too."""
+
+    @staticmethod
+    def forward(context: Any, runtime: Runtime, tensor: Tensor) -> Tensor:
+        context.runtime = runtime
+        return runtime.sum_(tensor.clone())
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, context.runtime.sum_(gradients[0].clone())
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """BatchNorm whose batch is that of all ranks; gradients flow through the sums over ranks."""
+
+    runtime: Runtime
+
+    def _check_input_dim(self, input: Tensor) -> None: ...
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None
+        dims = [d for d in range(input.ndim) if d != 1]
+        shape = [1, -1] + [1] * (input.ndim - 2)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = self.runtime.sum_(torch.tensor(x.numel() / x.shape[1], dtype=x.dtype))
+        mean = _Sum.apply(self.runtime, x.sum(dims)) / count
+        centred = x - mean.view(shape)
+        variance = _Sum.apply(self.runtime, centred.square().sum(dims)) / count
+        out = centred * torch.rsqrt(variance + self.eps).view(shape)
+        with torch.no_grad():
+            share = self.momentum if self.momentum is not None else 0.1
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * (count / (count - 1)), share)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(input.dtype)
+
+
+def _exchange(model: nn.Module, runtime: Runtime) -> None:
+    """A GlobalBatchNorm in the place of every BatchNorm, with its parameters and buffers."""
+    for name, child in model.named_children():
+        if isinstance(child, _BatchNorm) and child.track_running_stats:
+            other = GlobalBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            other.load_state_dict(child.state_dict())
+            for key, value in [*child._parameters.items(), *child._buffers.items()]:
+                setattr(other, key, value)
+            other.runtime = runtime
+            other.train(child.training)
+            setattr(model, name, other)
+        else:
+            _exchange(child, runtime)
