@@ -45,6 +45,7 @@ def acm(
     from stkit import acm_score, artifacts, checkpoints, header
     from stkit.data import fits
     from stkit.plan import split as split_off
+    from stkit.prepare import prepare
     from stkit.runtime import pick
 
     if out is not None:
@@ -58,6 +59,7 @@ def acm(
     holdout = head["recipe"]["holdout"]
     if holdout and images.provenance["digest"] == head["inputs"][0]["digest"]:
         images = images.rows(split_off(images, holdout, head["seed"])[0])
+    images = prepare(images, tuple(head["recipe"]["phases"][0]["prepare"]), seed=head["seed"])
     found = acm_score.acm(
         model, images, variant=variant, per_class=per_class, seed=head["seed"], runtime=runtime
     )
