@@ -21,6 +21,9 @@ from stkit.recipes import CG, PLAIN, choose, given, number
 
 GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
 """ACM variant -> its threshold. The paper's 2.6e-4 (sec. 4.1) belongs to Eq. 3-5 and to `sum`."""
+RESTORES = ("all", "weights", "zero")
+"""What a roll-back brings back besides weights and BatchNorm statistics: momentum as it was, none
+(it goes on), zeros. The paper does not say; `all` is what loading a checkpoint does."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,11 @@ class Staged:
     gamma: float | None = None  # None: the variant's own, see GAMMAS
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
     stop: bool = False
+    restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
 
     def __post_init__(self) -> None:
         choose("ACM variant", self.variant, GAMMAS)
+        choose("restore", self.restore, RESTORES)
         number("beta", self.beta, 0.01, 1)
         if self.gamma is not None:
             number("gamma", self.gamma, 0, inf)
@@ -82,12 +87,14 @@ class Phase:
     prepare: tuple[str, ...] = ()  # of the published images, once, before the first step
     mix: str | None = None
     copies: int = 1
+    jitter: float = 1.0  # strength of the colour jitter; 1: SimCLR's, as the paper gives none
     dropout: float = 0.0  # probability, on the input of the last linear layer
 
     def __post_init__(self) -> None:
         Parts(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
         number("lr", self.lr, 0, 1000)
         number("weight-decay", self.weight_decay, 0, 1)
+        number("jitter", self.jitter, 0, 2.5)
         if self.epochs is not None:
             number("epochs", self.epochs, 1, 1_000_000)
 
@@ -140,9 +147,12 @@ def frame_with(
     adversary: float | None = None,
     augment: str | None = None,
     weight_decay: float | None = None,
+    jitter: float | None = None,
+    gate: bool = False,
     **staged: Any,
 ) -> Frame:
-    """The frame called `name` with options in place; staged: beta, gamma, variant, check_every.
+    """The frame called `name` with options in place; staged: beta, gamma, variant, check_every,
+    restore. gate: the indicator watches the fine-tune phase too.
 
     augment: a comma list (`parts.read`), in both phases in the place of all that the frame carries
     of its own: augmentation, preparation, mix, copies and dropout.
@@ -158,6 +168,7 @@ def frame_with(
         ("adversary", adversary, phase.adversary),
         ("fine-tune-epochs", fine_tune_epochs, tune),
         ("fine-tune-lr", fine_tune_lr, tune),
+        ("gate", gate or None, tune),
     ):
         if value is not None and has is None:
             raise RecipeError(f"option {option} does not belong to frame {name!r}; leave it out")
@@ -172,6 +183,11 @@ def frame_with(
     if augment is not None:
         carried = vars(read(augment))
         phase, tune = replace(phase, **carried), tune and replace(tune, **carried)
+    if jitter is not None and "jitter" not in phase.augment:
+        raise RecipeError("option jitter is for colour jitter; pass --augment cg with it")
+    phase, tune = given(phase, jitter=jitter), tune and given(tune, jitter=jitter)
+    if gate and tune:
+        tune = replace(tune, staged=phase.staged)
     return Frame(phase, tune)
 
 

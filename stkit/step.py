@@ -17,6 +17,8 @@ from stkit.data import to_float
 from stkit.frames import Phase
 from stkit.runtime import Runtime
 
+MOMENTUM = "optimizer/"  # before a parameter's name
+
 
 def optimizer(
     model: nn.Module, groups: Sequence[Sequence[str]], phase: Phase
@@ -128,7 +130,10 @@ class Step:
         self.size, self.batch_size = pixels.shape[-1], batch_size
         generator = rng.stream(self.seed, "augment", clock, device)
         copies = self.phase.copies
-        table = augment.draw(self.phase.augment, copies * batch_size, self.size, generator).table
+        table = augment.draw(
+            self.phase.augment, copies * batch_size, self.size, generator,
+            strength=self.phase.jitter,
+        ).table  # fmt: skip
         table = table.unflatten(0, (copies, batch_size))[:, part].transpose(0, 1)
         inputs = [pixels, labels, table]
         if self.phase.mix is not None:
@@ -181,8 +186,27 @@ class Step:
         x = mix.choose(losses.view(copies, count), x.unflatten(0, (copies, count)))
         return x.contiguous(memory_format=torch.channels_last)
 
+    def live(self) -> dict[str, Tensor]:
+        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
+        momenta = momentum(self.model, self.sgd)
+        return dict(self.model.state_dict()) | {f"{MOMENTUM}{k}": v for k, v in momenta.items()}
+
+    def restore(self, trusted: dict[str, Tensor], what: str) -> None:
+        """Back to `live()` as it was. what: of momentum, see `frames.RESTORES`."""
+        chosen = {k: v for k, v in trusted.items() if what == "all" or not k.startswith(MOMENTUM)}
+        copy(chosen, self.live())
+        if what == "zero":
+            for buffer in momentum(self.model, self.sgd).values():
+                buffer.zero_()
+
     def _state(self) -> list[Tensor]:
         """What a step changes."""
-        momenta = momentum(self.model, self.sgd).values()
-        return [*self.model.state_dict().values(), *momenta, self.sums]
+        return [*self.live().values(), self.sums]
+
+
+@torch.no_grad()
+def copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Each tensor of the source into the target's of the same name."""
+    for name, value in source.items():
+        target[name].copy_(value)
 

@@ -32,7 +32,7 @@ from stkit.frames import frame_with
 from stkit.plan import Job, plan, recipe
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
-from stkit.step import Step, momentum, set_lr
+from stkit.step import Step, copy, set_lr
 
 
 class Training:
@@ -134,7 +134,7 @@ class Training:
                 self._enter(which)
             self.trusted = {}
             if self.phase.staged:
-                self.trusted = {k: v.detach().clone() for k, v in self._live().items()}
+                self.trusted = {k: v.detach().clone() for k, v in self.step.live().items()}
         generator = stream(self.job.seed, "order", epoch)
         order = torch.randperm(len(self.plan.train_rows), generator=generator)
         rows = self.feed.rows(self.plan.train_rows[order])
@@ -172,12 +172,12 @@ class Training:
             self.tau, scores[staged.variant], staged.threshold, staged.beta, stop=staged.stop
         )
         if verdict != schedules.KEEP:
-            _copy(self.trusted, self._live())
+            self.step.restore(self.trusted, staged.restore)
             self.stopped = verdict == schedules.STOP
             self.tau += not self.stopped
             self._set_lr()
         elif judged:
-            _copy(self._live(), self.trusted)
+            copy(self.step.live(), self.trusted)
         self.checks.append(
             {"step": self.executed, "acm": scores, "tau": self.tau, "verdict": verdict,
              "lr_scales": list(self.scales)}
@@ -214,16 +214,11 @@ class Training:
         self.step.sums.zero_()
         return record
 
-    def _live(self) -> dict[str, Tensor]:
-        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
-        momenta = momentum(self.model, self.step.sgd)
-        return dict(self.model.state_dict()) | {f"optimizer/{k}": v for k, v in momenta.items()}
-
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
         if self.done:
             return dict(self.model.state_dict())
-        return self._live() | {f"trusted/{name}": value for name, value in self.trusted.items()}
+        return self.step.live() | {f"trusted/{name}": value for name, value in self.trusted.items()}
 
     def head(self) -> dict:
         """A checkpoint's header: enough to use the model, and, unfinished, to go on."""
@@ -261,18 +256,12 @@ class Training:
             for name, value in tensors.items()
             if name.startswith("trusted/")
         }
-        _copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self._live())
+        copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self.step.live())
         self.executed, self.tau = progress["step"], progress["tau"]
         self.checks, self.records = progress["checks"], header.numbers(head["records"])
         if self.runtime.first:  # the others add to it from zero
             sums = [progress["loss"], progress["hits"]]
             self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, value in source.items():
-        target[name].copy_(value)
 
 
 def train(

@@ -302,6 +302,7 @@ def test_train_options_reach_the_recipe(cli, made, tmp_path):
     assert (first["epochs"], first["lr"]) == (1, 0.05)
     assert first["staged"] == {
         "beta": 1 / 3, "variant": "ratio", "gamma": 0.5, "check_every": 2, "stop": False,
+            "restore": "all",
     }  # fmt: skip
     assert (second["epochs"], second["lr"], second["staged"]) == (2, 0.01, None)
 

@@ -22,7 +22,7 @@ PAPERS = {
 def test_the_papers_frames_carry_nothing_more() -> None:
     assert {name: FRAMES[name] for name in PAPERS} == PAPERS
     assert list(FRAMES)[:6] == list(PAPERS)
-    assert Phase() == Phase(0.1, PLAIN, None, None, None, 0.9, 1e-4, (), None, 1, 0.0)
+    assert Phase() == Phase(0.1, PLAIN, None, None, None, 0.9, 1e-4, (), None, 1, 1.0, 0.0)
     assert not Staged().stop
 
 

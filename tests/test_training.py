@@ -75,14 +75,14 @@ def test_st_is_algorithm_1(digits, monkeypatch):
 
 def test_rollback_restores_weights_statistics_and_momentum(digits):
     run = Training(digits, job("st", epochs=2, gamma=0.0, check_every=3), runtime=CPU)
-    before = {name: value.clone() for name, value in run._live().items()}
+    before = {name: value.clone() for name, value in run.step.live().items()}
     for _ in range(3):
         next(run.steps())
-    after = run._live()
+    after = run.step.live()
     assert run.checks[0]["verdict"] == "roll back" and run.tau == 1
     assert all(torch.equal(after[name], value) for name, value in before.items())
     next(run.steps())
-    moved = {name: (value - before[name]).abs().max() for name, value in run._live().items()}
+    moved = {name: (value - before[name]).abs().max() for name, value in run.step.live().items()}
     assert moved["fc.weight"] > 1e-3 and moved["conv1.weight"] < 1e-5, "shallow layers freeze"
     assert moved["bn1.running_mean"] > 0, "a frozen layer's statistics keep moving"
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from stkit import acm_score, augment, mix, models, prepare, report, step
 from stkit.data import Images, load, to_float
+from stkit.errors import RecipeError
 from stkit.frames import FRAMES, frame_with
 from stkit.plan import Job
 from stkit.rng import stream
@@ -55,9 +56,12 @@ def test_the_worst_of_the_copies_is_trained_on(digits, monkeypatch):
     """One step of ueraser-max against the same, written out."""
     seen = []
     real = step.descend
-    monkeypatch.setattr(
-        step, "descend", lambda net, sgd, x, *a, **k: (seen.append(x), real(net, sgd, x, *a, **k))[1]
-    )
+
+    def descend(network, sgd, x, *rest, **more):
+        seen.append(x)
+        return real(network, sgd, x, *rest, **more)
+
+    monkeypatch.setattr(step, "descend", descend)
     run = run_of(digits, "ueraser-max")
     next(run.steps())
     order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
@@ -141,10 +145,47 @@ def test_any_part_goes_into_staged_training(frame, digits):
 
 
 def test_train_takes_names_as_an_option(cli, tmp_path):
-    line = ("train", "digits", "--frame", "st", "--model", "small", "--epochs", 1, "--device", "cpu",
-            "-o", tmp_path / "f", "--batch-size", 500)  # fmt: skip
+    line = ("train", "digits", "--frame", "st", "--model", "small", "--epochs", 1,
+            "--device", "cpu", "-o", tmp_path / "f", "--batch-size", 500)  # fmt: skip
     found = cli(*line, "--augment", "jpeg-50,cg", "--weight-decay", "1e-3", "--json").json
     assert found["frame"] == "st+jpeg-50,cg"
     assert cli("acm", tmp_path / "f", "digits", "--json", "--device", "cpu").json["acm"] > 0
     wrong = cli(*line, "--augment", "jpge", "--force")
     assert wrong.code == 2 and "did you mean 'jpeg'?" in wrong.err
+
+
+@pytest.mark.parametrize("restore", ["all", "weights", "zero"])
+def test_what_a_roll_back_does_with_momentum(restore, digits):
+    run = run_of(digits, "st", gamma=0.0, restore=restore)
+    before = {name: value.clone() for name, value in run.step.live().items()}
+    steps = run.steps()
+    for _ in range(2):
+        next(steps)
+    moving = {name: value.clone() for name, value in run.step.live().items()}
+    next(steps)  # the third is the epoch's last: rolled back
+    for name, value in run.step.live().items():
+        if not name.startswith("optimizer/"):
+            assert torch.equal(value, before[name]), name
+    kept = run.step.live()["optimizer/fc.weight"]
+    assert moving["optimizer/fc.weight"].any()
+    assert kept.any() == (restore == "weights"), "before the first step momentum is zero"
+
+
+def test_a_gated_fine_tune_is_judged_too(digits):
+    run = finished(run_of(digits, "st-full", gamma=0.0, gate=True))
+    assert [r["checks"][0]["verdict"] for r in run.records] == ["roll back"] * 2
+    assert run.tau == 1, "it begins anew"
+    with pytest.raises(RecipeError, match="gate does not belong to frame 'st'"):
+        frame_with("st", gate=True)
+
+
+def test_strength_of_the_jitter(digits):
+    weak, one, strong = (
+        augment.draw(("crop", "jitter"), 200, 32, stream(0, "a"), strength=s) for s in (0, 1, 2)
+    )
+    assert torch.equal(weak["factors"], torch.ones(200, 3)) and not weak["hue"].any()
+    assert one["factors"].min() >= 0.6 and one["factors"].max() <= 1.4
+    torch.testing.assert_close(strong["factors"] - 1, 2 * (one["factors"] - 1))
+    assert run_of(digits, "nt-cg", jitter=2).plan.phases[0].jitter == 2
+    with pytest.raises(RecipeError, match="--augment cg"):
+        frame_with("nt", jitter=2)

@@ -8,7 +8,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
-from stkit.frames import FRAMES, GAMMAS, called, frame_with
+from stkit.frames import FRAMES, GAMMAS, RESTORES, called, frame_with
 from stkit.parts import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes import ABOUT, MODELS, as_dict, choose
 
@@ -75,6 +75,16 @@ def train(
         str | None,
         typer.Option(metavar="epoch|STEPS", help="st*: when ACM is judged.  [default: epoch]"),
     ] = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(RESTORES),
+            help="st*: momentum at a roll-back: as it was, as it is, zero.  [default: all]",
+        ),
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="st-full: ACM is judged in the fine-tune too.")
+    ] = False,
     adversary: Annotated[
         float | None,
         typer.Option(parser=o.budget, help="at: radius of the adversary.  [default: 4/255]"),
@@ -82,6 +92,10 @@ def train(
     augment: Annotated[
         str | None,
         typer.Option(metavar="NAME,...", help="In place of the frame's own: see the list above."),
+    ] = None,
+    jitter: Annotated[
+        float | None,
+        typer.Option(help="Strength of the colour jitter.  [default: 1, which is SimCLR's]"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
@@ -107,7 +121,8 @@ def train(
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
         gamma=gamma, beta=beta, variant=acm_variant, check_every=_steps(check_every),
-        adversary=adversary, augment=augment, weight_decay=weight_decay,
+        adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
+        restore=restore, gate=gate,
     )  # fmt: skip
     choose("model", model, MODELS)
     from stkit.plan import Job
