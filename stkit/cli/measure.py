@@ -57,9 +57,10 @@ def acm(
     images = o.open_source(source, split, data_root, runtime=runtime)
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
     holdout = head["recipe"]["holdout"]
-    if holdout and images.provenance["digest"] == head["inputs"][0]["digest"]:
-        images = images.rows(split_off(images, holdout, head["seed"])[0])
+    trained_on = holdout and images.provenance["digest"] == head["inputs"][0]["digest"]
     images = prepare(images, tuple(head["recipe"]["phases"][0]["prepare"]), seed=head["seed"])
+    if trained_on:
+        images = images.rows(split_off(images, holdout, head["seed"])[0])
     found = acm_score.acm(
         model, images, variant=variant, per_class=per_class, seed=head["seed"], runtime=runtime
     )
