@@ -24,13 +24,20 @@ def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
         if runtime.how != "compile":
             return model
         return cast(nn.Module, torch.compile(model, dynamic=False))
-    if runtime.sync_bn:
-        if runtime.device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        else:
-            _exchange(model, runtime)
+    timms = any(type(m).__module__.startswith("timm.") for m in model.modules())
+    if runtime.sync_bn and runtime.device.type != "cuda":
+        _exchange(model, runtime)
+    elif runtime.sync_bn and timms:  # whose BatchNorm may have an activation inside
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(model)
+    elif runtime.sync_bn:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [runtime.device] if runtime.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+    # nets of others may hold parameters that a pass does not use
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=devices, find_unused_parameters=timms
+    )
 
 
 def alone(model: nn.Module, network: nn.Module) -> nn.Module:
@@ -52,15 +59,24 @@ class _Sum(torch.autograd.Function):
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """BatchNorm whose batch is that of all ranks; gradients flow through the sums over ranks."""
+    """BatchNorm whose batch is that of all ranks; gradients flow through the sums over ranks.
+
+    drop, act: what timm's norms do afterwards.
+    """
 
     runtime: Runtime
+    drop: nn.Module | None
+    act: nn.Module | None
 
     def _check_input_dim(self, input: Tensor) -> None: ...
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
+        out = self._normalised(input) if self.training else super().forward(input)
+        for after in (self.drop, self.act):
+            out = out if after is None else after(out)
+        return out
+
+    def _normalised(self, input: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None
         dims = [d for d in range(input.ndim) if d != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
@@ -90,6 +106,7 @@ def _exchange(model: nn.Module, runtime: Runtime) -> None:
             for key, value in [*child._parameters.items(), *child._buffers.items()]:
                 setattr(other, key, value)
             other.runtime = runtime
+            other.drop, other.act = getattr(child, "drop", None), getattr(child, "act", None)
             other.train(child.training)
             setattr(model, name, other)
         else:

@@ -16,6 +16,7 @@ On several ranks each takes its part of every batch; what is judged was added up
 """
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -222,19 +223,21 @@ class Training:
 
     def head(self) -> dict:
         """A checkpoint's header: enough to use the model, and, unfinished, to go on."""
-        progress: dict[str, Any] = {
-            "done": self.done, "step": self.executed, "steps": self.plan.steps,
-        }  # fmt: skip
+        progress: dict[str, Any] = {"done": self.done, "step": self.executed}
+        progress["steps"] = self.plan.steps
         if not self.done:
             loss, hits = self._sums()
             progress |= {"tau": self.tau, "checks": self.checks, "loss": loss, "hits": hits}
         job, images = self.job, self.images
-        return header.make(
+        head = header.make(
             "checkpoint", recipe(job, self.plan, self.runtime), seed=job.seed,
             inputs=[i.provenance for i in (images, self.test) if i is not None],
             model=job.model, classes=list(images.classes), size=images.size, frame=job.name,
             mean=self.plan.mean, std=self.plan.std, progress=progress, records=self.records,
         )  # fmt: skip
+        if models.timm_name(job.model, images.size) is not None:
+            head["versions"]["timm"] = version("timm")
+        return head
 
     def save(self, path: str | Path) -> dict:
         """Write a checkpoint, finished or not, by rank 0 only; returns its header."""

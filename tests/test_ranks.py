@@ -23,6 +23,7 @@ COMMANDS = {
     "st": f"train clean.safetensors --frame st --gamma 1.5 --check-every 2 {TRAIN} --sync-bn",
     "at": f"train clean.safetensors --frame at {TRAIN} --holdout 10 --sync-bn",
     "full": f"train clean.safetensors --frame st-full {TRAIN} --sync-bn",
+    "timm": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --model timm:test_efficientnet",
     "apart": f"train clean.safetensors --frame nt {TRAIN}",
     "em": f"poison em clean.safetensors {SMALL} --batch-size 27 --model-steps 7 --steps 2 "
     "--max-rounds 2 --stop-error 0 --sync-bn",
@@ -91,7 +92,7 @@ def both(work) -> dict[int, tuple[int, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["st", "at", "full"])
+@pytest.mark.parametrize("name", ["st", "at", "full", "timm"])
 def test_training_on_two_ranks_is_training_on_one(name, work, both):
     """Weights to 1e-9; the same verdicts, stages, accuracies, and losses to 1e-9."""
     (one, weights), (two, others) = (artifacts.read(work / f"{name}-{n}") for n in (1, 2))

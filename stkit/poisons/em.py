@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import header, models, parallel, pgd, step
+from stkit import header, models, parallel, pgd, rng, step
 from stkit.capture import Captured
 from stkit.data import Images, to_float
 from stkit.feed import Feed
@@ -151,6 +151,7 @@ class Making:
             order = torch.randperm(len(order), generator=stream(self.seed, "order", epoch))
         rows = self._rows(order, number)
         x, labels, which = self._batch(rows)
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, x.device)
         self.loss, _ = step.descend(
             self.network, self.sgd, x + self._noise(which), labels, self.runtime,
             total=self.runtime.total(len(rows)), clip=self.recipe.clip,

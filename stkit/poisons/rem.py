@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import augment, header, models, parallel, pgd, step, storage
+from stkit import augment, header, models, parallel, pgd, rng, step, storage
 from stkit.capture import Captured
 from stkit.data import Images, to_float
 from stkit.feed import Feed
@@ -115,6 +115,7 @@ class Making:
         attacked = self._attack(u, labels, start)
         lr = recipe.lr * 0.1 ** (clock // (recipe.lr_decay_every or 1))
         step.set_lr(self.sgd, lr, [1.0])
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, device)
         loss, _ = step.descend(
             self.network, self.sgd, attacked, labels, self.runtime,
             total=self.runtime.total(size),
