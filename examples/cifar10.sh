@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CIFAR-10 pipeline: poison by SP and OPS, train every frame on clean and poisoned images,
+# The CIFAR-10 pipeline: poison by SP and OPS, train by the ST paper's frames on clean and poisoned images,
 # measure ACM and robust accuracy, and report.
 #
 #   bash examples/cifar10.sh [SOURCE [OUT]]
@@ -9,7 +9,7 @@
 # EPOCHS=N   epochs a phase, else stkit's default (60; st-full trains twice as many)
 # MODEL=NAME resnet18 by default; `small` for a laptop
 # LIMIT=N    so many training images, class-balanced, else all
-# FRAMES="nt st"    these frames only
+# FRAMES="nt jpeg"  these frames, of all that `stkit list frames` names
 # METHODS="em sp"   these poisons, not SP and OPS; em and rem want a GPU, rem for long
 #
 # A run of everything is for a GPU. To see it work on a laptop:

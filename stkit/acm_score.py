@@ -9,7 +9,6 @@ are not squared; 1e-12 in every denominator gives classes collapsed to points a 
 class without samples is left out of k. There is no code of the authors to differ from.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +18,7 @@ from stkit import models, pgd
 from stkit.clusters import Clusters, clusters, true_float32
 from stkit.data import Images, to_float
 from stkit.errors import DataError
+from stkit.feed import Feed
 from stkit.frames import GAMMAS
 from stkit.recipes import choose, number
 from stkit.rng import stream
@@ -130,23 +130,21 @@ def measure(
 
 
 class Indicator:
-    """ACM of a model while it is trained: on a draw from its training set, kept on the device.
-
-    labels: int64 [N], of the rows to draw from; take: gives images and labels of such rows.
-    """
+    """ACM of a model while it is trained: on a draw from these rows of its training set."""
 
     def __init__(
         self,
         model: nn.Module,
-        labels: Tensor,
-        take: Callable[[Tensor], tuple[Tensor, Tensor]],
+        feed: Feed,
+        rows: Tensor,
         classes: int,
         *,
         seed: int,
         runtime: Runtime,
     ) -> None:
         self.model, self.classes, self.runtime = model, classes, runtime
-        self.pixels, self.labels = take(draw(labels, classes=classes, seed=seed))
+        chosen = draw(feed.labels.cpu()[rows], classes=classes, seed=seed)
+        self.pixels, self.labels = feed.take(rows[chosen])
 
     def scores(self) -> dict[str, float]:
         """`scores`, the same on every rank."""

@@ -33,6 +33,11 @@ def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
+def alone(model: nn.Module, network: nn.Module) -> nn.Module:
+    """What to call for passes that no other rank takes part in: those of PGD, say."""
+    return model if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
 class _Sum(torch.autograd.Function):
     """The sum over ranks, whose gradient is the sum over ranks too."""
 

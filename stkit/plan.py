@@ -6,6 +6,7 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
+from stkit import header
 from stkit.data import Images, fits
 from stkit.errors import RecipeError
 from stkit.frames import Frame, Phase, default_epochs
@@ -13,6 +14,8 @@ from stkit.recipes import MODELS, as_dict, choose, number
 from stkit.rng import stream
 from stkit.runtime import Runtime
 from stkit.sources import balanced
+
+PARTS = ("rest", "held")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,26 @@ def split(images: Images, holdout: int, seed: int) -> tuple[Tensor, Tensor]:
     keep = torch.ones(len(images), dtype=torch.bool)
     keep[held] = False
     return keep.nonzero().flatten(), held
+
+
+def part(images: Images, holdout: int, which: str, seed: int) -> Images:
+    """The clean set without `holdout` images (`rest`), or these alone, as a test split (`held`).
+
+    So that settings can be chosen on clean images that were in no training set, and on no test
+    image: `--holdout` of a training keeps images out *as published*, poisoned ones too.
+    RecipeError for another name or a count that leaves nothing.
+    """
+    choose("part", which, PARTS)
+    number("holdout", holdout, 1, len(images) - 1)
+    keep, held = split(images, holdout, seed)
+    chosen = images.rows(keep if which == "rest" else held)
+    about = {k: v for k, v in images.header.items() if k in ("classes", "method", "statistics")}
+    head = header.make(
+        "dataset", {"source": "file", "holdout": holdout, "part": which}, seed=seed,
+        inputs=[images.provenance],
+        split=images.header["split"] if which == "rest" else "test", **about,
+    )  # fmt: skip
+    return replace(chosen, header=head)
 
 
 def recipe(job: Job, todo: Plan, runtime: Runtime) -> dict:

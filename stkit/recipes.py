@@ -223,6 +223,21 @@ ABOUT = {
     "st": "progressive staged training, Algorithm 1",
     "st-cg": "staged training with colour jitter and grey",
     "st-full": "st-cg, then a fine-tune with colour jitter and grey",
+    "gray": "natural training on grey images",
+    "jpeg": "natural training on images JPEG-compressed at quality 10",
+    "bdr": "natural training on images of 2 bits a channel",
+    "gauss": "natural training on blurred images: Gaussian, sigma 1.5",
+    "orthogonal": "natural training on images projected off a linear model's weights",
+    "cutout": "natural training with a square of half the side blacked out",
+    "autoaugment": "natural training with AutoAugment's CIFAR-10 policy",
+    "mixup": "natural training with mixup, alpha 1",
+    "cutmix": "natural training with CutMix, alpha 1",
+    "dropout": "natural training with dropout 0.5 before the classifier",
+    "ueraser-lite": "natural training with UEraser's plasma, shuffle and TrivialAugment",
+    "ueraser-max": "the same, on the worst of five augmented copies",
+    "wd-1e-3": "natural training with weight decay 1e-3",
+    "wd-1e-2": "natural training with weight decay 1e-2",
+    "nt-stop": "natural training, stopped when ACM is above gamma",
 }
 
 R = TypeVar("R")

@@ -74,6 +74,8 @@ def _checkpoint(head: dict) -> dict[str, Any]:
         record, check = checks[-1]
         staged = recipe["phases"][record["phase"] - 1]["staged"]
         row["acm"] = check["acm"][staged["variant"]]
+        if check["verdict"] == "stop":
+            row["epochs"] = record["epoch"]
         row["stages"] = [
             {"epoch": record["epoch"], "step": check["step"], "tau": check["tau"]}
             for record, check in checks

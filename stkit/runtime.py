@@ -276,4 +276,5 @@ def _check_cuda(device: torch.device) -> None:
             "pass --device cpu, or auto"
         )
     torch.backends.cudnn.benchmark = True
-    torch.cuda.set_device(device)
+    if device.index is not None:
+        torch.cuda.set_device(device)

@@ -6,7 +6,7 @@ a check is accepted. `tau` is the whole state: the vector H of Algorithm 1 is a 
 
 import math
 
-KEEP, ROLL_BACK = "keep", "roll back"
+KEEP, ROLL_BACK, STOP = "keep", "roll back", "stop"
 
 
 def cosine(lr: float, epoch: int, epochs: int) -> float:
@@ -33,8 +33,13 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def judge(tau: int, acm: float, gamma: float, beta: float) -> str:
-    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1)."""
-    if tau >= last_stage(beta):
+def judge(tau: int, acm: float, gamma: float, beta: float, *, stop: bool = False) -> str:
+    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1).
+
+    stop: instead of a roll-back, and whatever the stage, STOP: the run ends with what was kept.
+    """
+    if math.isfinite(acm) and acm <= gamma:
         return KEEP
-    return KEEP if math.isfinite(acm) and acm <= gamma else ROLL_BACK
+    if stop:
+        return STOP
+    return KEEP if tau >= last_stage(beta) else ROLL_BACK

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit import augment, pgd, rng
+from stkit import augment, mix, parallel, pgd, rng
 from stkit.capture import Captured
 from stkit.data import to_float
 from stkit.frames import Phase
 from stkit.runtime import Runtime
+
+MOMENTUM = "optimizer/"  # before a parameter's name
 
 
 def optimizer(
@@ -68,31 +70,37 @@ def descend(
     *,
     total: int,
     clip: float | None = None,
+    mixed: mix.Mixed | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One SGD step on float images [B,3,H,W] as they are, in training mode.
 
     network: the model as `parallel.wrap` gives it. total: see `Runtime.total`. clip: the largest L2
-    norm of the whole gradient. Returns this rank's share of the batch's mean loss and its number of
-    right answers, scalars of type `runtime.sums` on the device.
+    norm of the whole gradient. mixed: the labels, where an image has two. Returns this rank's share
+    of the batch's mean loss and its number of right answers: scalars of type `runtime.sums`.
     """
     network.train()
     with runtime.autocast():
         logits = network(images)
-    loss = F.cross_entropy(at_least_float32(logits), labels, reduction="sum") / total
+    answers = at_least_float32(logits)
+    if mixed is None:
+        loss = F.cross_entropy(answers, labels, reduction="sum") / total
+        hits = (logits.detach().argmax(1) == labels).sum()
+    else:
+        loss = mix.losses(answers, mixed).sum() / total
+        hits = mix.hits(logits.detach(), mixed)
     sgd.zero_grad(set_to_none=True)
     (loss * runtime.world_size).backward()  # ranks take the mean of their gradients
     if clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), clip)
     sgd.step()
-    hits = (logits.detach().argmax(1) == labels).sum()
     return loss.detach().to(runtime.sums), hits.to(runtime.sums)
 
 
 class Step:
-    """A phase's step: augment, perturb where the phase has an adversary, and descend.
+    """A phase's step: augment, perturb where the phase has an adversary, mix, and descend.
 
-    loss, hits: this rank's sums over the steps taken, on the device. network: the model as
-    `parallel.wrap` gives it; model: itself, which the adversary attacks.
+    sums: this rank's loss and right answers over the steps taken, on the device. network: the model
+    as `parallel.wrap` gives it; model: itself.
     """
 
     def __init__(
@@ -106,9 +114,10 @@ class Step:
         seed: int,
     ) -> None:
         self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
+        self.attacked = parallel.alone(model, network)
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
-        self.loss, self.hits = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
+        self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
         self.size = self.batch_size = 0  # of the batch at hand
         self._run = Captured(self._body, runtime, self._state)
 
@@ -120,8 +129,16 @@ class Step:
         part, device = self.runtime.part(batch_size), pixels.device
         self.size, self.batch_size = pixels.shape[-1], batch_size
         generator = rng.stream(self.seed, "augment", clock, device)
-        draws = augment.draw(self.phase.augment, batch_size, self.size, generator)
-        inputs = [pixels, labels, draws.table[part]]
+        copies = self.phase.copies
+        table = augment.draw(
+            self.phase.augment, copies * batch_size, self.size, generator,
+            strength=self.phase.jitter,
+        ).table  # fmt: skip
+        table = table.unflatten(0, (copies, batch_size))[:, part].transpose(0, 1)
+        inputs = [pixels, labels, table]
+        if self.phase.mix is not None:
+            generator = rng.stream(self.seed, "mix", clock, device)
+            inputs.append(mix.draw(self.phase.mix, batch_size, self.size, generator)[part])
         if self.phase.adversary is not None:
             generator = rng.stream(self.seed, "adversary", clock, device)
             shape = (batch_size, *pixels.shape[1:])
@@ -130,21 +147,66 @@ class Step:
         rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, device)
         self._run(*inputs)
 
-    def _body(self, pixels: Tensor, labels: Tensor, table: Tensor, *start: Tensor) -> None:
-        draws = augment.Draws(self.phase.augment, self.size, table)
-        x = augment.apply(to_float(pixels), draws)
-        x = x.contiguous(memory_format=torch.channels_last)
+    def _body(self, pixels: Tensor, labels: Tensor, table: Tensor, *more: Tensor) -> None:
+        """table: [b, copies, columns]. more: the table of the mix, the adversary's start."""
+        drawn = list(more)
+        blend = drawn.pop(0) if self.phase.mix is not None else None
+        x = self._augmented(to_float(pixels), labels, table)
         if self.phase.adversary is not None:
             x = pgd.adversarial(
-                self.model, x, labels, self.phase.adversary, start[0], self.runtime.autocast
+                self.attacked, x, labels, self.phase.adversary, drawn.pop(), self.runtime.autocast
             )
-        total = self.runtime.total(self.batch_size)
-        loss, hits = descend(self.network, self.sgd, x, labels, self.runtime, total=total)
-        self.loss += loss
-        self.hits += hits
+        mixed = None
+        if self.phase.mix is not None and blend is not None:
+            mixed = mix.apply(self.phase.mix, x, labels, blend)
+            x = mixed.images.contiguous(memory_format=torch.channels_last)
+        loss, hits = descend(
+            self.network, self.sgd, x, labels, self.runtime,
+            total=self.runtime.total(self.batch_size), mixed=mixed,
+        )  # fmt: skip
+        self.sums += torch.stack((loss, hits))
+
+    def _augmented(self, x: Tensor, labels: Tensor, table: Tensor) -> Tensor:
+        """Of each image's augmented copies that of the largest loss, as UEraser-Max has it.
+
+        As with its authors the model judges in training mode, so that its BatchNorm statistics see
+        the copies too.
+        """
+        count, copies = table.shape[:2]
+        table = table.transpose(0, 1).flatten(0, 1)
+        draws = augment.Draws(self.phase.augment, self.size, table)
+        x = augment.apply(x.repeat(copies, 1, 1, 1) if copies > 1 else x, draws)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if copies == 1:
+            return x
+        self.attacked.train()
+        with torch.no_grad(), self.runtime.autocast():
+            answers = at_least_float32(self.attacked(x))
+        losses = F.cross_entropy(answers, labels.repeat(copies), reduction="none")
+        x = mix.choose(losses.view(copies, count), x.unflatten(0, (copies, count)))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def live(self) -> dict[str, Tensor]:
+        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
+        momenta = momentum(self.model, self.sgd)
+        return dict(self.model.state_dict()) | {f"{MOMENTUM}{k}": v for k, v in momenta.items()}
+
+    def restore(self, trusted: dict[str, Tensor], what: str) -> None:
+        """Back to `live()` as it was. what: of momentum, see `frames.RESTORES`."""
+        chosen = {k: v for k, v in trusted.items() if what == "all" or not k.startswith(MOMENTUM)}
+        copy(chosen, self.live())
+        if what == "zero":
+            for buffer in momentum(self.model, self.sgd).values():
+                buffer.zero_()
 
     def _state(self) -> list[Tensor]:
         """What a step changes."""
-        momenta = momentum(self.model, self.sgd).values()
-        return [*self.model.state_dict().values(), *momenta, self.loss, self.hits]
+        return [*self.live().values(), self.sums]
+
+
+@torch.no_grad()
+def copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Each tensor of the source into the target's of the same name."""
+    for name, value in source.items():
+        target[name].copy_(value)
 

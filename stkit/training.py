@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stkit import acm_score, artifacts, header, models, parallel, schedules
+from stkit import acm_score, artifacts, dropout, header, models, parallel, prepare, schedules
 from stkit.checkpoints import fill
 from stkit.data import Images, fits
 from stkit.errors import ArtifactError
@@ -32,14 +32,14 @@ from stkit.frames import frame_with
 from stkit.plan import Job, plan, recipe
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
-from stkit.step import Step, momentum, set_lr
+from stkit.step import Step, copy, set_lr
 
 
 class Training:
     """A training run: iterate `steps()` until it ends; between two steps it may be saved.
 
-    Everything random in it is drawn for the step executed, so the state is what `tensors()` and
-    `head()` write, and `resume()` takes it up with the same result, on the CPU to the last bit.
+    What is random is drawn for the step executed, so the state is what `tensors()` and `head()`
+    write, and `resume()` takes it up with the same result, on the CPU to the last bit.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Training:
         self.network = parallel.wrap(self.model, runtime)
         self._enter(0)
         self.executed = 0  # steps
+        self.stopped = False  # by the indicator
         self.tau = 0
         self.trusted: dict[str, Tensor] = {}  # the state at the last accepted check
         self.checks: list[dict] = []  # of this epoch
@@ -69,15 +70,15 @@ class Training:
 
     def _place(self) -> None:
         """What the loop reads: the set, D^s, and the sets whose accuracy is measured."""
-        images, rows, runtime = self.images, self.plan.train_rows, self.runtime
+        rows, runtime = self.plan.train_rows, self.runtime
+        images = prepare.prepare(self.images, self.plan.phases[0].prepare, seed=self.job.seed)
         self.feed = Feed(images.images, images.labels, runtime)
         self.indicator = acm_score.Indicator(
-            self.model, images.labels[rows], lambda chosen: self.feed.take(rows[chosen]),
-            len(images.classes), seed=self.job.seed, runtime=runtime,
-        )  # fmt: skip
+            self.model, self.feed, rows, len(images.classes), seed=self.job.seed, runtime=runtime
+        )
         held: dict[str, Images] = {}
         if self.job.holdout:
-            held["holdout_accuracy"] = images.rows(self.plan.holdout_rows)
+            held["holdout_accuracy"] = self.images.rows(self.plan.holdout_rows)
         if self.test is not None:
             held["accuracy"] = self.test
         self.evaluators = {
@@ -86,7 +87,7 @@ class Training:
 
     @property
     def done(self) -> bool:
-        return self.executed == self.plan.steps
+        return self.stopped or self.executed == self.plan.steps
 
     @property
     def place(self) -> str:
@@ -113,10 +114,11 @@ class Training:
         measured = self._accuracies() if ends else {}
         if self._check_due(ends):
             self._check()
-        return self._close(measured) if ends else None
+        return self._close(measured) if ends or self.stopped else None
 
     def _enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer."""
+        dropout.put(self.model, self.plan.phases[which].dropout)
         self.step = Step(
             self.model, self.network, self.layers, self.plan.phases[which], self.runtime,
             seed=self.job.seed,
@@ -132,7 +134,7 @@ class Training:
                 self._enter(which)
             self.trusted = {}
             if self.phase.staged:
-                self.trusted = {k: v.detach().clone() for k, v in self._live().items()}
+                self.trusted = {k: v.detach().clone() for k, v in self.step.live().items()}
         generator = stream(self.job.seed, "order", epoch)
         order = torch.randperm(len(self.plan.train_rows), generator=generator)
         rows = self.feed.rows(self.plan.train_rows[order])
@@ -165,14 +167,17 @@ class Training:
         staged = self.phase.staged
         assert staged is not None
         scores = self.indicator.scores()
-        judged = self.tau < schedules.last_stage(staged.beta)
-        verdict = schedules.judge(self.tau, scores[staged.variant], staged.threshold, staged.beta)
-        if verdict == schedules.ROLL_BACK:
-            self.tau += 1
-            _copy(self.trusted, self._live())
+        judged = staged.stop or self.tau < schedules.last_stage(staged.beta)
+        verdict = schedules.judge(
+            self.tau, scores[staged.variant], staged.threshold, staged.beta, stop=staged.stop
+        )
+        if verdict != schedules.KEEP:
+            self.step.restore(self.trusted, staged.restore)
+            self.stopped = verdict == schedules.STOP
+            self.tau += not self.stopped
             self._set_lr()
         elif judged:
-            _copy(self._live(), self.trusted)
+            copy(self.step.live(), self.trusted)
         self.checks.append(
             {"step": self.executed, "acm": scores, "tau": self.tau, "verdict": verdict,
              "lr_scales": list(self.scales)}
@@ -184,44 +189,36 @@ class Training:
 
     def _sums(self) -> tuple[float, float]:
         """Loss and right answers over this epoch's steps so far, of all ranks."""
-        loss, hits = self.runtime.sum_(torch.stack((self.step.loss, self.step.hits))).tolist()
-        return loss, hits
+        return tuple(self.runtime.sum_(self.step.sums.clone()).tolist())
 
     def _close(self, measured: dict[str, float]) -> dict:
         """The epoch's record. Its accuracies are those of the weights before a roll-back."""
-        steps = self.plan.steps_per_epoch
+        steps = self.executed - self.epoch * self.plan.steps_per_epoch
         loss, hits = self._sums()
         record: dict[str, Any] = {
-            "epoch": self.epoch + 1,
-            "phase": self.plan.phase_at(self.epoch)[0] + 1,
-            "lr": self.lr,
-            "loss": loss / steps,
+            "epoch": self.epoch + 1, "phase": self.plan.phase_at(self.epoch)[0] + 1,
+            "lr": self.lr, "loss": loss / steps,
             "train_accuracy": hits / (steps * self.plan.batch_size),
             **measured,
-        }
+        }  # fmt: skip
         if self.checks:
             record["checks"] = self.checks
             last = self.checks[-1]
-            if last["verdict"] == schedules.ROLL_BACK and last["step"] == self.executed:
+            if last["verdict"] != schedules.KEEP and last["step"] == self.executed:
                 record["rolled_back"] = True
                 if self.done:
-                    record["final"] = self._accuracies()
+                    final = self._accuracies()
+                    record = {**final, **record, "final": final}
         self.records.append(record)
         self.checks = []
-        self.step.loss.zero_()
-        self.step.hits.zero_()
+        self.step.sums.zero_()
         return record
-
-    def _live(self) -> dict[str, Tensor]:
-        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
-        momenta = momentum(self.model, self.step.sgd)
-        return dict(self.model.state_dict()) | {f"optimizer/{k}": v for k, v in momenta.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
         if self.done:
             return dict(self.model.state_dict())
-        return self._live() | {f"trusted/{name}": value for name, value in self.trusted.items()}
+        return self.step.live() | {f"trusted/{name}": value for name, value in self.trusted.items()}
 
     def head(self) -> dict:
         """A checkpoint's header: enough to use the model, and, unfinished, to go on."""
@@ -233,9 +230,7 @@ class Training:
             progress |= {"tau": self.tau, "checks": self.checks, "loss": loss, "hits": hits}
         job, images = self.job, self.images
         return header.make(
-            "checkpoint",
-            recipe(job, self.plan, self.runtime),
-            seed=job.seed,
+            "checkpoint", recipe(job, self.plan, self.runtime), seed=job.seed,
             inputs=[i.provenance for i in (images, self.test) if i is not None],
             model=job.model, classes=list(images.classes), size=images.size,
             mean=list(job.mean), std=list(job.std), frame=job.name,
@@ -248,31 +243,25 @@ class Training:
         return artifacts.write(Path(path), self.tensors(), head) if self.runtime.first else head
 
     def resume(self, head: dict, tensors: dict[str, Tensor]) -> None:
-        """Take up the state of an unfinished checkpoint. ArtifactError if it is another run's."""
+        """Take up an unfinished checkpoint. ArtifactError if it is another run's."""
         header.same(head, self.head())
         progress = header.numbers(head["progress"])
         if progress["done"]:
             raise ArtifactError("found a finished training, expected an unfinished one; move it")
-        last = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # the epoch it was in
-        self._enter(self.plan.phase_at(last)[0])
+        epoch = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # of the last step
+        self._enter(self.plan.phase_at(epoch)[0])
         fill(self.model, tensors)
         self.trusted = {
             name.removeprefix("trusted/"): self.runtime.place(value).clone()
             for name, value in tensors.items()
             if name.startswith("trusted/")
         }
-        _copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self._live())
+        copy({k: v for k, v in tensors.items() if k.startswith("optimizer/")}, self.step.live())
         self.executed, self.tau = progress["step"], progress["tau"]
         self.checks, self.records = progress["checks"], header.numbers(head["records"])
         if self.runtime.first:  # the others add to it from zero
-            self.step.loss.fill_(progress["loss"])
-            self.step.hits.fill_(progress["hits"])
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, value in source.items():
-        target[name].copy_(value)
+            sums = [progress["loss"], progress["hits"]]
+            self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))
 
 
 def train(

@@ -350,3 +350,87 @@ def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa
     for clock, rows in enumerate(final):
         kept[rows] = defend(rows, "final noise", clock)
     return kept
+
+
+def plasma(seed, roughness, noise):
+    """A fractal map by diamond-square, with the scaling of kornia's: nested list, point by point.
+
+    seed: 3x3 numbers, of which the corners count; noise: one square list a doubling, [2n-1][2n-1].
+    """
+    corners = [seed[0][0], seed[0][2], seed[2][0], seed[2][2]]
+    middle = sum(corners) / 4
+    first, second, third, fourth = corners
+    grid = [
+        [first, first + second + middle, second],
+        [first + third + middle, middle, second + fourth + middle],
+        [third, third + fourth + middle, fourth],
+    ]
+    grid = [[value / 3 for value in row] for row in grid]
+    scale = 1.0
+    for fresh in noise:
+        scale *= roughness
+        side = len(fresh)
+        out = [[0.0] * side for _ in fresh]
+        for y in range(0, side, 2):
+            for x in range(0, side, 2):
+                out[y][x] = grid[y // 2][x // 2]
+        for y in range(1, side, 2):
+            for x in range(1, side, 2):
+                around = sum(out[y + i][x + j] for i in (-1, 1) for j in (-1, 1))
+                out[y][x] = (1 - scale) * around / 4 + scale * fresh[y][x]
+        whole = [list(row) for row in out]
+        for y in range(side):
+            for x in range(1 - y % 2, side, 2):
+                total = 0.0
+                for v, w in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                    # mirrored at the border, and a border point counts 4/3
+                    v, w = (abs(q) if q < side else 2 * side - 2 - q for q in (v, w))
+                    total += whole[v][w]
+                edge = y in (0, side - 1) or x in (0, side - 1)
+                out[y][x] = (1 - scale) * total / 4 * (4 / 3 if edge else 1) + scale * fresh[y][x]
+        grid = out
+    return grid
+
+
+def orthogonal(images, labels, classes, weight, epochs, batch, rate):
+    """Orthogonal projection (Sandoval-Segura et al. 2023): images are flat lists in [0,1].
+
+    A linear model trained from `weight` by plain SGD, the rate a tenth after half and after three
+    quarters of the epochs; its vectors orthogonalised one after another, and subtracted likewise.
+    """
+    from math import exp, sqrt
+
+    def dot(one, other):
+        return sum(a * b for a, b in zip(one, other, strict=True))
+
+    weight = [list(row) for row in weight]
+    for epoch in range(epochs):
+        lr = rate * (1 if epoch < epochs * 0.5 else 0.1 if epoch < epochs * 0.75 else 0.01)
+        for start in range(0, len(images), batch):
+            chosen = range(start, min(start + batch, len(images)))
+            slopes = [[0.0] * len(row) for row in weight]
+            for i in chosen:
+                logits = [dot(row, images[i]) for row in weight]
+                top = max(logits)
+                total = sum(exp(z - top) for z in logits)
+                for c in range(classes):
+                    error = exp(logits[c] - top) / total - (c == labels[i])
+                    for j, x in enumerate(images[i]):
+                        slopes[c][j] += error * x / len(chosen)
+            for row, slope in zip(weight, slopes, strict=True):
+                for j, s in enumerate(slope):
+                    row[j] -= lr * s
+    basis = []
+    for row in weight:
+        for unit in basis:
+            share = dot(row, unit)
+            row = [a - share * b for a, b in zip(row, unit, strict=True)]
+        length = sqrt(dot(row, row))
+        basis.append([a / length for a in row])
+    out = []
+    for image in images:
+        for unit in basis:
+            share = dot(image, unit)
+            image = [a - share * b for a, b in zip(image, unit, strict=True)]
+        out.append(image)
+    return out

@@ -90,7 +90,10 @@ def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training
     return run
 
 
-@pytest.mark.parametrize("frame", ["nt", "nt-cg", "at", "st-cg", "st-full"])
+@pytest.mark.parametrize(
+    "frame",
+    ["nt", "nt-cg", "at", "st-cg", "st-full", "ueraser-max", "autoaugment", "cutmix", "cutout"],
+)
 def test_a_recorded_training_is_the_eager_one(frame, digits, tapes):
     """Equal to the last bit over changes of rate, stage and phase, with one recording a phase."""
     options = {"gamma": 0.0, "check_every": 2} if FRAMES[frame].train.staged else {}

@@ -26,6 +26,7 @@ TRAIN_KEYS = {
     "output", "frame", "model", "epochs", "train_accuracy", "seconds", "images_per_second",
     "peak_memory",
 }  # fmt: skip
+MORE = {"em": {"rounds", "best", "peak_memory"}, "rem": {"peak_memory"}}
 HEADER_KEYS = {"format", "kind", "recipe", "seed", "digest", "inputs", "versions"}
 COMPARE_KEYS = {
     "linf", "l2_mean", "l0_max", "psnr", "poisoned_share", "class_wise", "aligned",
@@ -182,7 +183,7 @@ def test_poison(method, cli, made, tmp_path):
     line = ("poison", method, made / "clean.safetensors", *POISON[method].split(), "-o", out)
     found = cli(*line, "--json").json
     common = {"output", "method", "n", "linf", "l2_mean", "l0_max", "seconds"}
-    assert found.keys() - {"warning"} == common | ({"rounds", "best"} if method == "em" else set())
+    assert found.keys() - {"warning"} == common | MORE.get(method, set())
     assert (found["output"], found["method"], found["n"]) == (str(out), method, 24)
     clean, published = load(made / "clean.safetensors"), load(out)
     delta = (published.images.int() - clean.images.int()).abs()
@@ -299,7 +300,10 @@ def test_train_options_reach_the_recipe(cli, made, tmp_path):
     assert (recipe["batch_size"], recipe["holdout"]) == (7, 3)
     assert (recipe["mean"], recipe["std"]) == ([0.5] * 3, [0.2, 0.3, 0.4])
     assert (first["epochs"], first["lr"]) == (1, 0.05)
-    assert first["staged"] == {"beta": 1 / 3, "variant": "ratio", "gamma": 0.5, "check_every": 2}
+    assert first["staged"] == {
+        "beta": 1 / 3, "variant": "ratio", "gamma": 0.5, "check_every": 2, "stop": False,
+            "restore": "all",
+    }  # fmt: skip
     assert (second["epochs"], second["lr"], second["staged"]) == (2, 0.01, None)
 
 

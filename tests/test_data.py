@@ -410,3 +410,27 @@ def test_an_export_left_half_done_is_not_mixed_with(photos, tmp_path):
     with pytest.raises(ArtifactError, match="out.tmp: left by an export that was stopped; remove"):
         exporting.folder(load(photos, limit=3), tmp_path / "out", progress=silent)
     assert [path.name for path in tmp_path.iterdir()] == ["out.tmp"]
+
+
+def test_parts_are_disjoint_balanced_and_whole(cli, tmp_path):
+    """Held-out images are a clean test split; together the parts are the set."""
+    for part in ("rest", "held"):
+        found = cli("data", "digits", "--limit", 100, "--holdout", 30, "--part", part,
+                    "-o", tmp_path / part, "--json").json  # fmt: skip
+        assert found["split"] == ("train" if part == "rest" else "test")
+    rest, held = (load(tmp_path / part) for part in ("rest", "held"))
+    whole = load("digits", limit=100)
+    assert sorted([*rest.index.tolist(), *held.index.tolist()]) == sorted(whole.index.tolist())
+    assert held.labels.bincount().tolist() == [3] * 10
+    assert held.header["inputs"][0]["digest"] == whole.provenance["digest"]
+
+
+def test_a_part_needs_a_number_that_leaves_something(cli, tmp_path):
+    for options, message in (
+        (("--part", "held"), "part is given without --holdout"),
+        (("--holdout", 100), "holdout is 100, expected a number from 1 to 99"),
+        (("--holdout", 5, "--part", "tests"), "unknown part 'tests'"),
+    ):
+        found = cli("data", "digits", "--limit", 100, *options, "-o", tmp_path / "x")
+        assert found.code == 2 and message in found.err, found
+    assert not (tmp_path / "x").exists()

@@ -190,7 +190,7 @@ def test_cifar10_script_calls_what_exists_and_keeps_what_is_finished(folder: Pat
     settings = {"EPOCHS": "1", "MODEL": "small", "LIMIT": "500"}
     calls = called(script, ["digits", out], folder, **settings)
     trained = [parse(args) for args in calls if args[0] == "train"]
-    assert [t["frame"] for t in trained] == list(FRAMES) * 3
+    assert [t["frame"] for t in trained] == list(FRAMES)[:6] * 3
     assert all((t["epochs"], t["model"], t["resume"]) == (1, "small", True) for t in trained)
     for args in calls:
         parse(args)

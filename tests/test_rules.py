@@ -11,11 +11,11 @@ from stkit.cli import poison as poison_cli
 
 ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
-    {"errors", "recipes", "frames", "schedules", "header", "report", "results", "tables", "anchors",
-     "curves", "thumbnails", "page", "stages", "grid", "estimate", "locks"},
+    {"errors", "recipes", "parts", "frames", "schedules", "header", "report", "results", "tables",
+     "anchors", "curves", "thumbnails", "page", "stages", "grid", "estimate", "locks"},
     {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
      "acm_score", "capture", "feed", "parallel", "step", "evaluation", "artifacts", "checkpoints",
-     "inspection", "exporting", "plan"},
+     "inspection", "exporting", "plan", "prepare", "mix", "dropout"},
     {"poisons", "training"},
     {"importing", "plots"},
     {"cli"},

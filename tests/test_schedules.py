@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stkit.schedules import KEEP, ROLL_BACK, cosine, judge, last_stage, lr_scales
+from stkit.schedules import KEEP, ROLL_BACK, STOP, cosine, judge, last_stage, lr_scales
 
 GAMMA = 2.6e-4
 
@@ -82,6 +82,8 @@ def test_last_stage_of_decimals(beta: float, last: int) -> None:
 @pytest.mark.parametrize("tau", [0, 1, 2, 3])
 def test_judge(tau: int, acm: float, verdict: str) -> None:
     assert judge(tau, acm, GAMMA, 0.25) == (KEEP if tau == 3 else verdict)
+    stopping = KEEP if verdict == KEEP else STOP
+    assert judge(tau, acm, GAMMA, 0.25, stop=True) == stopping
 
 
 def test_judge_without_limit_still_distrusts_what_is_not_a_number() -> None:

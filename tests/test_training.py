@@ -75,14 +75,14 @@ def test_st_is_algorithm_1(digits, monkeypatch):
 
 def test_rollback_restores_weights_statistics_and_momentum(digits):
     run = Training(digits, job("st", epochs=2, gamma=0.0, check_every=3), runtime=CPU)
-    before = {name: value.clone() for name, value in run._live().items()}
+    before = {name: value.clone() for name, value in run.step.live().items()}
     for _ in range(3):
         next(run.steps())
-    after = run._live()
+    after = run.step.live()
     assert run.checks[0]["verdict"] == "roll back" and run.tau == 1
     assert all(torch.equal(after[name], value) for name, value in before.items())
     next(run.steps())
-    moved = {name: (value - before[name]).abs().max() for name, value in run._live().items()}
+    moved = {name: (value - before[name]).abs().max() for name, value in run.step.live().items()}
     assert moved["fc.weight"] > 1e-3 and moved["conv1.weight"] < 1e-5, "shallow layers freeze"
     assert moved["bn1.running_mean"] > 0, "a frozen layer's statistics keep moving"
 
@@ -147,7 +147,7 @@ def test_every_frame_learns_and_keeps_its_settings(digits):
     for name, frame in FRAMES.items():
         run = Training(digits, job(name, epochs=1), runtime=CPU)
         assert [phase.lr for phase in run.plan.phases] == [phase.lr for phase in frame.phases]
-        loss = [float(run.step.loss) for _ in run.steps()]
+        loss = [float(run.step.sums[0]) for _ in run.steps()]
         assert len(loss) == 6 * len(frame.phases)
 
 
@@ -211,12 +211,12 @@ def test_a_diverged_run_resumes_with_its_numbers(digits, tmp_path):
     """NaN is text in a header; what is resumed has numbers again."""
     run = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
     next(run.steps())
-    run.step.loss.fill_(float("nan"))
+    run.step.sums[0] = float("nan")
     run.checks[0]["acm"]["literal"] = float("inf")
     run.save(tmp_path / "part")
     again = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
     again.resume(*artifacts.read(tmp_path / "part", "checkpoint"))
-    assert again.step.loss.isnan() and again.checks[0]["acm"]["literal"] == float("inf")
+    assert again.step.sums[0].isnan() and again.checks[0]["acm"]["literal"] == float("inf")
 
 
 def test_no_fine_tune_epochs_is_refused():

@@ -7,6 +7,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.errors import RecipeError
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +23,15 @@ def data(
         int | None, typer.Option(help="Short side to this many pixels, then centre crop.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="So many images, class-balanced.")] = None,
+    holdout: Annotated[
+        int | None,
+        typer.Option(help="Leave so many images out, class-balanced; --part held takes only them."),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="rest|held", help="With --holdout.  [default: rest]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which images --holdout leaves out.")] = 0,
     data_root: o.DataRoot = None,
     force: o.Force = False,
     json: o.Json = False,
@@ -33,10 +43,16 @@ def data(
     Example:
       stkit data photos/ --size 224 -o photos.safetensors
     """
+    if part is not None and holdout is None:
+        raise RecipeError("part is given without --holdout, the number of images it leaves out")
     from stkit import artifacts
 
     artifacts.free(out, force=force)
     images = o.open_source(source, split, data_root, size=size, limit=limit)
+    if holdout is not None:
+        from stkit.plan import part as part_of
+
+        images = part_of(images, holdout, part or "rest", seed)
     images.save(out)
     height, width = images.images.shape[-2:]
     output.result(

@@ -45,6 +45,7 @@ def acm(
     from stkit import acm_score, artifacts, checkpoints, header
     from stkit.data import fits
     from stkit.plan import split as split_off
+    from stkit.prepare import prepare
     from stkit.runtime import pick
 
     if out is not None:
@@ -56,7 +57,9 @@ def acm(
     images = o.open_source(source, split, data_root, runtime=runtime)
     fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
     holdout = head["recipe"]["holdout"]
-    if holdout and images.provenance["digest"] == head["inputs"][0]["digest"]:
+    trained_on = holdout and images.provenance["digest"] == head["inputs"][0]["digest"]
+    images = prepare(images, tuple(head["recipe"]["phases"][0]["prepare"]), seed=head["seed"])
+    if trained_on:
         images = images.rows(split_off(images, holdout, head["seed"])[0])
     found = acm_score.acm(
         model, images, variant=variant, per_class=per_class, seed=head["seed"], runtime=runtime

@@ -8,17 +8,27 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
-from stkit.frames import FRAMES, GAMMAS, frame_with
+from stkit.frames import FRAMES, GAMMAS, RESTORES, called, frame_with
+from stkit.parts import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes import ABOUT, MODELS, as_dict, choose
 
 if TYPE_CHECKING:
     from stkit.training import Training
 
+PARTS = {
+    "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
+    "each step": [*AUGMENTATIONS, *MIXES, "dropout"],
+    "bundles": BUNDLES,
+}
+"""What `--augment` knows, as the help shows it."""
+
 
 def register(app: typer.Typer) -> None:
     app.command(
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
-        + "\n".join(f"  {name:<8} {ABOUT[name]}" for name in FRAMES)
+        + "\n".join(f"  {name:<12} {ABOUT[name]}" for name in FRAMES)
+        + "\n\n\b\n--augment takes one or more, in any frame:\n"
+        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in PARTS.items())
         + "\n\n\b\nExample:\n"
         "  stkit train sp.safetensors --frame st --test cifar10 -o st.safetensors"
     )(train)
@@ -65,10 +75,29 @@ def train(
         str | None,
         typer.Option(metavar="epoch|STEPS", help="st*: when ACM is judged.  [default: epoch]"),
     ] = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(RESTORES),
+            help="st*: momentum at a roll-back: as it was, as it is, zero.  [default: all]",
+        ),
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="st-full: ACM is judged in the fine-tune too.")
+    ] = False,
     adversary: Annotated[
         float | None,
         typer.Option(parser=o.budget, help="at: radius of the adversary.  [default: 4/255]"),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="In place of the frame's own: see the list above."),
+    ] = None,
+    jitter: Annotated[
+        float | None,
+        typer.Option(help="Strength of the colour jitter.  [default: 1, which is SimCLR's]"),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
     mean: Annotated[
         Any, typer.Option(parser=o.triple, metavar="R,G,B", help="Subtracted in the model.")
@@ -92,7 +121,8 @@ def train(
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
         gamma=gamma, beta=beta, variant=acm_variant, check_every=_steps(check_every),
-        adversary=adversary,
+        adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
+        restore=restore, gate=gate,
     )  # fmt: skip
     choose("model", model, MODELS)
     from stkit.plan import Job
@@ -100,7 +130,7 @@ def train(
     from stkit.training import Training
 
     runtime = pick(device, precision, step=step, sync_bn=sync_bn)
-    job = Job(frame, chosen, model, batch_size, seed, holdout, mean, std)
+    job = Job(called(frame, augment), chosen, model, batch_size, seed, holdout, mean, std)
     with runtime.together():
         if not dry_run:
             running.clear(out, resume=resume, force=force)

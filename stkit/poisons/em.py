@@ -56,6 +56,7 @@ class Making:
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
         runtime.check_batch(min(recipe.batch_size or 1, len(images)))
         self.network = parallel.wrap(self.model, runtime)
+        self.frozen = parallel.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.per_class = recipe.scope == "class"
         count = len(images.classes) if self.per_class else len(images)
@@ -183,7 +184,7 @@ class Making:
     def _improved(self, x: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
         """The noise after one signed step."""
         recipe = self.recipe
-        with pgd.evaluating(self.model):
+        with pgd.evaluating(self.frozen):
             return pgd.pgd(
                 lambda inputs: self._loss(inputs, labels), x, noise, epsilon=recipe.epsilon,
                 step_size=recipe.step_size or 0.0, steps=1, ascend=False,
@@ -192,7 +193,7 @@ class Making:
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """A sum, so that an image's gradient does not depend on the batch."""
         with self.runtime.autocast():
-            logits = self.model(inputs)
+            logits = self.frozen(inputs)
         return F.cross_entropy(step.at_least_float32(logits), labels, reduction="sum")
 
     def _average(self, noise: Tensor, labels: Tensor, owned: slice) -> None:
@@ -210,8 +211,8 @@ class Making:
         """The error on one batch; after the last one the round's record."""
         rows = self._rows(self.fifth, self.at)
         x, labels, which = self._batch(rows)
-        with pgd.evaluating(self.model), torch.no_grad(), self.runtime.autocast():
-            guess = self.model(x + self._noise(which)).argmax(1)
+        with pgd.evaluating(self.frozen), torch.no_grad(), self.runtime.autocast():
+            guess = self.frozen(x + self._noise(which)).argmax(1)
         if self.runtime.owned(len(rows)) != slice(0, 0):
             self.wrong += (guess != labels).sum() / len(rows)
         count = self._batches(self.fifth, drop_last=False)

@@ -49,6 +49,7 @@ class Making:
         phase = Phase(lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
         self.network = parallel.wrap(self.model, runtime)
+        self.frozen = parallel.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.adversary = Adversary(
             recipe.adversary, recipe.adversary_step_size or 0.0, recipe.adversary_steps or 1
@@ -178,7 +179,7 @@ class Making:
             u = augment.apply(seen, augment.Draws(self.names, x.shape[-1], table))
         fixed = u.detach().contiguous(memory_format=torch.channels_last)
         attacked = self._attack(fixed, truth, starts).requires_grad_()
-        with pgd.evaluating(self.model), torch.enable_grad():
+        with pgd.evaluating(self.frozen), torch.enable_grad():
             (gradient,) = torch.autograd.grad(self._loss(attacked, truth), attacked)
         (gradient,) = torch.autograd.grad(u, leaf, gradient)
         moved = noise - (recipe.step_size or 0.0) * gradient.sign()
@@ -186,12 +187,12 @@ class Making:
 
     def _attack(self, u: Tensor, labels: Tensor, start: Tensor) -> Tensor:
         return pgd.adversarial(
-            self.model, u, labels, self.adversary, start, self.runtime.autocast
+            self.frozen, u, labels, self.adversary, start, self.runtime.autocast
         )
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         with self.runtime.autocast():
-            logits = self.model(inputs)
+            logits = self.frozen(inputs)
         return F.cross_entropy(step.at_least_float32(logits), labels, reduction="sum")
 
     def tensors(self) -> dict[str, Tensor]:
