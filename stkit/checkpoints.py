@@ -30,7 +30,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dic
 
 
 def build(head: dict) -> nn.Module:
-    """A model as a checkpoint's header describes it, with its initial weights."""
+    """A model as a checkpoint's header describes it, with fresh weights, never pretrained ones."""
     return models.create(
         head["model"], classes=len(head["classes"]), size=head["size"], seed=head["seed"],
         mean=head["mean"], std=head["std"],

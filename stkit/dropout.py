@@ -22,12 +22,12 @@ def put(model: nn.Module, probability: float) -> None:
 
     It takes the place of what an earlier call put there; 0 takes it away.
     """
-    last = models.classifier(model)
-    if last in _placed:
-        _placed.pop(last).remove()
 
     def drop(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         return (F.dropout(args[0], probability, module.training),)
 
-    if probability > 0:
-        _placed[last] = last.register_forward_pre_hook(drop)
+    for head in models.classifiers(model):
+        if head in _placed:
+            _placed.pop(head).remove()
+        if probability > 0:
+            _placed[head] = head.register_forward_pre_hook(drop)

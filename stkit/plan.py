@@ -6,11 +6,11 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from stkit import header
+from stkit import header, models
 from stkit.data import Images, fits
 from stkit.errors import RecipeError
 from stkit.frames import Frame, Phase, default_epochs
-from stkit.recipes import MODELS, as_dict, choose, number
+from stkit.recipes import as_dict, choose, model_name, number
 from stkit.rng import stream
 from stkit.runtime import Runtime
 from stkit.sources import balanced
@@ -28,19 +28,21 @@ class Job:
     batch_size: int = 128
     seed: int = 0
     holdout: int = 0  # training images kept out for validation, class-balanced
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    pretrained: bool = False  # start from timm's weights
+    mean: tuple[float, ...] | None = None  # None: the model's own, see `models.normalisation`
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        choose("model", self.model, MODELS)
+        model_name(self.model)
         number("batch-size", self.batch_size, 1, inf)
         number("holdout", self.holdout, 0, inf)
         number("seed", self.seed, 0, 2**32 - 1)
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
+        given = [values for values in (self.mean, self.std) if values is not None]
+        if any(len(values) != 3 for values in given) or min(self.std or (1,)) <= 0:
             raise RecipeError(
                 f"mean {self.mean} and std {self.std}: expected three numbers each, std above 0"
             )
-        if not all(isfinite(v) for v in (*self.mean, *self.std)):
+        if not all(isfinite(v) for values in given for v in values):
             raise RecipeError(f"mean {self.mean} and std {self.std}: expected finite numbers")
 
 
@@ -53,6 +55,8 @@ class Plan:
     holdout_rows: Tensor
     batch_size: int
     steps_per_epoch: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     @property
     def epochs(self) -> int:
@@ -83,7 +87,10 @@ def plan(images: Images, job: Job) -> Plan:
     batch = min(job.batch_size, len(rows))
     default = default_epochs(images.size, len(images.classes))
     phases = tuple(replace(p, epochs=p.epochs or default) for p in job.frame.phases)
-    return Plan(phases, rows, held, batch, len(rows) // batch)
+    mean, std = models.normalisation(job.model, images.size)
+    mean = mean if job.mean is None else job.mean
+    std = std if job.std is None else job.std
+    return Plan(phases, rows, held, batch, len(rows) // batch, mean, std)
 
 
 def split(images: Images, holdout: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -119,6 +126,7 @@ def recipe(job: Job, todo: Plan, runtime: Runtime) -> dict:
     """The settings that two equal runs share, epochs filled in: what a header records."""
     return {
         "frame": job.name, "phases": [as_dict(phase) for phase in todo.phases],
-        "model": job.model, "batch_size": todo.batch_size, "holdout": job.holdout,
-        "mean": list(job.mean), "std": list(job.std), **runtime.recipe,
+        "model": job.model, "pretrained": job.pretrained, "batch_size": todo.batch_size,
+        "holdout": job.holdout, "mean": list(todo.mean), "std": list(todo.std),
+        **runtime.recipe,
     }  # fmt: skip

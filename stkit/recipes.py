@@ -41,10 +41,38 @@ DATASETS = {
     "cifar10": "CIFAR-10, downloaded once by torchvision",
     "cifar100": "CIFAR-100, downloaded once by torchvision",
 }
+
+
+@dataclass(frozen=True)
+class Net:
+    """What there is to say of a model: its parameters at 10 classes, its layers as ST counts."""
+
+    about: str
+    parameters: int
+    layers: int
+
+
 MODELS = {
-    "resnet18": "ResNet-18 with the 3x3 stem, 11.2 M parameters, 21 layers",
-    "small": "a thin ResNet-10 for laptops, 14 layers",
+    "resnet18": Net("ResNet-18, 3x3 stem", 11_173_962, 21),
+    "resnet50": Net("ResNet-50, 3x3 stem", 23_520_842, 54),
+    "vgg16-bn": Net("VGG-16 with BatchNorm, at 32 px or more", 15_253_578, 16),
+    "densenet121": Net("DenseNet-121, 3x3 stem", 6_956_298, 121),
+    "wrn-28-10": Net("Wide ResNet 28-10, pre-activation", 36_479_194, 29),
+    "wrn-34-10": Net("Wide ResNet 34-10, pre-activation", 46_160_474, 35),
+    "small": Net("a thin ResNet-10 for laptops", 309_114, 14),
 }
+"""The models of stkit, as they are up to 64 pixels."""
+TIMM = "timm:"
+"""Before the name of a model that timm makes."""
+
+
+def model_name(name: str) -> str:
+    """`name` if it is one of MODELS or timm:NAME, which is looked up when the model is made."""
+    if name.startswith(TIMM) and name != TIMM:
+        return name
+    if name in MODELS:
+        return name
+    raise RecipeError(f"{nearest('model', name, MODELS)}; any model of timm is {TIMM}NAME")
 
 
 def _within(recipe: Any, **limits: tuple[float, float]) -> None:
@@ -120,7 +148,7 @@ class EM:
         choose("scope", self.scope, ("sample", "class"))
         choose("sign", self.sign, ("both", "positive"))
         choose("rounding", self.rounding, ROUNDINGS)
-        choose("model", self.model, MODELS)
+        model_name(self.model)
         budget(self.epsilon)
         _within(
             self,
@@ -176,7 +204,7 @@ class REM:
         choose("augment", self.augment, AUGMENTS)
         number("epsilon", self.epsilon, 0, 127 / 255)  # noise is kept as int8, as theirs is
         choose("rounding", self.rounding, ROUNDINGS)
-        choose("model", self.model, MODELS)
+        model_name(self.model)
         budget(self.epsilon)
         _within(
             self,

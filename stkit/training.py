@@ -52,7 +52,7 @@ class Training:
         runtime.check_batch(self.plan.batch_size)
         self.model: nn.Module = models.create(
             job.model, classes=len(images.classes), size=images.size, seed=job.seed,
-            mean=job.mean, std=job.std,
+            mean=self.plan.mean, std=self.plan.std, pretrained=job.pretrained,
         )  # fmt: skip
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
@@ -232,9 +232,8 @@ class Training:
         return header.make(
             "checkpoint", recipe(job, self.plan, self.runtime), seed=job.seed,
             inputs=[i.provenance for i in (images, self.test) if i is not None],
-            model=job.model, classes=list(images.classes), size=images.size,
-            mean=list(job.mean), std=list(job.std), frame=job.name,
-            progress=progress, records=self.records,
+            model=job.model, classes=list(images.classes), size=images.size, frame=job.name,
+            mean=self.plan.mean, std=self.plan.std, progress=progress, records=self.records,
         )  # fmt: skip
 
     def save(self, path: str | Path) -> dict:
@@ -273,6 +272,7 @@ def train(
     batch_size: int = 128,
     seed: int = 0,
     holdout: int = 0,
+    pretrained: bool = False,
     device: str = "auto",
     precision: str = "auto",
     **options: Any,
@@ -282,7 +282,7 @@ def train(
     options: epochs, lr, fine_tune_epochs, fine_tune_lr, adversary, beta, gamma, variant,
     check_every; RecipeError for one that the frame does not have.
     """
-    job = Job(frame, frame_with(frame, **options), model, batch_size, seed, holdout)
+    job = Job(frame, frame_with(frame, **options), model, batch_size, seed, holdout, pretrained)
     training = Training(images, job, runtime=pick(device, precision), test=test)
     for _ in training.steps():
         pass

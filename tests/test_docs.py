@@ -121,6 +121,12 @@ def test_readme_tables_name_what_is_listed(cli) -> None:
     assert sorted(names("Commands")) == sorted(COMMANDS)
 
 
+def test_readme_sizes_of_models_are_the_recipes() -> None:
+    assert {name: (f"{net.parameters:,}", str(net.layers)) for name, net in MODELS.items()} == {
+        row[0].strip("`"): (row[2], row[3]) for row in table("Models")
+    }
+
+
 def test_readme_learning_rates_are_the_recipes() -> None:
     assert {name: f"{frame.train.lr:g}" for name, frame in FRAMES.items()} == {
         row[0].strip("`"): row[1] for row in table("Frames")

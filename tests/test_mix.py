@@ -131,7 +131,7 @@ def test_an_unknown_mix_is_a_recipe_error() -> None:
 
 def test_dropout_acts_on_the_classifiers_input_in_training_only() -> None:
     model = models.create("small", classes=3, size=8)
-    last = models.classifier(model)
+    (last,) = models.classifiers(model)
     seen: list[Tensor] = []
     names = list(model.state_dict())
     dropout.put(model, 0.9)

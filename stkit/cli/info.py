@@ -7,7 +7,7 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output
 from stkit.frames import FRAMES
-from stkit.recipes import ABOUT, METHODS, MODELS, choose
+from stkit.recipes import ABOUT, DATASETS, METHODS, MODELS, as_dict, choose
 
 KINDS = ("methods", "frames", "models", "datasets")
 
@@ -30,14 +30,15 @@ def names(
     """
     choose("kind", kind, KINDS)
     if kind == "datasets":
-        from stkit.recipes import DATASETS as about
+        found = [{"name": name, "about": line} for name, line in DATASETS.items()]
+    elif kind == "models":
+        found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
     else:
-        known = {"methods": list(METHODS), "frames": list(FRAMES), "models": list(MODELS)}[kind]
-        about = {name: ABOUT.get(name) or MODELS[name] for name in known}
+        known = METHODS if kind == "methods" else FRAMES
+        found = [{"name": name, "about": ABOUT[name]} for name in known]
     if quiet:
-        typer.echo("\n".join(about))
+        typer.echo("\n".join(row["name"] for row in found))
         return
-    found = [{"name": name, "about": line} for name, line in about.items()]
     typer.echo(output.rows(found, "json" if json else "table"))
 
 

@@ -12,7 +12,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
-from stkit.recipes import ABOUT, LONG, METHODS, MODELS, as_dict, given, number
+from stkit.recipes import ABOUT, LONG, METHODS, MODELS, TIMM, as_dict, given, number
 
 if TYPE_CHECKING:
     from stkit.runtime import Runtime
@@ -55,7 +55,7 @@ FIELDS: dict[str, tuple[Any, str | dict[str, str], str | None]] = {
     "lr_decay_every": (int, "Steps after which lr falls to a tenth; 2000, 224 px 1200.", None),
     "augment": (str, "cg: jitter and grey in the draws as well (REM-T).", "plain|cg"),
     "fast": (bool, "A short cut with fewer draws and steps: weaker noise, labelled so.", None),
-    "model": (str, f"The surrogate: one of {', '.join(MODELS)}.", "MODEL"),
+    "model": (str, f"The surrogate: {', '.join(MODELS)}, or {TIMM}NAME.", "MODEL"),
     "lr": (float, "The surrogate's learning rate.", None),
     "momentum": (float, "The surrogate's momentum.", None),
     "weight_decay": (

@@ -10,7 +10,7 @@ from stkit.cli import options as o
 from stkit.cli import output, running
 from stkit.frames import FRAMES, GAMMAS, RESTORES, called, frame_with
 from stkit.parts import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
-from stkit.recipes import ABOUT, MODELS, as_dict, choose
+from stkit.recipes import ABOUT, MODELS, TIMM, as_dict, model_name
 
 if TYPE_CHECKING:
     from stkit.training import Training
@@ -39,8 +39,13 @@ def train(
     out: o.Output,
     frame: Annotated[str, typer.Option(metavar="FRAME", help=f"One of {', '.join(FRAMES)}.")],
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help=f"One of {', '.join(MODELS)}.")
+        str,
+        typer.Option(metavar="MODEL", help=f"{', '.join(MODELS)}, or any of timm's: {TIMM}NAME."),
     ] = "resnet18",
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="Start from timm's weights, in its cache or downloaded."),
+    ] = False,
     test: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
@@ -100,11 +105,19 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
     mean: Annotated[
-        Any, typer.Option(parser=o.triple, metavar="R,G,B", help="Subtracted in the model.")
-    ] = "0",
+        Any,
+        typer.Option(
+            parser=o.triple, metavar="R,G,B",
+            help="Subtracted in the model.  [default: 0; a timm model's own]",
+        ),
+    ] = None,  # fmt: skip
     std: Annotated[
-        Any, typer.Option(parser=o.triple, metavar="R,G,B", help="Divided by in the model.")
-    ] = "1",
+        Any,
+        typer.Option(
+            parser=o.triple, metavar="R,G,B",
+            help="Divided by in the model.  [default: 1; a timm model's own]",
+        ),
+    ] = None,  # fmt: skip
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -124,13 +137,14 @@ def train(
         adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
         restore=restore, gate=gate,
     )  # fmt: skip
-    choose("model", model, MODELS)
+    model_name(model)
     from stkit.plan import Job
     from stkit.runtime import pick
     from stkit.training import Training
 
     runtime = pick(device, precision, step=step, sync_bn=sync_bn)
-    job = Job(called(frame, augment), chosen, model, batch_size, seed, holdout, mean, std)
+    name = called(frame, augment)
+    job = Job(name, chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     with runtime.together():
         if not dry_run:
             running.clear(out, resume=resume, force=force)

@@ -1,24 +1,40 @@
 """Models by name, and the two things the methods ask of any model: its layers and its features.
 
 To add a model, write a builder `(classes, size) -> nn.Module` and put it into `BUILDERS`, with a
-line about it in `recipes.MODELS`.
+line about it in `recipes.MODELS`. Up to 64 pixels the nets are those for 32x32; above, where timm
+has a net of the same name (`LARGE`), it is timm's, as the authors take torchvision's for ImageNet.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from stkit.models import resnet
-from stkit.recipes import choose
+from stkit.errors import RecipeError
+from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
+from stkit.models.structure import classifiers, features, layers
+from stkit.recipes import TIMM, model_name
 from stkit.rng import stream
+
+__all__ = [
+    "BUILDERS", "classifiers", "create", "features", "layers", "normalisation", "normalise",
+]  # fmt: skip
 
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet18": resnet.resnet18,
+    "resnet50": resnet.resnet50,
+    "vgg16-bn": vgg.vgg16_bn,
+    "densenet121": densenet.densenet121,
+    "wrn-28-10": wide_resnet.wrn_28_10,
+    "wrn-34-10": wide_resnet.wrn_34_10,
     "small": resnet.small,
 }
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+LARGE = {
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    "vgg16-bn": "vgg16_bn",
+    "densenet121": "densenet121",
+}
 
 
 def create(
@@ -29,17 +45,41 @@ def create(
     seed: int = 0,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
+    pretrained: bool = False,
 ) -> nn.Module:
     """A model with fresh weights drawn from the seed. It takes float [N,3,size,size] in [0,1].
 
-    mean, std: a normalisation inside the model, in no `state_dict`. RecipeError: unknown name.
+    mean, std: a normalisation inside the model, in no `state_dict`. pretrained: with timm's weights
+    but for a classifier of other classes. Errors: RecipeError for an unknown name, a size that the
+    model cannot take, a model without pretrained weights; see also `from_timm.build`.
     """
-    build = BUILDERS[choose("model", name, BUILDERS)]
+    theirs = timm_name(name, size)
+    if pretrained and theirs is None:
+        raise RecipeError(
+            f"there are no pretrained weights for {name} at {size}x{size} pixels; "
+            f"leave out --pretrained, or pass a model of timm's, --model {TIMM}NAME"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, "init").initial_seed())
-        model = build(classes, size)
+        if theirs is None:
+            model = BUILDERS[name](classes, size)
+        else:
+            model = from_timm.build(theirs, classes, size, pretrained=pretrained)
     normalise(model, mean, std)
     return model
+
+
+def timm_name(name: str, size: int) -> str | None:
+    """What timm calls the model of this name for images of this size; None: it is one of ours."""
+    if model_name(name).startswith(TIMM):
+        return name.removeprefix(TIMM)
+    return LARGE.get(name) if size > 64 else None
+
+
+def normalisation(name: str, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation that belong to a model: timm's own, none for ours."""
+    theirs = timm_name(name, size)
+    return ((0.0,) * 3, (1.0,) * 3) if theirs is None else from_timm.normalisation(theirs)
 
 
 def normalise(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -53,65 +93,3 @@ def normalise(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> 
         return ((args[0] - module.get_buffer("pixel_mean")) / module.get_buffer("pixel_std"),)
 
     model.register_forward_pre_hook(standardise)
-
-
-def classifier(model: nn.Module) -> nn.Linear:
-    """The last linear layer, whose input is the penultimate activation."""
-    return [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
-
-
-def features(model: nn.Module, images: Tensor) -> Tensor:
-    """The penultimate activation, float32 [N,D]: the input of the last linear layer.
-
-    images: float [N,3,H,W] in [0,1]. The model stays in the mode it is in.
-    """
-    caught: list[Tensor] = []
-    hook = classifier(model).register_forward_pre_hook(lambda _, args: caught.append(args[0]))
-    try:
-        model(images)
-    finally:
-        hook.remove()
-    return caught[0].flatten(1).float()
-
-
-def layers(model: nn.Module, size: int) -> list[list[str]]:
-    """The names of the parameters of each layer, counted in forward order from the input.
-
-    A layer is a conv or linear module with its norm: the norm that takes its output, or else, in
-    pre-activation nets, the norm that feeds it. What belongs to neither goes with the first layer.
-    (ST paper, `l` of Eq. 7: 21 for ResNet-18.) Found by a forward pass without any arithmetic.
-    """
-    ghost = copy.deepcopy(model).to("meta").eval()
-    order: list[str] = []  # conv and linear modules as they are called
-    made: dict[int, str] = {}  # id of an output -> the module that made it
-    owner: dict[str, str] = {}  # norm -> its conv or linear
-    waiting: list[str] = []  # norms that feed the next conv or linear
-    alive: list[Tensor] = []  # keeps the ids above unique
-
-    def called(name: str) -> Callable:
-        def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
-            if isinstance(module, WEIGHTED):
-                if name not in order:
-                    order.append(name)
-                owner.update(dict.fromkeys(waiting, name))
-                waiting.clear()
-                made[id(output)] = name
-                alive.append(output)
-            elif id(args[0]) in made:
-                owner[name] = made[id(args[0])]
-            else:
-                waiting.append(name)
-
-        return hook
-
-    for name, module in ghost.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
-            module.register_forward_hook(called(name))
-    with torch.no_grad():
-        ghost(torch.empty(2, 3, size, size, device="meta"))
-    groups: dict[str, list[str]] = {name: [] for name in order}
-    for name, _ in model.named_parameters():
-        module_name = name.rpartition(".")[0]
-        home = module_name if module_name in groups else owner.get(module_name, order[0])
-        groups[home].append(name)
-    return list(groups.values())

@@ -9,8 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def shortcut(inside: int, outside: int, stride: int) -> nn.Module:
+    """Identity, or a projection by 1x1 where the shape changes."""
+    if stride == 1 and inside == outside:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+    )
+
+
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, projected by 1x1 where the shape changes."""
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
 
     def __init__(self, inside: int, width: int, stride: int) -> None:
         super().__init__()
@@ -18,22 +29,45 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or inside != width:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inside, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+        self.downsample = shortcut(inside, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
 
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (which has the stride) and 1x1 to four times the width, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, inside: int, width: int, stride: int) -> None:
+        super().__init__()
+        outside = self.expansion * width
+        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outside)
+        self.downsample = shortcut(inside, outside, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
 class ResNet(nn.Module):
     """A stem, four groups of blocks, global average pooling and a linear classifier."""
 
     def __init__(
-        self, widths: Sequence[int], blocks: Sequence[int], strides: Sequence[int], classes: int
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        strides: Sequence[int],
+        classes: int,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
@@ -42,8 +76,8 @@ class ResNet(nn.Module):
         for i, (width, count, stride) in enumerate(zip(widths, blocks, strides, strict=True), 1):
             group = []
             for step in (stride,) + (1,) * (count - 1):
-                group.append(BasicBlock(inside, width, step))
-                inside = width
+                group.append(block(inside, width, step))
+                inside = width * block.expansion
             setattr(self, f"layer{i}", nn.Sequential(*group))
         self.fc = nn.Linear(inside, classes)
 
@@ -55,10 +89,15 @@ class ResNet(nn.Module):
 
 
 def resnet18(classes: int, size: int) -> nn.Module:
-    """ResNet-18, 11,173,962 parameters at 10 classes, 21 layers."""
-    return ResNet((64, 128, 256, 512), (2, 2, 2, 2), (1, 2, 2, 2), classes)
+    """ResNet-18."""
+    return ResNet(BasicBlock, (64, 128, 256, 512), (2, 2, 2, 2), (1, 2, 2, 2), classes)
+
+
+def resnet50(classes: int, size: int) -> nn.Module:
+    """ResNet-50."""
+    return ResNet(Bottleneck, (64, 128, 256, 512), (3, 4, 6, 3), (1, 2, 2, 2), classes)
 
 
 def small(classes: int, size: int) -> nn.Module:
-    """A thin ResNet-10 for laptops, demo and tests: 14 layers, about a second an epoch."""
-    return ResNet((16, 32, 64, 128), (1, 1, 1, 1), (2, 2, 2, 2), classes)
+    """A thin ResNet-10 for laptops, demo and tests: about a second an epoch."""
+    return ResNet(BasicBlock, (16, 32, 64, 128), (1, 1, 1, 1), (2, 2, 2, 2), classes)

@@ -10,8 +10,8 @@ over the images of the class in a batch, updated after every batch of a fixed fi
 
 Differences from the authors' code: the best round is kept and `max_rounds` ends a run that never
 reaches the error (theirs goes on for ever); class-wise, the error is taken on the whole fifth
-(theirs drops the ragged rest); draws come from `rng.stream`. At 224 px the surrogate keeps the 3x3
-stem of `stkit.models` (theirs: torchvision's) and epsilon is the ST paper's 8/255 (theirs: 16/255).
+(theirs drops the ragged rest); draws come from `rng.stream`. Above 64 px the surrogate
+is timm's net (theirs: torchvision's) and epsilon is the ST paper's 8/255 (theirs: 16/255).
 `sign="positive"` drops the negative half of the noise, as their loader does.
 """
 

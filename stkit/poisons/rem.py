@@ -10,8 +10,9 @@ Same arithmetic as the authors' code, with its draws stacked into one batch (the
 and BatchNorm is in evaluation mode, so no image sees another). Differences: at the end *all* images
 get noise from the final surrogate (theirs drops the ragged rest, 80 of CIFAR's 50,000); images are
 in [0,1] and the surrogate subtracts 0.5; noise is made for images as they are published, at 224 px
-centre-cropped (theirs: a 256 px square). `augment="cg"` puts colour jitter and grey among the draws
-(ST paper, Eq. 8, REM-T); gradients flow through all of it.
+centre-cropped (theirs: a 256 px square), with a surrogate of timm's (theirs keeps the 3x3 stem).
+`augment="cg"` puts colour jitter and grey among the draws (ST paper, Eq. 8, REM-T); gradients flow
+through all of it.
 """
 
 from collections.abc import Callable, Generator, Iterator
