@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
 def differences(found: dict, expected: dict) -> list[str]:
     """The settings in which two headers differ, one readable item each."""
     a, b = (
-        _flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
+        flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
         for h in (found, expected)
     )
     return [
@@ -78,14 +78,15 @@ def numbers(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts and lists, each by its path: {"a": [5]} gives {"a.0": 5}."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
         items = enumerate(value)  # type: ignore[assignment]
     else:
         return {name: value}
-    return {k: v for key, item in items for k, v in _flat(item, f"{name}.{key}".strip(".")).items()}
+    return {k: v for key, item in items for k, v in flat(item, f"{name}.{key}".strip(".")).items()}
 
 
 def is_stkit(path: Path) -> bool:

@@ -236,6 +236,8 @@ def rem_for(recipe: REM, size: int) -> REM:
 
 
 METHODS: dict[str, type] = {"em": EM, "rem": REM, "sp": SP, "ops": OPS}
+LONG = ("em", "rem")
+"""Methods that train a surrogate: they take a device, and can be stopped and gone on with."""
 
 
 ABOUT = {

@@ -11,12 +11,13 @@ from stkit.cli import poison as poison_cli
 
 ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
-    {"errors", "recipes", "parts", "frames", "schedules", "header", "report"},
+    {"errors", "recipes", "parts", "frames", "schedules", "header", "report", "results", "tables",
+     "anchors", "curves", "thumbnails", "page", "stages", "grid", "estimate", "locks"},
     {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
      "acm_score", "capture", "feed", "parallel", "step", "evaluation", "artifacts", "checkpoints",
      "inspection", "exporting", "plan", "prepare", "mix", "dropout"},
     {"poisons", "training"},
-    {"importing"},
+    {"importing", "plots"},
     {"cli"},
 ]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from stkit import __version__
-from stkit.cli import data, exchange, info, measure, poison, train
+from stkit.cli import bench, data, exchange, info, measure, poison, report, train
 from stkit.cli.output import error, rank
 from stkit.errors import Interrupted, RankError, RecipeError, StkitError
 from stkit.recipes import nearest
@@ -31,7 +31,7 @@ Example:
   stkit train sp.safetensors --frame st --model small --test digits -o st.safetensors
   stkit report st.safetensors""",
 )
-for module in (data, poison, exchange, train, measure, info):
+for module in (data, poison, exchange, train, measure, bench, report, info):
     module.register(app)
 
 

@@ -1,6 +1,5 @@
-"""stkit report, list, env: what is in the files, what is there, and where it runs."""
+"""stkit list, env: what is there, and where it runs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,55 +9,12 @@ from stkit.cli import output
 from stkit.frames import FRAMES
 from stkit.recipes import ABOUT, DATASETS, METHODS, MODELS, as_dict, choose
 
-FORMATS = ("table", "markdown", "csv", "json")
 KINDS = ("methods", "frames", "models", "datasets")
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(report)
     app.command("list")(names)
     app.command()(env)
-
-
-def report(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files written by stkit.")],
-    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How.")] = "table",
-    json: o.Json = False,
-) -> None:
-    """One row a file: what was trained on what, and how well. Reads headers only.
-
-    \b
-    Example:
-      stkit report runs/*.safetensors --format markdown
-    """
-    from stkit.report import rows
-
-    choose("format", format, FORMATS)
-    found = rows(files)
-    if format != "json" and not json:
-        for row in found:
-            if "stages" in row:
-                row["stages"] = output.stages(row["stages"])
-    if format in ("table", "markdown") and not json:
-        shared = _shared(found)
-        if shared:
-            typer.echo(
-                "All: " + ", ".join(f"{k} {output.text(v)}" for k, v in shared.items()) + "\n"
-            )
-        found = [{k: v for k, v in row.items() if k not in shared} for row in found]
-    typer.echo(output.rows(found, "json" if json else format))
-
-
-def _shared(found: list[dict]) -> dict:
-    """Settings that all of several rows share, which need no column of their own."""
-    if len(found) < 2:
-        return {}
-    first = found[0]
-    return {
-        key: first[key]
-        for key in ("kind", "model", "epochs", "seed")
-        if key in first and all(row.get(key) == first[key] for row in found)
-    }
 
 
 def names(

@@ -12,13 +12,10 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output, running
-from stkit.recipes import ABOUT, METHODS, MODELS, TIMM, as_dict, given, number
+from stkit.recipes import ABOUT, LONG, METHODS, MODELS, TIMM, as_dict, given, number
 
 if TYPE_CHECKING:
     from stkit.runtime import Runtime
-
-LONG = ("em", "rem")
-"""Methods that train a surrogate: they take a device, and can be stopped and gone on with."""
 
 Rate = Annotated[
     float, typer.Option("--poison-rate", help="The share of images that get noise, 0 to 1.")

@@ -1,0 +1,71 @@
+"""Grids read with every option checked as its command would, before anything is run."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from stkit import grid
+from stkit.cli.train import _steps
+from stkit.errors import RecipeError
+from stkit.frames import Staged, frame_with
+from stkit.recipes import METHODS, given
+from stkit.stages import Cell, Grid, Stage
+
+
+def read(path: Path, commands: Mapping[str, Any]) -> Grid:
+    """A grid in TOML. RecipeError names the first option that its command would refuse.
+
+    commands: stkit's, by name.
+    """
+    known = {"train": _names(commands["train"])}
+    known |= {f"poison {name}": _names(c) for name, c in commands["poison"].commands.items()}
+    found = grid.read(path, known)
+    for stage in found.stages():
+        if stage.verb[0] != "data":
+            command = commands[stage.verb[0]]
+            for word in stage.verb[1:]:
+                command = command.commands[word]
+            _check(path, stage, command)
+    return found
+
+
+def _names(command: Any) -> set[str]:
+    return {
+        option[2:] for param in command.params for option in param.opts if option.startswith("--")
+    }
+
+
+def _check(path: Path, stage: Stage, command: Any) -> None:
+    """What a stage's command would refuse before it reads any images."""
+    try:
+        words = stage.command(Path())[len(stage.verb) :]
+        params = command.make_context(stage.verb[-1], words).params
+        found = {key: value for key, value in params.items() if value is not None}
+        if stage.verb[0] == "poison":
+            recipe = METHODS[stage.verb[1]]
+            own = {field.name for field in fields(recipe)}
+            given(recipe(), **{key: value for key, value in found.items() if key in own})
+            return
+        found["variant"] = found.pop("acm_variant", None)
+        found["check_every"] = _steps(found.get("check_every"))
+        taken = {*inspect.signature(frame_with).parameters, *Staged.__dataclass_fields__}
+        frame_with(params["frame"], **{k: v for k, v in found.items() if k in taken})
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {stage.name}: {error}") from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error, of Typer's own kind
+            raise
+        raise RecipeError(f"{path}: {stage.name}: {error.format_message()}") from None
+
+
+def choose(found: Grid, only: str | None) -> list[Cell]:
+    """The cells whose names match a pattern, all without one. RecipeError when there are none."""
+    cells = [cell for cell in found.cells if only is None or fnmatchcase(cell.name, only)]
+    if not cells:
+        raise RecipeError(
+            f"no cell is called {only!r}, of {len(found.cells)}; one is {found.cells[0].name!r}"
+        )
+    return cells

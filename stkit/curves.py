@@ -1,0 +1,99 @@
+"""Curves over a training as inline SVG: accuracy by epoch, ACM by step."""
+
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, isfinite, log10
+
+from stkit.results import Entry
+
+WIDTH, HEIGHT = 460, 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 18, 24, 34
+POINTS = 300  # a line; of longer ones every n-th point is drawn
+COLOURS = 8
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    style: str  # from `colour`
+    points: Points
+    marks: Points  # roll-backs
+
+
+def accuracy(entry: Entry) -> Points:
+    """Accuracy on test images in percent, by epoch."""
+    return [
+        (record["epoch"], record["accuracy"] * 100)
+        for record in entry.history
+        if "accuracy" in record
+    ]
+
+
+def acm(entry: Entry) -> tuple[Points, Points]:
+    """The ACM that was judged, by step, and the checks that rolled back."""
+    points, marks = [], []
+    for record in entry.history:
+        variant = entry.setup.get(f"train.phases.{record['phase'] - 1}.staged.variant", "literal")
+        for check in record.get("checks", []):
+            value = check["acm"][variant]
+            if isfinite(value) and value > 0:
+                points.append((check["step"], value))
+                if check["verdict"] != "keep":
+                    marks.append((check["step"], value))
+    return points, marks
+
+
+def chart(lines: list[Line], *, title: str, x: str, y: str, log: bool) -> str:
+    """An SVG of lines; empty when there is nothing to draw."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    right = max(px for px, _ in points) or 1
+    values = [_value(py, log) for _, py in points]
+    low, high = (floor(min(values)), ceil(max(values))) if log else (0, 100)
+    high = max(high, low + 1)
+
+    def at(point: tuple[float, float]) -> str:
+        px = LEFT + (WIDTH - LEFT - RIGHT) * point[0] / right
+        share = (_value(point[1], log) - low) / (high - low)
+        return f"{px:.1f},{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share:.1f}"
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>']
+    for tick in range(low, high + 1, 1 if log else 20):
+        height = at((0, 10.0**tick if log else tick)).split(",")[1]
+        name = f"1e{tick}" if log else str(tick)
+        parts.append(f'<path class="grid" d="M{LEFT} {height}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{height}" dy="4" text-anchor="end">{name}</text>')
+    for number in sorted({round(right * quarter / 4) for quarter in range(5)}):
+        place = at((number, 10.0**low if log else low)).split(",")[0]
+        parts.append(
+            f'<text x="{place}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number}</text>'
+        )
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x)}</text>')
+    parts.append(f'<text x="{LEFT}" y="12">{escape(y)}</text>')
+    for line in lines:
+        if not line.points:
+            continue
+        step = -(-len(line.points) // POINTS)
+        shown = line.points[::step] + (line.points[-1:] if step > 1 else [])
+        drawn = " ".join(map(at, shown))
+        parts.append(f'<polyline class="{line.style}" points="{drawn}"/>')
+        if len(shown) == 1:
+            parts.append(_dot(at(shown[0]), line.style, 3))
+        parts += [_dot(at(mark), line.style, 3.5) for mark in line.marks[:POINTS]]
+    return "".join([*parts, "</svg>"])
+
+
+def colour(number: int) -> str:
+    """The class of the line of this number: a colour, dashed when the colours have been used."""
+    return f"line c{number % COLOURS}" + (" dashed" if number >= COLOURS else "")
+
+
+def _dot(place: str, style: str, radius: float) -> str:
+    x, y = place.split(",")
+    return f'<circle class="{style}" cx="{x}" cy="{y}" r="{radius}"/>'
+
+
+def _value(value: float, log: bool) -> float:
+    return log10(value) if log else value

@@ -1,0 +1,269 @@
+"""A grid of trainings: TOML in, stages and cells out. Planning only: nothing is run, no torch.
+
+A cell is one training: a poison at a rate, a frame, a model, a seed, over one data set. Cells share
+the stages before their own, so a poison is made once. The schema stands at the head of
+`examples/grid.toml`. Paths are as typed, from the folder in which one stands.
+"""
+
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stkit import header
+from stkit.errors import ArtifactError, RecipeError
+from stkit.frames import FRAMES
+from stkit.recipes import DATASETS, METHODS, MODELS, choose, nearest, number
+from stkit.stages import Cell, Grid, Stage
+
+Known = Mapping[str, Collection[str]]
+"""The options, without dashes, that there are: of "train" and of every "poison METHOD"."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+OWN = {
+    "seed": "seeds", "seeds": "seeds", "model": "models", "frame": "[[frame]]",
+    "test": "[data] test", "poison-rate": "rates",
+    **dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "resume", "force",
+                     "json", "quiet", "o", "q"), "`stkit bench`"),
+}  # fmt: skip
+"""Options of `stkit train` and `stkit poison` that are not given as such, and who sets them."""
+
+
+def read(path: Path, known: Known | None = None) -> Grid:
+    """The grid of a TOML file. known: names an option that is not there; None leaves that to the
+    stage. ArtifactError where the file cannot be read, RecipeError for what is wrong in it.
+    """
+    try:
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")), known)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}; pass a grid in TOML") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: found no TOML ({error}); see `stkit bench --help`") from None
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
+    """The grid of a table as TOML gives it."""
+    _keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models", "rates",
+                      "seeds", "poison-seed", "keep"))  # fmt: skip
+    data, clean, test = _data(_one(table, "data", dict, {}))
+    train = _options("[train]", _one(table, "train", dict, {}), (), known, "train")
+    shared = {
+        "rates": _rates("", _axis("", table, "rates", (int, float), [1.0])),
+        "seed": _poison_seed("poison-seed", table.get("poison-seed", 0)),
+    }
+    models = _axis("", table, "models", (str,), ["resnet18"])
+    for model in models:
+        choose("model", model, MODELS)
+    seeds = _axis("", table, "seeds", (int,), [0])
+    for seed in seeds:
+        number("seeds", seed, 0, 2**32 - 1)
+    poisons = [_poison(where, entry, shared, known) for where, entry in _entries(table, "poison")]
+    frames = [_frame(where, entry, train, known) for where, entry in _entries(table, "frame")]
+    cells = [
+        _cell(data, test, made, frame, model, seed)
+        for poison in poisons
+        for made in _made(poison, seeds, clean)
+        for frame in frames
+        for model in models
+        for seed in (seeds if made[2] is None else [made[2]])
+    ]
+    names = [cell.name for cell in cells]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RecipeError(f"two cells are called {twice!r}; give its poison or frame another name")
+    return Grid(tuple(cells), _one(table, "keep", bool, True))
+
+
+def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
+    """[data]: how the results call the data set, the stage of the training images, and of test."""
+    _keys("[data]", table, ("source", "test", "limit", "size", "name"))
+    source = _one(table, "source", str, None, "[data]")
+    name = _one(table, "name", str, None, "[data]")
+    _named("[data] name", name)
+    if source is None:
+        raise RecipeError('[data] has no source; write source = "cifar10", a folder or a file')
+    test = _one(table, "test", str, None, "[data]")
+    if test is None and header.is_stkit(Path(source)):
+        raise RecipeError(f"[data] has no test; {source} is a file, which holds one split")
+    parts: dict[str, list[str]] = {"train": ["--split=train"], "test": ["--split=test"]}
+    if header.is_stkit(Path(test or source)):
+        parts["test"] = []  # as the file says
+    sizes = {key: _one(table, key, int, None, "[data]") for key in ("limit", "size")}
+    for key, value in sizes.items():
+        if value is not None:
+            number(f"[data] {key}", value, 1, 1 << 40)
+            parts["train"].append(f"--{key}={value}")
+    if sizes["size"] is not None:
+        parts["test"].append(f"--size={sizes['size']}")
+    known = source if source in DATASETS else None
+    called = {"name": name or known or Path(source).stem, **sizes}
+    clean = Stage("clean", ("data",), source, tuple(parts["train"]))
+    return called, clean, Stage("test", ("data",), test or source, tuple(parts["test"]))
+
+
+def _poison(where: str, entry: dict[str, Any], shared: dict, known: Known | None) -> dict:
+    """One [[poison]], filled in."""
+    own = ("name", "method", "file", "rates", "seed")
+    name = _named(where, _one(entry, "name", str, None, where))
+    file, method = (_one(entry, key, str, None, where) for key in ("file", "method"))
+    if file is None and method is None and name != "clean":
+        method = name
+    if name == "clean" and method is not None:
+        raise RecipeError(f"{where}: clean images have no method; give the poison another name")
+    if file is not None or method is None:
+        _keys(where, entry, ("name", "file"))
+        return {"name": name, "file": file}
+    try:
+        choose("method", method, METHODS)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    return {
+        "name": name, "method": method,
+        "options": _options(where, entry, own, known, f"poison {method}"),
+        "rates": _rates(where, _axis(where, entry, "rates", (int, float), shared["rates"])),
+        "seed": _poison_seed(f"{where} seed", entry.get("seed", shared["seed"])),
+    }  # fmt: skip
+
+
+def _frame(where: str, entry: dict[str, Any], train: dict, known: Known | None) -> dict:
+    """One [[frame]], filled in; its options come over those of [train]."""
+    name = _named(where, _one(entry, "name", str, None, where))
+    frame = _one(entry, "frame", str, None, where) or name
+    try:
+        choose("frame", frame, FRAMES)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    options = _options(where, entry, ("name", "frame"), known, "train")
+    return {"name": name, "frame": frame, "options": options, "train": train}
+
+
+def _made(poison: dict, seeds: list[int], clean: Stage) -> Iterator[tuple[dict, Stage | str, Any]]:
+    """Each set of images that a [[poison]] gives: its settings, its stage, the one seed it is for.
+
+    That seed is None where the images serve the trainings of all seeds.
+    """
+    if "method" not in poison:
+        yield {k: v for k, v in poison.items() if v}, poison["file"] or clean, None
+        return
+    each = poison["seed"] == "each"
+    for rate in poison["rates"]:
+        for seed in seeds if each else [poison["seed"]]:
+            kept = {key: poison[key] for key in ("name", "method", "options")}
+            options = (*_words(poison["options"]), f"--poison-rate={rate:g}", f"--seed={seed}")
+            stage = Stage(
+                f"{poison['name']}{_rate(rate)}_s{seed}", ("poison", poison["method"]), clean,
+                options,
+            )  # fmt: skip
+            yield {**kept, "rate": rate, "seed": seed}, stage, seed if each else None
+
+
+def _cell(data: dict, test: Stage, made: tuple, frame: dict, model: str, seed: int) -> Cell:
+    poison, source, _ = made
+    if "file" in poison:
+        poison = {**poison, "file": Path(poison["file"]).name}
+    options = {**frame["train"], **frame["options"]}
+    named = re.sub(r"[^A-Za-z0-9.-]+", "-", model)
+    name = f"{poison['name']}{_rate(poison.get('rate', 1.0))}_{frame['name']}_{named}_s{seed}"
+    words = (f"--frame={frame['frame']}", f"--model={model}", f"--seed={seed}", *_words(options))
+    settings = {
+        "data": data, "poison": poison, "frame": {"name": frame["name"], "frame": frame["frame"]},
+        "model": model, "seed": seed, "train": options,
+    }  # fmt: skip
+    if frame["options"]:
+        settings["frame"]["options"] = frame["options"]
+    return Cell(name, settings, Stage(name, ("train",), source, words, test))
+
+
+def _rate(rate: float) -> str:
+    return "" if rate == 1 else f"-r{rate:g}"
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """Options as a command line has them; a switch that is false is left out."""
+    return [
+        f"--{key}" if value is True else f"--{key}={value}"
+        for key, value in options.items()
+        if value is not False
+    ]
+
+
+def _options(
+    where: str, entry: dict[str, Any], own: Collection[str], known: Known | None, command: str
+) -> dict[str, Any]:
+    """What of a table is passed on to a command; RecipeError for what cannot be."""
+    found = {key: value for key, value in entry.items() if key not in own}
+    for key, value in found.items():
+        if key in OWN:
+            raise RecipeError(f"{where}: {key!r} is no option here; it is set by {OWN[key]}")
+        if known is not None and key not in known[command]:
+            raise RecipeError(f"{where}: {nearest('option', key, known[command])}")
+        if not isinstance(value, (str, int, float)):
+            raise RecipeError(f"{where}: {key} is {value!r}, expected a number, text or true")
+    return found
+
+
+def _entries(table: dict[str, Any], kind: str) -> list[tuple[str, dict]]:
+    """`poisons = [...]` and every [[poison]], the first without options; with where they stand."""
+    names = _axis("", table, f"{kind}s", (str,), [])
+    tables = _axis("", table, kind, (dict,), [])
+    found = [(f"{kind}s {name!r}", {"name": name}) for name in names]
+    for entry in tables:
+        called = entry.get("name", entry.get("method") or entry.get("frame"))
+        if called is None:
+            raise RecipeError(f"a [[{kind}]] has no name; write name = ...")
+        found.append((f"[[{kind}]] {called!r}", {**entry, "name": called}))
+    if not found:
+        raise RecipeError(f"has no {kind}; write {kind}s = [...] or a [[{kind}]]")
+    return found
+
+
+def _keys(where: str, table: dict[str, Any], known: Collection[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise RecipeError(f"{where}: {nearest('key', key, known)}".lstrip(": "))
+
+
+def _one(table: dict[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
+    """A value of one type, or the default where it is absent."""
+    value = table.get(key, default)
+    if value is default or (isinstance(value, kind) and type(value) is kind):
+        return value
+    words = {str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
+    raise RecipeError(f"{where} {key} is {value!r}, expected {words[kind]}".lstrip())
+
+
+def _axis(where: str, table: dict, key: str, kinds: tuple[type, ...], default: Any) -> list:
+    """A list of values of these types, not empty where it is given."""
+    if key not in table:
+        return list(default)
+    values = table[key]
+    words = {str: "texts", int: "whole numbers", float: "numbers", dict: "tables"}[kinds[-1]]
+    if not isinstance(values, list) or any(type(value) not in kinds for value in values):
+        raise RecipeError(f"{where} {key} is {values!r}, expected a list of {words}".lstrip())
+    if not values:
+        raise RecipeError(f"{where} {key} is an empty list, expected at least one value".lstrip())
+    return values
+
+
+def _rates(where: str, rates: list[float]) -> list[float]:
+    for rate in rates:
+        number(f"{where} rates".lstrip(), rate, 0, 1)
+    return [float(rate) for rate in rates]
+
+
+def _poison_seed(where: str, seed: Any) -> Any:
+    if seed != "each" and type(seed) is not int:
+        raise RecipeError(f'{where} is {seed!r}, expected a whole number or "each"')
+    if seed != "each":
+        number(where, seed, 0, 2**32 - 1)
+    return seed
+
+
+def _named(where: str, name: Any) -> Any:
+    """A name that can be part of a file's; None passes where there is none to check."""
+    if name is not None and not NAME.fullmatch(name):
+        raise RecipeError(f"{where}: name {name!r}, expected letters, digits, dots and dashes")
+    return name
+

@@ -1,0 +1,224 @@
+"""A report as one HTML page that asks for nothing: no script, style, font or image from elsewhere.
+
+The frame of the page (style, the sorting script, a policy that forbids requests) is `page.html`.
+All text from files goes through `escape`.
+"""
+
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from stkit import anchors, curves, tables, thumbnails
+from stkit.errors import StkitError
+from stkit.results import Entry, Gathered
+from stkit.tables import Group
+
+COLUMNS = {
+    "dataset": "data set", "poison": "poison", "rate": "rate", "frame": "frame", "model": "model",
+    "seed": "seed", "epochs": "epochs", "accuracy": "accuracy, %", "best": "best epoch, %",
+    "acm": "ACM", "stages": "roll-backs", "seconds": "seconds", "speed": "images/s",
+    "memory": "peak memory, GiB",
+}  # fmt: skip
+"""Of the table of all trainings."""
+
+
+def page(found: Gathered, made: list[Group], paths: Iterable[Path], *, with_anchors: bool) -> str:
+    """The whole page. paths: the files and folders asked for; data sets are looked for there."""
+    sections = [
+        ("accuracies", "Accuracies", _summary(made, with_anchors)),
+        ("curves", "Curves", _curves(made)),
+        ("images", "Images", _images(found.entries, thumbnails.index(paths))),
+        ("trainings", "All trainings", _trainings(found.entries)),
+        ("published", "Published numbers", _published(made) if with_anchors else ""),
+    ]
+    shown = [(key, title, body) for key, title, body in sections if body]
+    links = " ".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown)
+    parts = [_head(found), f"<nav>{links}</nav>"]
+    parts += [f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in shown]
+    frame = files("stkit").joinpath("page.html").read_text(encoding="utf-8")
+    before, after = frame.split("{{body}}")
+    before = before.replace("{{title}}", escape(f"stkit: {_datasets(found)}"))
+    return before + "\n".join(parts) + after
+
+
+def _head(found: Gathered) -> str:
+    entries = found.entries
+    seeds = len({entry.seed for entry in entries})
+    versions = sorted({f"stkit {entry.versions.get('stkit')}" for entry in entries})
+    parts = [
+        f"<h1>What is left of the protection: {escape(_datasets(found))}</h1>",
+        f'<p class="soft">{_many(len(entries), "training")}, {_many(seeds, "seed")}; '
+        f"{escape(', '.join(versions))}. Accuracies are those of the last weights on clean test "
+        "images; means over seeds ± standard deviation; in brackets the difference to natural "
+        "training (nt) on the same images.</p>",
+    ]
+    mixed = found.versions()
+    if mixed:
+        parts.append(f'<p class="note">Made by different versions: {escape(mixed)}</p>')
+    for file, why in found.skipped.items():
+        said = escape(f"{Path(file).name}: {why}")
+        parts.append(f'<p class="note">Skipped {said}</p>')
+    return "\n".join(parts)
+
+
+def _datasets(found: Gathered) -> str:
+    return ", ".join(dict.fromkeys(entry.dataset for entry in found.entries))
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def table(heads: list[str], rows: Iterable[list[Any]], caption: str = "") -> str:
+    """A sortable table. A cell is text, a number, a pair (text, number to sort by), or None."""
+    cells = list(rows)
+    numbers = [not any(isinstance(row[i], str) for row in cells) for i in range(len(heads))]
+    found = "".join(
+        f'<th scope="col"{" class=number" if number else ""}><button>{escape(head)}</button></th>'
+        for head, number in zip(heads, numbers, strict=True)
+    )
+    lines = [f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells]
+    name = f"<caption>{escape(caption)}</caption>" if caption else ""
+    body = "\n".join(lines)
+    return (
+        f'<div class="wide"><table class="sortable">{name}<thead><tr>{found}</tr></thead>'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _cell(cell: Any) -> str:
+    if cell is None:
+        return '<td class="number"></td>'
+    if isinstance(cell, tuple):
+        return f'<td class="number" data-v="{cell[1]!r}">{cell[0]}</td>'
+    if isinstance(cell, (int, float)):
+        return f'<td class="number" data-v="{cell!r}">{cell:.4g}</td>'
+    return f"<td>{escape(str(cell))}</td>"
+
+
+def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:
+    """A cell of a table of the paper as HTML; published values below it, with their source."""
+    if group is None:
+        return None
+    text = escape(group.text())
+    if with_anchors and group.published:
+        values = "<br>".join(
+            f'<span title="{escape(f"{a.source}: {a.setting}")}">{escape(key)} '
+            f"{a.accuracy * 100:.2f}</span>"
+            for key, a in group.published.items()
+        )
+        text += f"<br><small>{values}</small>"
+    return text, group.mean
+
+
+def _summary(made: list[Group], with_anchors: bool) -> str:
+    """The paper's first layout, and that by rates where there are several."""
+    layouts = ["1"] + (["7"] if len({group.first.rate for group in made}) > 1 else [])
+    return "".join(
+        table(
+            found.heads,
+            [[_group(c, with_anchors) if i >= found.labels else c for i, c in enumerate(row)]
+             for row in found.rows],
+            found.title,
+        )
+        for layout in layouts for found in tables.arrange(made, layout) if found.rows
+    )  # fmt: skip
+
+
+def _trainings(entries: list[Entry]) -> str:
+    rows = []
+    for entry in entries:
+        row = entry.row
+        memory = row.get("peak_memory")
+        rows.append([
+            entry.dataset, entry.poison, entry.rate, entry.frame, entry.model, entry.seed,
+            row["epochs"], _percent(row.get("accuracy")), _percent(row.get("best_accuracy")),
+            row.get("acm"), ", ".join(f"{s['tau']}@{s['epoch']}" for s in row.get("stages", [])),
+            row.get("seconds"), row.get("images_per_second"),
+            None if memory is None else memory / 2**30,
+        ])  # fmt: skip
+    return table(list(COLUMNS.values()), rows)
+
+
+def _percent(value: float | None) -> tuple[str, float] | None:
+    return None if value is None else (f"{value * 100:.2f}", value)
+
+
+def _curves(made: list[Group]) -> str:
+    """For each set of images and model, accuracy by epoch, and ACM by step where it was judged."""
+    places: dict[tuple, list[Group]] = {}
+    for group in made:
+        entry = group.first
+        key = (entry.dataset, entry.poison, entry.rate, entry.model)
+        places.setdefault(key, []).append(group)
+    parts = []
+    labels = list(dict.fromkeys(group.frame for group in made))
+    styles = {label: curves.colour(number) for number, label in enumerate(labels)}
+    for (dataset, poison, rate, model), here in places.items():
+        title = ", ".join([dataset, poison + ("" if rate == 1 else f" {rate:g}"), model])
+        lines = [(group.frame, entry) for group in here for entry in group.entries]
+        drawn = [
+            curves.chart(
+                [curves.Line(styles[label], curves.accuracy(entry), []) for label, entry in lines],
+                title=f"{title}: accuracy by epoch", x="epoch",
+                y="Accuracy on clean test images, %", log=False,
+            ),
+            curves.chart(
+                [curves.Line(styles[label], *curves.acm(entry)) for label, entry in lines],
+                title=f"{title}: ACM by step", x="step",
+                y="ACM as it was judged; dots: rolled back", log=True,
+            ),
+        ]  # fmt: skip
+        keys = "".join(
+            f'<span class="key"><i class="{styles[group.frame]}"></i>{escape(group.frame)}</span>'
+            for group in here
+        )
+        figures = "".join(f"<figure>{svg}</figure>" for svg in drawn if svg)
+        parts.append(f'<h3>{escape(title)}</h3><p>{keys}</p><div class="charts">{figures}</div>')
+    return "".join(parts)
+
+
+def _images(entries: list[Entry], index: dict[str, Path]) -> str:
+    """Strips of the poisons whose files are at hand: clean, as published, the difference."""
+    parts, seen = [], set()
+    for entry in entries:
+        if entry.images in seen or entry.images == entry.parent:
+            continue
+        seen.add(entry.images)
+        if entry.images in index and entry.parent in index:
+            name = entry.poison + ("" if entry.rate == 1 else f" {entry.rate:g}")
+            parts.append(_strips(name, index[entry.parent], index[entry.images]))
+    return f'<div class="charts">{"".join(parts)}</div>' if any(parts) else ""
+
+
+def _strips(name: str, clean: Path, poisoned: Path) -> str:
+    try:
+        rows = thumbnails.rows_of_classes(poisoned)
+        before, after = thumbnails.strip(clean, rows), thumbnails.strip(poisoned, rows)
+        delta, factor = thumbnails.difference(before, after)
+    except (StkitError, OSError, KeyError, ValueError, EOFError):
+        return ""  # a file that went away, or no images: the report does without
+    shown = "".join(
+        f'<img src="{picture.uri()}" alt="{escape(f"{name}, {what}")}">'
+        for picture, what in ((before, "clean"), (after, "as published"), (delta, "difference"))
+    )
+    return (
+        f'<figure class="strips">{shown}<figcaption>{escape(name)}: clean, as published, and the '
+        f"difference, times {factor:.3g}</figcaption></figure>"
+    )
+
+
+def _published(made: list[Group]) -> str:
+    """All that the literature has for these data sets, models and poisons, other frames too."""
+    wanted = {
+        (g.first.dataset, poison, g.first.model) for g in made for poison in (g.first.published[0],)
+    }
+    rows = [
+        [a.dataset, a.poison, a.rate, a.frame, a.model, _percent(a.accuracy), a.source, a.setting]
+        for a in anchors.published()
+        if (a.dataset, a.poison, a.model) in wanted
+    ]
+    heads = ["data set", "poison", "rate", "frame", "model", "accuracy, %", "source", "setting"]
+    return table(heads, rows) if rows else ""
