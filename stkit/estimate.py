@@ -14,17 +14,13 @@ from typing import Any
 from stkit import header
 from stkit.errors import StkitError
 from stkit.frames import FRAMES, default_epochs
-from stkit.recipes import EM, METHODS, REM, em_for, rem_for
+from stkit.recipes import EM, METHODS, MODELS, REM, em_for, rem_for
 from stkit.stages import Cell, Stage
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
 """Images a second in training, when nothing is known; a model that is not here is as resnet18."""
-PARAMETERS = {
-    "small": 309_114, "resnet18": 11_173_962, "resnet50": 23_520_842, "vgg16-bn": 15_253_578,
-    "densenet121": 6_956_298, "wrn-28-10": 36_479_194, "wrn-34-10": 46_160_474,
-}  # fmt: skip
 START = 6.0  # seconds before a stage computes: imports, reading images
 ROUNDS = 10  # of EM, a guess: it ends when its error is small enough
 
@@ -164,4 +160,4 @@ def _options(stage: Stage) -> dict[str, Any]:
 
 def checkpoint(model: str) -> int:
     """Bytes of a finished checkpoint; unfinished it is up to three times that."""
-    return 4 * PARAMETERS.get(model, PARAMETERS["resnet18"])
+    return 4 * MODELS.get(model, MODELS["resnet18"]).parameters

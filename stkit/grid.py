@@ -8,13 +8,14 @@ the stages before their own, so a poison is made once. The schema stands at the 
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from stkit import header
 from stkit.errors import ArtifactError, RecipeError
 from stkit.frames import FRAMES
-from stkit.recipes import DATASETS, METHODS, MODELS, choose, nearest, number
+from stkit.recipes import DATASETS, METHODS, choose, model_name, nearest, number
 from stkit.stages import Cell, Grid, Stage
 
 Known = Mapping[str, Collection[str]]
@@ -55,7 +56,7 @@ def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
     }
     models = _axis("", table, "models", (str,), ["resnet18"])
     for model in models:
-        choose("model", model, MODELS)
+        model_name(model)
     seeds = _axis("", table, "seeds", (int,), [0])
     for seed in seeds:
         number("seeds", seed, 0, 2**32 - 1)
@@ -93,7 +94,7 @@ def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
     sizes = {key: _one(table, key, int, None, "[data]") for key in ("limit", "size")}
     for key, value in sizes.items():
         if value is not None:
-            number(f"[data] {key}", value, 1, 1 << 40)
+            number(f"[data] {key}", value, 1, inf)
             parts["train"].append(f"--{key}={value}")
     if sizes["size"] is not None:
         parts["test"].append(f"--size={sizes['size']}")

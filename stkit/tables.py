@@ -113,6 +113,7 @@ def groups(entries: Iterable[Entry]) -> list[Group]:
         return (
             entry.dataset,
             POISONS.index(poison) if poison in POISONS else len(POISONS), seen.index(entry.poison),
+            -entry.rate,
             names.index(frame) if frame in names else len(names), group.frame,
         )  # fmt: skip
 

@@ -33,9 +33,9 @@ def read(path: Path, commands: Mapping[str, Any]) -> Grid:
 
 
 def _names(command: Any) -> set[str]:
-    return {
-        option[2:] for param in command.params for option in param.opts if option.startswith("--")
-    }
+    """The options of a command that a grid may give."""
+    options = {option for param in command.params for option in param.opts}
+    return {option[2:] for option in options if option.startswith("--")} - grid.OWN.keys()
 
 
 def _check(path: Path, stage: Stage, command: Any) -> None:
