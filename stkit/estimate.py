@@ -52,15 +52,12 @@ def data(clean: Stage, settings: dict[str, Any], work: Path) -> Data:
 def effort(cell: Cell, images: Data) -> float:
     """Images through a training step, of a whole cell."""
     options = cell.settings["train"]
-    default = default_epochs(images.side, images.classes)
+    default = options.get("epochs", default_epochs(images.side, images.classes))
+    epochs = (float(default), float(options.get("fine-tune-epochs", default)))
     total = 0.0
-    for number, phase in enumerate(FRAMES[cell.settings["frame"]["frame"]].phases):
-        epochs = options.get("epochs", default)
-        if number:
-            epochs = options.get("fine-tune-epochs", epochs)
-        passes = getattr(phase, "copies", 1) + (phase.adversary.steps if phase.adversary else 0)
-        total += epochs * passes
-    return total * (images.count - options.get("holdout", 0))
+    for phase, length in zip(FRAMES[cell.settings["frame"]["frame"]].phases, epochs, strict=False):
+        total += length * (phase.copies + (phase.adversary.steps if phase.adversary else 0))
+    return total * (images.count - float(options.get("holdout", 0)))
 
 
 def poison_effort(stage: Stage, options: dict[str, Any], images: Data) -> float:
@@ -107,12 +104,12 @@ class Speed:
 
 def plan(
     stages: list[Stage], todo: Mapping[str, Cell], finished: Iterable[tuple[Cell, dict[str, Any]]],
-    work: Path, device: str, jobs: int,
+    work: Path, *, keep: bool, device: str, jobs: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds of each cell that is not done and of all, bytes to be written, and on what basis.
 
     What of a cell is done already counts as to be done. device: `auto` is a GPU where NVIDIA's
-    driver is there.
+    driver is there. keep: of checkpoints; else only those count that are there at a time.
     """
     clean = next((stage for stage in stages if stage.verb == ("data",)), None)
     if clean is None:
@@ -124,6 +121,7 @@ def plan(
     )
     speed = Speed(finished, images, "cuda" if gpu else "cpu")
     cells, total, disk = {}, 0.0, 0
+    checkpoints: list[int] = []
     by_file = {cell.stage.file: cell for cell in todo.values()}
     models = set()
     for stage in stages:
@@ -134,7 +132,7 @@ def plan(
             cell = by_file[stage.file]
             model = cell.settings["model"]
             seconds = cells[cell.name] = speed.seconds(effort(cell, images), model)
-            disk += checkpoint(model)
+            checkpoints.append(4 * MODELS.get(model, MODELS["resnet18"]).parameters)
         elif stage.verb[0] == "poison":
             options = _options(stage)
             model = options.get("model", model)
@@ -149,6 +147,9 @@ def plan(
     guessed = sorted(models - speed.measured.keys())
     rates = (f"{m} {speed.rule.get(m, speed.rule['resnet18']):,} images/s" for m in guessed)
     basis = "finished cells" if not guessed else f"a rough rule: {', '.join(rates)}"
+    checkpoints.sort(reverse=True)
+    disk += 2 * sum(checkpoints[:jobs])  # unfinished, one is up to three times as large
+    disk += sum(checkpoints if keep else checkpoints[:jobs])
     return {"cells": cells, "seconds": total / jobs, "disk_bytes": disk, "basis": basis}
 
 
@@ -156,8 +157,3 @@ def _options(stage: Stage) -> dict[str, Any]:
     """A stage's options as values."""
     pairs = (option.removeprefix("--").partition("=") for option in stage.options)
     return {key: int(v) if v.isdigit() else v if equals else True for key, equals, v in pairs}
-
-
-def checkpoint(model: str) -> int:
-    """Bytes of a finished checkpoint; unfinished it is up to three times that."""
-    return 4 * MODELS.get(model, MODELS["resnet18"]).parameters

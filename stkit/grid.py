@@ -21,21 +21,27 @@ from stkit.stages import Cell, Grid, Stage
 Known = Mapping[str, Collection[str]]
 """The options, without dashes, that there are: of "train" and of every "poison METHOD"."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-OWN = {
-    "seed": "seeds", "seeds": "seeds", "model": "models", "frame": "[[frame]]",
-    "test": "[data] test", "poison-rate": "rates",
-    **dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "resume", "force",
-                     "json", "quiet", "o", "q"), "`stkit bench`"),
-}  # fmt: skip
-"""Options of `stkit train` and `stkit poison` that are not given as such, and who sets them."""
+BENCH = dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "resume", "force",
+                       "json", "quiet"), "`stkit bench`")  # fmt: skip
+OWN: dict[str, dict[str, str]] = {
+    "train": {"seed": "seeds", "model": "models", "frame": "[[frame]]", "test": "[data]", **BENCH},
+    "poison": {"seed": "poison-seed", "poison-rate": "rates", **BENCH},
+}
+"""Options of the two commands that a grid does not pass on, and who sets them."""
 
 
-def read(path: Path, known: Known | None = None) -> Grid:
+def read(path: Path, known: Known | None = None, *, source: str | None = None) -> Grid:
     """The grid of a TOML file. known: names an option that is not there; None leaves that to the
-    stage. ArtifactError where the file cannot be read, RecipeError for what is wrong in it.
+    stage. source: in the place of the grid's, whose name the results keep. ArtifactError where the
+    file cannot be read, RecipeError for what is wrong in it.
     """
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), known)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if source is not None:
+            named = _one(table, "data", dict, {})
+            name = Path(_one(named, "source", str, "images", "[data]")).stem
+            table["data"] = {"name": name, **named, "source": source}
+        return parse(table, known)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}; pass a grid in TOML") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -195,9 +201,10 @@ def _options(
 ) -> dict[str, Any]:
     """What of a table is passed on to a command; RecipeError for what cannot be."""
     found = {key: value for key, value in entry.items() if key not in own}
+    set_by = OWN[command.partition(" ")[0]]
     for key, value in found.items():
-        if key in OWN:
-            raise RecipeError(f"{where}: {key!r} is no option here; it is set by {OWN[key]}")
+        if key in set_by:
+            raise RecipeError(f"{where}: {key!r} is no option here; it is set by {set_by[key]}")
         if known is not None and key not in known[command]:
             raise RecipeError(f"{where}: {nearest('option', key, known[command])}")
         if not isinstance(value, (str, int, float)):

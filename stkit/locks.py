@@ -5,7 +5,6 @@ thus it is never stale. A stage inherits it, so that it stays held when the run 
 stage was killed and the stage goes on. Who holds it stands in the file, for people.
 """
 
-import fcntl
 import os
 import socket
 from pathlib import Path
@@ -26,6 +25,10 @@ class Lock:
 
 def acquire(path: Path) -> Lock | str:
     """The lock of this path, or who has it. ArtifactError where locks cannot be had."""
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        raise ArtifactError(f"{path}: this system has no flock; run it on Linux or macOS") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:

@@ -50,9 +50,9 @@ def _head(found: Gathered) -> str:
     parts = [
         f"<h1>What is left of the protection: {escape(_datasets(found))}</h1>",
         f'<p class="soft">{_many(len(entries), "training")}, {_many(seeds, "seed")}; '
-        f"{escape(', '.join(versions))}. Accuracies are those of the last weights on clean test "
-        "images; means over seeds ± standard deviation; in brackets the difference to natural "
-        "training (nt) on the same images.</p>",
+        f"{escape(', '.join(versions))}. Tables show means over seeds ± standard deviation; "
+        "in brackets the difference to natural training (nt) on the same images. An accuracy is "
+        "that of the last weights, where it is not called another.</p>",
     ]
     mixed = found.versions()
     if mixed:

@@ -17,14 +17,21 @@ from stkit.results import Entry
 LAYOUTS = ("1", "2", "4", "7", "8")
 POISONS = ("clean", "em-sample", "em-class", "rem", "rem-fast", "sp", "ops")
 """The order of the rows, the paper's; other poisons come after these as they are found."""
+MEASURES = {
+    "accuracy": "Accuracy on clean test images, %",
+    "best_accuracy": "Accuracy on clean test images, best epoch, %",
+    "holdout_accuracy": "Accuracy on validation images (as published), %",
+}
+"""What a table may show, and its title. Only the first is what papers report."""
 
 
 @dataclass
 class Group:
-    """Trainings that differ in seeds alone. Each has an accuracy, in [0,1], of its last weights."""
+    """Trainings that differ in seeds alone, each with what is measured, in [0,1]."""
 
     entries: list[Entry]
     frame: str  # its name in tables: where two settings share one, with what they differ in
+    measure: str = "accuracy"
     difference: float | None = None  # of means, to natural training on the same images
 
     @property
@@ -33,7 +40,7 @@ class Group:
 
     @property
     def accuracies(self) -> list[float]:
-        return [entry.accuracy for entry in self.entries if entry.accuracy is not None]
+        return [entry.row[self.measure] for entry in self.entries]
 
     @property
     def mean(self) -> float:
@@ -45,16 +52,10 @@ class Group:
         return stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
-    def best(self) -> float:
-        """The mean of the best epochs' accuracies, on which nothing may be decided."""
-        return fmean(
-            entry.row.get("best_accuracy", accuracy)
-            for entry, accuracy in zip(self.entries, self.accuracies, strict=True)
-        )
-
-    @property
     def published(self) -> dict[str, anchors.Anchor]:
         entry = self.first
+        if self.measure != "accuracy":
+            return {}
         poison, frame = entry.published
         return anchors.beside(
             dataset=entry.dataset, poison=poison, rate=entry.rate, frame=frame, model=entry.model
@@ -93,14 +94,20 @@ class Table:
         return [dict(zip(self.heads, map(text, row), strict=True)) for row in self.rows]
 
 
-def groups(entries: Iterable[Entry]) -> list[Group]:
-    """The groups there are, in the paper's order; what has no test accuracy is left out."""
+def groups(entries: Iterable[Entry], measure: str = "accuracy") -> list[Group]:
+    """The groups there are, in the paper's order; what was not measured is left out.
+
+    measure: a key of MEASURES.
+    """
     found: dict[tuple, list[Entry]] = {}
     for entry in entries:
-        if entry.accuracy is not None:
+        if entry.row.get(measure) is not None:
             key = (*_place(entry), *sorted((k, repr(v)) for k, v in entry.setup.items()))
             found.setdefault(key, []).append(entry)
-    made = [Group(sorted(group, key=lambda e: e.seed), group[0].frame) for group in found.values()]
+    made = [
+        Group(sorted(group, key=lambda e: e.seed), group[0].frame, measure)
+        for group in found.values()
+    ]
     _tell_apart(made)
     for group in made:
         group.difference = _difference(group, made)
@@ -159,8 +166,8 @@ def records(made: list[Group], *, with_anchors: bool) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "dataset": entry.dataset, "poison": entry.poison, "rate": entry.rate,
             "frame": group.frame, "model": entry.model, "epochs": entry.row["epochs"],
-            "seeds": len(group.entries), "accuracy": group.mean, "deviation": group.deviation,
-            "best_accuracy": group.best, "difference_to_nt": group.difference,
+            "seeds": len(group.entries), group.measure: group.mean, "deviation": group.deviation,
+            "difference_to_nt": group.difference,
         }  # fmt: skip
         if with_anchors:
             row |= {key: anchor.accuracy for key, anchor in group.published.items()}
@@ -173,7 +180,7 @@ def arrange(made: list[Group], layout: str) -> list[Table]:
     tables = []
     for dataset in dict.fromkeys(group.first.dataset for group in made):
         mine = [group for group in made if group.first.dataset == dataset]
-        title = f"Accuracy on clean test images, %, {dataset}"
+        title = f"{MEASURES[mine[0].measure]}, {dataset}"
         if layout in ("1", "2"):
             tables.append(_pivot(title, mine, ("poison", "frame"), "model"))
         elif layout == "4":

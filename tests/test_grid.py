@@ -108,6 +108,14 @@ def test_results_hold_no_paths(tmp_path):
     assert made(text + 'name = "cifar10"\n').cells[0].settings["data"]["name"] == "cifar10"
 
 
+def test_another_source_keeps_the_name(tmp_path):
+    path = tmp_path / "g.toml"
+    path.write_text(PLAIN.replace("digits", "cifar10"))
+    cell = grid.read(path, source="copies/c10").cells[0]
+    assert cell.settings == grid.read(path).cells[0].settings
+    assert cell.stage.needs[0].source == "copies/c10"
+
+
 def test_a_file_holds_one_split():
     with pytest.raises(RecipeError, match="has no test"):
         made(PLAIN.replace("digits", "x.safetensors"))
@@ -144,6 +152,7 @@ def test_names_of_timm_make_file_names():
         (PLAIN + 'limit = "x"\n', "limit is 'x', expected a whole number"),
         (PLAIN + "limit = true\n", "limit is True, expected a whole number"),
         (PLAIN + "[train]\nseed = 1\n", "it is set by seeds"),
+        (PLAIN + '[[poison]]\nname = "sp"\npoison-rate = 1\n', "it is set by rates"),
         (PLAIN + "[train]\nresume = true\n", "it is set by `stkit bench`"),
         (PLAIN + "[train]\nepoch = 1\n", "unknown option 'epoch'; did you mean 'epochs'?"),
         (PLAIN + "[train]\nepochs = [1]\n", "epochs is \\[1\\], expected a number, text or true"),
@@ -205,7 +214,9 @@ def test_planning_needs_no_torch():
 def plan(text: str, tmp_path: Path, finished=(), device: str = "cpu") -> dict:
     found = made(text)
     todo = {cell.name: cell for cell in found.cells}
-    return estimate.plan(found.stages(), todo, finished, tmp_path, device, 1)
+    return estimate.plan(
+        found.stages(), todo, finished, tmp_path, keep=found.keep, device=device, jobs=1
+    )
 
 
 def test_efforts(tmp_path):
@@ -241,5 +252,8 @@ def test_rule_and_measured(tmp_path):
     faster = plan('models = ["small"]\n' + PLAIN, tmp_path, [(cell, {"seconds": 60.0})])
     assert faster["basis"] == "finished cells"
     assert faster["cells"]["sp_nt_small_s0"] == pytest.approx(6 + 60)
-    assert rule["disk_bytes"] == 2 * 1437 * 3072 + 4 * 4 * 309_114 + 1437 * 3072
+    images, weights = 3 * 1437 * 3072, 4 * 309_114
+    assert rule["disk_bytes"] == images + (4 + 2) * weights
+    freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)
+    assert freed["disk_bytes"] == images + 3 * weights
     assert plan(PLAIN, tmp_path, device="cuda:0")["seconds"] < rule["seconds"] / 5

@@ -83,7 +83,7 @@ def test_other_settings_are_no_other_seed(tmp_path):
 def test_what_was_not_tested_has_no_place_in_a_table(cli, tmp_path):
     write(tmp_path, cell(None))
     assert groups(tmp_path) == []
-    assert cli("report", tmp_path, "--layout", 1).out == "no accuracies on test images\n"
+    assert cli("report", tmp_path, "--layout", 1).out == "no such accuracies\n"
 
 
 # Layouts
@@ -158,13 +158,23 @@ def test_layouts_in_every_format(cli, folder):
     (staged,) = [row for row in found if (row["poison"], row["frame"]) == ("sp", "st")]
     assert staged == {
         "dataset": "cifar10", "poison": "sp", "rate": 1.0, "frame": "st", "model": "resnet18",
-        "epochs": 2, "seeds": 1, "accuracy": 0.4, "deviation": None, "best_accuracy": 0.5,
+        "epochs": 2, "seeds": 1, "accuracy": 0.4, "deviation": None,
         "difference_to_nt": pytest.approx(0.2),
     }  # fmt: skip
     lines = list(csv.DictReader(io.StringIO(
         cli("report", folder, "--layout", 7, "--format", "csv").out
     )))  # fmt: skip
     assert len(lines) == len(found) and lines[0]["accuracy"] == "0.9"
+
+
+def test_what_a_table_shows(cli, tmp_path):
+    found = cell(0.4, poison="sp")
+    write(tmp_path, {**found, "holdout_accuracy": 0.35}, cell(0.9))
+    best = cli("report", tmp_path, "--layout", 1, "--measure", "best", "--anchors").out
+    assert "test images, best epoch, %, cifar10" in best and "50.00" in best and "24.08" not in best
+    (row,) = cli("report", tmp_path, "--layout", 1, "--measure", "holdout", "--json").json
+    assert row["holdout_accuracy"] == 0.35 and "accuracy" not in row
+    assert "unknown measure" in cli("report", tmp_path, "--measure", "x").err
 
 
 def test_to_a_file(cli, folder, tmp_path):
@@ -191,7 +201,8 @@ def test_checkpoints_have_a_place_in_tables(cli, made, tmp_path):
     write_file(tmp_path / "c.safetensors", run.tensors(), run.head())
     found = cli("report", tmp_path / "c.safetensors", "--layout", 1, "--json").json
     assert [(r["dataset"], r["poison"], r["frame"]) for r in found] == [("digits", "clean", "nt")]
-    assert cli("report", made / "nt.safetensors", "--layout", 1).out.startswith("no accuracies")
+    untested = cli("report", made / "nt.safetensors", "--layout", 1)
+    assert untested.out.startswith("no such accuracies")
 
 
 # What is bad

@@ -1,6 +1,7 @@
 """stkit bench: plan a grid, run what is not finished, write one result a cell."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,10 @@ def bench(
             metavar="FOLDER", help="For images, checkpoints and logs.  [default: `work` in -o]"
         ),
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="In the place of the grid's: a copy in a folder."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option(metavar="PATTERN", help="Only the cells of such a name: 'sp*_nt_*'."),
@@ -86,7 +91,7 @@ def bench(
     jobs = len(places) if jobs is None else jobs
     number("jobs", jobs, 1, 1000)
     root: Any = context.find_root().command
-    found = grids.read(path, root.commands)
+    found = grids.read(path, root.commands, source)
     asked = grids.choose(found, only)
     out = out or Path(f"{path.stem}-results")
     work = work or out / "work"
@@ -96,15 +101,17 @@ def bench(
     there = cells.sort(asked, out, work)
     stages = Grid(tuple(there.todo.values()), found.keep).stages()
     if dry_run:
-        plan = estimate.plan(stages, there.todo, there.done, work, places[0], jobs)
+        plan = estimate.plan(
+            stages, there.todo, there.done, work, keep=found.keep, device=places[0], jobs=jobs
+        )
         _show(plan, there.states, as_json=json, quiet=quiet)
         return
+    say: Callable[[str], None] = (lambda line: None) if quiet else output.note
     for name, why in there.blocked.items():
-        output.note(f"failed {name}: {why}")
+        say(f"failed {name}: {why}")
     running = pool.Pool(
         out, work, devices=places, jobs=jobs, deadline=deadline, data_root=data_root,
-        finish=cells.Writer(out, work, there.todo.values(), keep=found.keep).finish,
-        say=(lambda line: None) if quiet else output.note,
+        finish=cells.Writer(out, work, there.todo.values(), keep=found.keep).finish, say=say,
     )  # fmt: skip
     running.run(stages)
     _end(running, stages, there, out, as_json=json, quiet=quiet)
@@ -131,14 +138,14 @@ def _end(
             "the same command goes on",
             running.signal,
         )
-    if as_json or quiet:
-        output.result(found, as_json=as_json, quiet=quiet, brief=out)
+    if as_json:
+        output.result(found, as_json=True, quiet=quiet)
     else:
         counts = {k: len(v) if isinstance(v, (list, dict)) else v for k, v in found.items()}
-        output.result(counts, as_json=False, quiet=False)
+        output.result(counts, as_json=False, quiet=quiet, brief=out)
         for name, why in failed.items():
             output.note(f"failed {name}: {why}")
-        if found["left"]:
+        if found["left"] and not quiet:
             output.note("cells are left; the same command goes on with them")
     if failed:
         raise typer.Exit(1)
@@ -157,5 +164,22 @@ def _show(plan: dict[str, Any], states: dict[str, str], *, as_json: bool, quiet:
     if quiet:
         typer.echo("\n".join(states))
         return
-    typer.echo(output.rows(rows, "table") + "\n")
-    output.result({"cells": len(rows), **plan}, as_json=False, quiet=False)
+    shown = [
+        {"cell": row["cell"], "state": row["state"], "time": _duration(row["seconds"])}
+        for row in rows
+    ]
+    typer.echo(output.rows(shown, "table") + "\n")
+    sums = {
+        "cells": len(rows), "time": _duration(plan["seconds"]),
+        "disk": f"{plan['disk_bytes'] / 1e9:.3g} GB", "estimated": f"by {plan['basis']}",
+    }  # fmt: skip
+    output.result(sums, as_json=False, quiet=False)
+
+
+def _duration(seconds: float | None) -> str | None:
+    """Seconds for people."""
+    if seconds is None:
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

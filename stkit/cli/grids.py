@@ -15,14 +15,15 @@ from stkit.recipes import METHODS, given
 from stkit.stages import Cell, Grid, Stage
 
 
-def read(path: Path, commands: Mapping[str, Any]) -> Grid:
+def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:
     """A grid in TOML. RecipeError names the first option that its command would refuse.
 
-    commands: stkit's, by name.
+    commands: stkit's, by name. source: in the place of the grid's.
     """
-    known = {"train": _names(commands["train"])}
-    known |= {f"poison {name}": _names(c) for name, c in commands["poison"].commands.items()}
-    found = grid.read(path, known)
+    known = {"train": _names("train", commands["train"])}
+    for name, command in commands["poison"].commands.items():
+        known[f"poison {name}"] = _names("poison", command)
+    found = grid.read(path, known, source=source)
     for stage in found.stages():
         if stage.verb[0] != "data":
             command = commands[stage.verb[0]]
@@ -32,10 +33,10 @@ def read(path: Path, commands: Mapping[str, Any]) -> Grid:
     return found
 
 
-def _names(command: Any) -> set[str]:
+def _names(verb: str, command: Any) -> set[str]:
     """The options of a command that a grid may give."""
     options = {option for param in command.params for option in param.opts}
-    return {option[2:] for option in options if option.startswith("--")} - grid.OWN.keys()
+    return {option[2:] for option in options if option.startswith("--")} - grid.OWN[verb].keys()
 
 
 def _check(path: Path, stage: Stage, command: Any) -> None:

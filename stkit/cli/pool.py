@@ -135,7 +135,7 @@ class Pool:
             return trains
         made = (self.work / stage.file).exists()
         if made or (trains and (self.out / f"{stage.name}.json").exists()):
-            self._finish(stage, {}, "", lock)
+            self._finish(stage, {}, lock)
             return True
         loads = [sum(run.device == device for run in self.running) for device in self.devices]
         device = self.devices[loads.index(min(loads))]
@@ -168,24 +168,24 @@ class Pool:
             run.printed.close()
             code = run.process.returncode
             if code == 0:
-                self._finish(run.stage, json.loads(words[-1]), run.device, run.lock)
+                self._finish(run.stage, json.loads(words[-1]) if words else {}, run)
                 continue
             _spent(self.work, run.stage, time.monotonic() - run.start)
             run.lock.release()
             if not (self.stopping and code in STOPPED):
                 self._fail(run.stage, _why(run, code))
 
-    def _finish(
-        self, stage: Stage, printed: dict[str, Any], device: str, lock: locks.Lock
-    ) -> None:
+    def _finish(self, stage: Stage, printed: dict[str, Any], run: Running | locks.Lock) -> None:
+        """Note a stage whose file is there: of a process that ended, or found under its lock."""
+        how, device = ("done", run.device) if isinstance(run, Running) else ("kept", "")
         try:
             line = self.finish(stage, printed, device)
             self.done.add(stage.file)
-            self.say(f"done   {stage.name}" + (f"  {line}" if line else ""))
+            self.say(f"{how}   {stage.name}  {line}".rstrip())
         except StkitError as error:
             self._fail(stage, str(error))
         finally:
-            lock.release()
+            (run.lock if isinstance(run, Running) else run).release()
 
     def _fail(self, stage: Stage, why: str) -> None:
         self.failed[stage.file] = why

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "7", "8")
+MEASURES = {"test": "accuracy", "best": "best_accuracy", "holdout": "holdout_accuracy"}
 KINDS = ("accuracy", "acm", "images")
 WIDE = ("images_per_second", "peak_memory")  # for machines; too much for a table of rows
 
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    paths: Paths,
+    files: Paths,
     format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How.")] = "table",
     layout: Annotated[
         str | None,
@@ -40,6 +41,9 @@ def report(
             help="As this table of the ST paper: mean and deviation over seeds (difference to nt).",
         ),
     ] = None,
+    measure: Annotated[
+        str, typer.Option(metavar="test|best|holdout", help="What --layout and HTML show.")
+    ] = "test",
     anchors: Anchors = False,
     out: o.OptionalOutput = None,
     force: o.Force = False,
@@ -60,17 +64,18 @@ def report(
     format = "json" if json else choose("format", format, FORMATS)
     if layout is not None:
         choose("layout", layout, LAYOUTS)
+    choose("measure", measure, MEASURES)
     if format == "html" and out is None:
         raise RecipeError("HTML is written to a file; pass -o FILE.html")
     if out is not None:
         _free(out, force)
     from stkit import page, results, tables
 
-    found = results.gather(paths)
+    found = results.gather(files)
     _notes(found)
-    made = tables.groups(found.entries)
+    made = tables.groups(found.entries, MEASURES[measure])
     if format == "html":
-        text = page.page(found, made, paths, with_anchors=anchors)
+        text = page.page(found, made, files, with_anchors=anchors)
     elif layout is None:
         text = _rows(found, format, anchors)
     elif format in ("csv", "json"):
@@ -79,7 +84,7 @@ def report(
         text = "\n\n".join(
             f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
             for table in tables.arrange(made, layout) if table.rows
-        ) or "no accuracies on test images"  # fmt: skip
+        ) or "no such accuracies"  # fmt: skip
         text += _sources(made) if anchors else ""
     if found.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(found.skipped)}"
