@@ -4,9 +4,10 @@ Counts image-steps a second (one forward pass and one gradient with respect to t
 loops are float32 in the channels-first layout, batch 128: EM as min_min_attack does it, REM as
 RobustMinimaxPGDDefender.perturb does it, the transform image by image. Ours are `em.Making` and
 `rem.Making` as `stkit poison` runs them, in float32 and bf16. From REM's rate follows the time of
-its whole recipe, 3.9e8 image passes on CIFAR-10.
+its whole recipe, 3.9e8 image passes on CIFAR-10. `share` is the part of the arithmetic limit
+(`limits.py`: operations of an image-step over the rate of a matrix product) that a loop reaches.
 
-    python benchmarks/poison_speed.py [SOURCE] [--methods em,rem] [--model resnet18] [--json]
+    python benchmarks/poison_speed.py [SOURCE] [--methods em,rem] [--models small,resnet18] [--json]
 """
 
 import argparse
@@ -15,6 +16,8 @@ import random
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
+import limits
+import measuring
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +30,10 @@ from stkit.runtime import Runtime, pick
 
 WHOLE_REM = 3.9e8  # image passes: 3.02 million batches of 128
 EPSILON, ATTACK = 8 / 255, 4 / 255
+COLUMNS = {
+    "method": "method", "model": "model", "loop": "loop", "image-steps/s": "rate", "gain": "gain",
+    "limit": "limit", "share": "share", "whole recipe h": "whole_recipe_hours",
+}  # fmt: skip
 
 
 def wait(device: torch.device) -> None:
@@ -51,7 +58,7 @@ def plain_em(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
         parameter.requires_grad_(False)
     model.eval()
     while True:
-        for start in range(0, len(x) - 127, 128):
+        for start in range(0, max(1, len(x) - 127), 128):
             images, labels = x[start : start + 128], y[start : start + 128]
             moved = images.clone().requires_grad_()
             for _ in range(20):
@@ -61,7 +68,7 @@ def plain_em(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
                 eta = -0.8 / 255 * moved.grad.data.sign()
                 eta = torch.clamp(moved.data + eta - images, -EPSILON, EPSILON)
                 moved = torch.clamp(images + eta, 0, 1).requires_grad_()
-                yield 128
+                yield len(images)
 
 
 def plain_rem(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
@@ -93,11 +100,11 @@ def plain_rem(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
                     (g,) = torch.autograd.grad(F.cross_entropy(model(a), labels), a)
                     a = torch.max(torch.min(a.detach() + 0.8 / 255 * g.sign(), u + ATTACK),
                                   u - ATTACK).detach().clamp(0, 1)  # fmt: skip
-                    yield 128
+                    yield len(images)
                 a.requires_grad_()
                 (g,) = torch.autograd.grad(F.cross_entropy(model(a), labels), a)
                 u.backward(g)
-                yield 128
+                yield len(images)
             noise = (noise - 1.6 / 255 * leaf.grad.sign()).clamp(-EPSILON, EPSILON)
 
 
@@ -120,19 +127,22 @@ def our_rem(images: Images, model: str, runtime: Runtime, batch: int) -> Iterato
     x, labels = made._batch(rows)
     clock = 0
     while True:
-        for _ in made._defend(x, labels, "noise", clock):
+        for _ in made._defend(x, labels, "noise", clock, len(rows)):
             yield len(rows) * 5 * 11
         clock += 1
 
 
-def measure(options: argparse.Namespace) -> list[dict]:
-    images = load(options.source, limit=options.limit)
+def measure(options: argparse.Namespace, images: Images, model: str) -> list[dict]:
+    """The rows of one model."""
     base = pick(options.device, "fp32")
     x, y = to_float(base.place(images.images)), base.place(images.labels)
+    classes = len(images.classes)
+    count = limits.per_image(model, "gradient", classes=classes, size=images.size)
+    device = str(base.device)
+    limit = {p: limits.product_rate(device, p, 1) / count for p in limits.PRECISIONS}
 
     def fresh() -> nn.Module:
-        classes = len(images.classes)
-        return models.create(options.model, classes=classes, size=images.size).to(base.device)
+        return models.create(model, classes=classes, size=images.size).to(base.device)
 
     rows = []
     sides: list[tuple[str, Callable, Callable, int]] = [
@@ -142,24 +152,29 @@ def measure(options: argparse.Namespace) -> list[dict]:
         if method not in options.methods.split(","):
             continue
         slow = rate(plain(fresh(), x, y), options.seconds, base.device)
-        rows.append({"method": method, "loop": "plain float32, batch 128", "rate": slow, "gain": 1})
+        rows.append({
+            "method": method, "model": model, "loop": "plain fp32, batch 128", "rate": slow,
+            "gain": 1.0, "limit": limit["fp32"],
+        })  # fmt: skip
         for precision in ("fp32", "bf16"):
             runtime = pick(options.device, precision)
-            work = ours(images, options.model, runtime, batch)
-            found = rate(work, options.seconds, base.device)
-            loop = f"stkit {precision}, batch {batch}"
-            rows.append({"method": method, "loop": loop, "rate": found, "gain": found / slow})
+            found = rate(ours(images, model, runtime, batch), options.seconds, base.device)
+            rows.append({
+                "method": method, "model": model, "loop": f"stkit {precision}, batch {batch}",
+                "rate": found, "gain": found / slow, "limit": limit[precision],
+            })  # fmt: skip
     for row in rows:
+        row["share"] = row["rate"] / row["limit"]
         if row["method"] == "rem":
             row["whole_recipe_hours"] = WHOLE_REM / row["rate"] / 3600
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", nargs="?", default="digits")
     parser.add_argument("--methods", default="em,rem")
-    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--models", default="resnet18")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--limit", type=int, default=2048)
     parser.add_argument("--em-batch", type=int, default=512)
@@ -167,18 +182,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = measure(options)
+    images = load(options.source, limit=options.limit)
+    rows = [row for model in options.models.split(",") for row in measure(options, images, model)]
     if options.json:
-        print(json.dumps({"model": options.model, "device": options.device, "rows": rows}))
+        print(json.dumps({"models": options.models, "device": options.device, "rows": rows}))
         return
-    print(f"{options.model}, {options.device}, {torch.get_num_threads()} threads")
-    for row in rows:
-        hours = row.get("whole_recipe_hours")
-        whole = f"  whole recipe {hours:.1f} h" if hours else ""
-        print(
-            f"{row['method']:<4} {row['loop']:<28} {row['rate']:>9.0f} image-steps/s "
-            f"{row['gain']:>6.2f}x{whole}"
-        )
+    print(f"{options.device}, {torch.get_num_threads()} threads")
+    print(measuring.table(rows, COLUMNS))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,276 @@
+"""How cost grows: seconds and peak memory against images, classes, pixels, batch and model.
+
+    python benchmarks/growth.py [--kinds acm,ops,sp,train,em] [--axes images,classes]
+        [--device cuda] [--full] [--values 1000,2000] [--json]
+
+One thing is varied at a time, the rest stays at BASE (with --full at FULL). Every point runs in a
+process of its own, on a CPU with one thread. `MB` is the most memory taken from before the first
+call to after the last: on a CPU resident memory above what the process had with its imports and its
+data, on a GPU what tensors take. Then for each axis the exponents b of least-squares fits
+seconds ~ x^b and memory ~ x^b: 1 is linear, 0 does not grow. On a CPU the fit takes CPU seconds,
+which other work on the machine changes least. Models are fitted against operations an image
+(`limits.py`).
+
+| kind | what is timed, the best of several |
+|---|---|
+| acm, acm-pairs | distances of ACM on given features; the same pair by pair of classes (`plain`) |
+| ops, sp | the whole of `poison` |
+| train | one step by frame `nt` |
+| em | one signed step of EM's noise for a batch |
+| check | ACM of a model as staged training checks it, features included |
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import measuring
+
+from stkit.recipes import MODELS
+
+BASE = {"images": 2000, "classes": 10, "size": 32, "batch": 64, "model": "small"}
+FULL = {"images": 50_000, "classes": 10, "size": 32, "batch": 128, "model": "resnet18"}
+VALUES: dict[str, list[Any]] = {
+    "images": [1000, 2000, 4000, 8000], "classes": [10, 20, 50, 100], "size": [16, 32, 64],
+    "batch": [16, 32, 64, 128], "model": list(MODELS),
+}  # fmt: skip
+FULL_VALUES: dict[str, list[Any]] = VALUES | {
+    "images": [5000, 10_000, 20_000, 50_000], "size": [32, 64, 128, 224],
+    "batch": [32, 128, 512, 1024],
+}
+AXES = {
+    "acm": ("images", "classes"), "acm-pairs": ("images", "classes"),
+    "ops": ("images", "classes", "size"), "sp": ("images", "classes", "size"),
+    "train": ("images", "classes", "size", "batch", "model"), "em": ("size", "batch", "model"),
+    "check": ("classes", "size", "model"),
+}  # fmt: skip
+DIM = 512  # features of ResNet-18
+WARM = 3
+POINTS = {
+    "kind": "kind", "axis": "axis", "value": "value", "seconds": "seconds", "CPU s": "cpu_seconds",
+    "MB": "mb", "GFLOP an image": "gflop",
+}  # fmt: skip
+SLOPES = {
+    "kind": "kind", "axis": "axis", "from": "first", "to": "last", "seconds ~ x^": "time",
+    "memory ~ x^": "memory",
+}  # fmt: skip
+
+
+def images(case: dict[str, Any]) -> Any:
+    """Random 8-bit images, as many of each class."""
+    import torch
+
+    from stkit import header
+    from stkit.data import Images
+    from stkit.rng import stream
+
+    count, size = case["images"], case["size"]
+    pixels = torch.randint(
+        256, (count, 3, size, size), dtype=torch.uint8, generator=stream(0, "benchmark")
+    )
+    index, classes = torch.arange(count), case["classes"]
+    head = header.make(
+        "dataset", {"source": "random", "size": size, "limit": count}, seed=0, inputs=[],
+        classes=[str(i) for i in range(classes)], split="train",
+    )  # fmt: skip
+    return Images(pixels, index % classes, index, head)
+
+
+def features(case: dict[str, Any]) -> tuple[Any, Any]:
+    """Clusters around random centres, as activations are: not negative. [N,512] and labels."""
+    import torch
+
+    from stkit.rng import stream
+
+    generator = stream(0, "benchmark")
+    labels = torch.arange(case["images"]) % case["classes"]
+    centres = torch.randn(case["classes"], DIM, generator=generator)
+    found = torch.randn(len(labels), DIM, generator=generator)
+    return found.add_(centres[labels]).relu_().to(case["device"]), labels
+
+
+def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What a point times, and a call before it that only warms up libraries, or makes objects."""
+    kind = case["kind"]
+    if kind in ("acm", "acm-pairs"):
+        from stkit import acm_score
+
+        run = acm_score.clusters
+        if kind == "acm-pairs":
+            from plain import pairs as run
+        found, labels = features(case)
+        few = 10 * case["classes"]
+        return (
+            lambda: acm_score.score(run(found, labels, case["classes"])),
+            lambda: run(found[:few], labels[:few], case["classes"]),
+        )
+    data = images(case)
+    if kind in ("ops", "sp"):
+        from stkit.poisons import poison
+        from stkit.recipes import METHODS
+
+        recipe = METHODS[kind]()
+        few = images({**case, "images": 4 * case["classes"], "size": 16})
+        return lambda: poison(data, recipe), lambda: poison(few, recipe)
+    return stepping(case, data)
+
+
+def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
+    from stkit.frames import frame_with
+    from stkit.plan import Job
+    from stkit.poisons import em
+    from stkit.recipes import EM
+    from stkit.runtime import pick
+    from stkit.training import Training
+
+    runtime = pick(case["device"], case["precision"])
+    box: list[Any] = []
+
+    def make() -> None:
+        if case["kind"] == "em":
+            recipe = EM(
+                model=case["model"], batch_size=case["batch"], model_steps=1, steps=10_000
+            )  # fmt: skip
+            made = em.Making(data, recipe, seed=0, runtime=runtime)
+            box.append(made.steps())
+            while made.stage != "noise":
+                next(box[0])
+        else:
+            job = Job("nt", frame_with("nt", epochs=100_000), case["model"], case["batch"])
+            run = Training(data, job, runtime=runtime)
+            box.append(iter(run.indicator.scores, None) if case["kind"] == "check" else run.steps())
+        for _ in range(WARM):
+            next(box[0])
+
+    return lambda: next(box[0]), make
+
+
+def child(case: dict[str, Any]) -> None:
+    """One point: seconds of the best call, megabytes from the warm-up on."""
+    import torch
+
+    torch.set_num_threads(case["threads"])
+    cuda = case["device"].startswith("cuda")
+
+    def wait() -> None:
+        if cuda:
+            torch.cuda.synchronize()
+
+    run, warm = work(case)
+    objects = case["kind"] in ("train", "em", "check")  # they count, a mere warm-up does not
+    if objects:
+        tiny = {**case, "model": "small", "images": 8, "classes": 2, "batch": 4, "size": 16}
+        work(tiny)[1]()
+    else:
+        warm()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    else:
+        measuring.forget_peak()
+        before = measuring.host_peak()
+    if objects:
+        warm()
+    wall, cpu, end = [], [], time.perf_counter() + case["seconds"]
+    while time.perf_counter() < end or not wall:
+        wait()
+        start = time.perf_counter(), time.process_time()
+        run()
+        wait()
+        wall.append(time.perf_counter() - start[0])
+        cpu.append(time.process_time() - start[1])
+    taken = max(0, measuring.peak(case["device"]) - before)
+    found = {"seconds": min(wall), "cpu_seconds": min(cpu), "mb": taken / 1e6}
+    found |= measuring.machine(case["device"])
+    if case["kind"] in ("train", "em", "check"):
+        import limits
+
+        kind = {"train": "step", "em": "gradient", "check": "forward"}[case["kind"]]
+        count = limits.per_image(case["model"], kind, classes=case["classes"], size=case["size"])
+        found["gflop"] = count / 1e9
+    measuring.answer(found)
+
+
+def slopes(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row an axis: the exponents, and from where to where."""
+    found = []
+    for (kind, axis), group in itertools.groupby(points, lambda p: (p["kind"], p["axis"])):
+        rows = list(group)
+        clock = "seconds" if rows[0]["device"].startswith("cuda") else "cpu_seconds"
+        xs = [row["gflop"] if axis == "model" else row["value"] for row in rows]
+        found.append({
+            "kind": kind, "axis": axis, "first": rows[0]["value"], "last": rows[-1]["value"],
+            "time": measuring.exponent(xs, [row[clock] for row in rows]),
+            "memory": measuring.exponent(xs, [row["mb"] for row in rows]),
+        })  # fmt: skip
+    return found
+
+
+def cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    base, values = (FULL, FULL_VALUES) if options.full else (BASE, VALUES)
+    base = base | {k: getattr(options, k) for k in base if getattr(options, k) is not None}
+    for kind in options.kinds:
+        for axis in AXES[kind]:
+            if options.axes and axis not in options.axes:
+                continue
+            for value in options.values or values[axis]:
+                yield {
+                    **base, "kind": kind, "axis": axis, "value": value, axis: value,
+                    "device": options.device, "precision": options.precision,
+                    "threads": options.threads, "seconds": options.seconds,
+                }  # fmt: skip
+
+
+def listed(text: str) -> list[Any]:
+    return [int(item) if item.isdecimal() else item for item in text.split(",")]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kinds", type=listed, default=[k for k in AXES if k != "acm-pairs"])
+    parser.add_argument("--axes", type=listed, help="only these")
+    parser.add_argument("--values", type=listed, help="of one axis")
+    parser.add_argument("--full", action="store_true", help="CIFAR-10's sizes: for a GPU")
+    for name, value in BASE.items():
+        parser.add_argument(f"--{name}", type=type(value), help="where it is not varied")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1, help="of repeating each point")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no point after these")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.child:
+        child(json.loads(options.child))
+        return
+    start, points = time.monotonic(), []
+    for case in cases(options):
+        if time.monotonic() - start > 60 * options.minutes:
+            print("out of time", file=sys.stderr)
+            break
+        try:
+            found = measuring.alone(__file__, case)
+        except RuntimeError as error:  # a point that does not fit ends no other
+            print(f"{case['kind']}, {case['axis']} {case['value']}: {error}", file=sys.stderr)
+            continue
+        points.append({key: case[key] for key in ("kind", "axis", "value", "device")} | found)
+        if not options.json:
+            print(measuring.table(points[-1:], POINTS).partition("\n")[2], flush=True)
+    if options.json:
+        print(json.dumps({"points": points, "slopes": slopes(points)}))
+        return
+    print("\n" + measuring.table(points, POINTS) + "\n\n" + measuring.table(slopes(points), SLOPES))
+
+
+if __name__ == "__main__":
+    main()

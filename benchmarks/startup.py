@@ -1,0 +1,88 @@
+"""What a command spends before the first step of work, in processes of its own.
+
+    python benchmarks/startup.py [--device cuda] [--models small,resnet18] [--rounds 3] [--json]
+
+Whole commands, from the start of the process to its end: Python alone, `stkit --help`, the imports
+of a command that computes, and `stkit train` with one step; the last less the imports is reading,
+creating and placing, compiling or recording, the step and the file. The parts within a process, and
+those of the plain loop, are in the rows of `train_speed.py`. Commands take turns; the least of
+several rounds counts, because other work on the machine can only slow them down. `cold` is the
+first round, and means something on a machine that was just started.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import measuring
+
+COLUMNS = {"command": "command", "model": "model", "cold s": "cold", "least s": "seconds"}
+IMPORTS = "import stkit.cli.train, stkit.training, stkit.cli.running"
+
+
+def commands(options: argparse.Namespace, folder: Path) -> dict[tuple[str, str], list[str]]:
+    """(name, model) -> the command line."""
+    python = [sys.executable]
+    found = {
+        ("python", "-"): [*python, "-c", ""],
+        ("stkit --help", "-"): [*python, "-m", "stkit", "--help"],
+        ("imports", "-"): [*python, "-c", IMPORTS],
+    }
+    data = str(folder / "images.safetensors")
+    for model in options.models.split(","):
+        found["train, one step", model] = [
+            *python, "-m", "stkit", "train", data, "--frame", "nt", "--model", model,
+            "--epochs", "1", "--batch-size", str(options.batch_size), "--device", options.device,
+            "--step", options.step, "--force", "-q", "-o", str(folder / "model.safetensors"),
+        ]  # fmt: skip
+    return found
+
+
+def seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        todo = commands(options, Path(folder))
+        data = [
+            sys.executable, "-m", "stkit", "data", options.source, "--limit",
+            str(options.batch_size), "-q", "-o", str(Path(folder, "images.safetensors")),
+        ]  # fmt: skip
+        subprocess.run(data, check=True, stdout=subprocess.DEVNULL)
+        taken: dict[tuple[str, str], list[float]] = {key: [] for key in todo}
+        for _ in range(options.rounds):
+            for key, command in todo.items():
+                taken[key].append(seconds(command))
+    return [
+        {"command": name, "model": model, "cold": found[0], "seconds": min(found)}
+        for (name, model), found in taken.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("source", nargs="?", default="digits")
+    parser.add_argument("--models", default="small,resnet18")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--step", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = measure(options)
+    if options.json:
+        print(json.dumps({"rows": rows, **measuring.machine(options.device)}))
+        return
+    print(measuring.table(rows, COLUMNS))
+
+
+if __name__ == "__main__":
+    main()

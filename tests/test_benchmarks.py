@@ -1,0 +1,149 @@
+"""The benchmarks' own arithmetic, and each of them run once on something tiny."""
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports a benchmark's module by name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_operations_of_the_small_net_by_hand(module):
+    """2 * outputs * inputs * kernel a convolution; a backward pass is two such, but the stem's."""
+    stem = 2 * 32 * 32 * 16 * 3 * 9
+    others = 2 * 128 * 10
+    inside, side = 16, 32
+    for width in (16, 32, 64, 128):
+        side //= 2
+        weights = inside * width * 9 + width * width * 9
+        projected = inside * width  # every group of the small net has a shortcut of 1x1
+        others += 2 * side * side * (weights + projected)
+        inside = width
+    count = module("limits").per_image
+    assert count("small", "forward", classes=10, size=32) == stem + others
+    assert count("small", "gradient", classes=10, size=32) == 2 * (stem + others)
+    assert count("small", "step", classes=10, size=32) == 2 * stem + 3 * others
+
+
+def test_operations_of_a_task(module):
+    limits = module("limits")
+    forward, gradient, step = (
+        limits.per_image("small", work, classes=10, size=32)
+        for work in ("forward", "gradient", "step")
+    )
+    found = {task: limits.of_task(task, "small", classes=10, size=32) for task in ("eval", "st")}
+    assert found == {"eval": forward, "st": step}
+    assert limits.of_task("at", "small", classes=10, size=32) == step + 10 * gradient
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2])
+def test_exponent_of_a_power(module, power):
+    xs = [1, 2, 5, 10]
+    found = module("measuring").exponent(xs, [3 * x**power for x in xs])
+    assert found == pytest.approx(power, abs=1e-12)
+
+
+def test_no_exponent_of_one_point(module):
+    assert math.isnan(module("measuring").exponent([2, 2], [3, 4]))
+
+
+def test_table(module):
+    rows = [{"name": "a", "rate": 1234.5, "share": 0.123456}, {"name": "bcd", "rate": None}]
+    found = module("measuring").table(rows, {"name": "name", "per s": "rate", "share": "share"})
+    assert found.splitlines() == ["name  per s  share", "a     1,234  0.123", "bcd       -      -"]
+
+
+def test_peak_memory_of_a_large_tensor(module):
+    measuring = module("measuring")
+    measuring.forget_peak()
+    before = measuring.host_peak()
+    torch.ones(100_000_000, dtype=torch.uint8)
+    assert 0.9e8 < measuring.host_peak() - before < 1.5e8
+
+
+def test_summary_is_the_median_of_neighbours(module):
+    turns = {
+        "plain": [{"rate": r, "mb": 1.0} for r in (10, 20, 40)],
+        "stkit": [{"rate": r, "mb": 2.0} for r in (20, 60, 160)],
+        "limit": [1e6, 4e6, 2e6],
+    }
+    found = module("train_speed").summary(turns, operations=1e4)
+    assert (found["gain"], found["gain_least"], found["gain_most"]) == (3, 2, 4)
+    assert (found["plain"], found["stkit"], found["limit"]) == (20, 60, 400)
+    assert found["share"] == 60 / 400
+
+
+def run(name: str, *options: str) -> str:
+    """What a benchmark writes to stdout."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / name), *options]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_train_speed_goes_on_from_its_file(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    options = (
+        "--models", "small", "--batch-sizes", "8", "--precisions", "fp32", "--images", "40",
+        "--workers", "1", "--rounds", "1", "--seconds", "0.05", "--threads", "1", "--tasks", "st",
+        "--sizes", "72", "--out", str(out),
+    )  # fmt: skip
+    (row,) = json.loads(run("train_speed.py", *options, "--json"))
+    assert json.loads(out.read_text()) == row
+    assert row["gain"] > 0 and row["share"] > 0 and row["epoch_end_seconds"] >= 0
+    assert row["kb_a_file"] > 0  # above 64 pixels the plain loop decodes files
+    parts = row["stkit_parts"]
+    assert list(parts) == [
+        "python", "import torch", "import the rest", "read data", "create, place", "first step",
+        "all",
+    ]  # fmt: skip
+    assert parts["all"] >= sum(parts.values()) - parts["all"]
+    table = run("train_speed.py", *options)
+    assert table.splitlines()[1].split()[:4] == ["st", "small", "72", "8"]
+    assert len(out.read_text().splitlines()) == 1
+
+
+def test_growth():
+    found = json.loads(
+        run("growth.py", "--kinds", "train", "--axes", "images", "--values", "20,40",
+            "--seconds", "0", "--batch", "4", "--json")
+    )  # fmt: skip
+    assert [(p["kind"], p["value"]) for p in found["points"]] == [("train", 20), ("train", 40)]
+    assert all(p["seconds"] > 0 for p in found["points"])
+    (slope,) = found["slopes"]
+    assert (slope["axis"], slope["first"], slope["last"]) == ("images", 20, 40)
+    assert abs(slope["time"]) < 20
+
+
+def test_startup():
+    found = json.loads(
+        run("startup.py", "--models", "small", "--batch-size", "10", "--rounds", "1", "--json")
+    )
+    assert [row["command"] for row in found["rows"]] == [
+        "python", "stkit --help", "imports", "train, one step",
+    ]
+    assert all(row["seconds"] > 0 for row in found["rows"])
+
+
+def test_poison_speed():
+    found = json.loads(
+        run("poison_speed.py", "--models", "small", "--methods", "em", "--limit", "20",
+            "--em-batch", "10", "--seconds", "0.01", "--json")
+    )  # fmt: skip
+    assert [row["loop"] for row in found["rows"]] == [
+        "plain fp32, batch 128", "stkit fp32, batch 10", "stkit bf16, batch 10",
+    ]  # fmt: skip
+    assert all(row["share"] > 0 for row in found["rows"])
