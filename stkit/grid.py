@@ -85,14 +85,17 @@ def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
 
 def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
     """[data]: how the results call the data set, the stage of the training images, and of test."""
-    _keys("[data]", table, ("source", "test", "limit", "size", "name"))
+    _keys("[data]", table, ("source", "test", "limit", "size", "holdout", "name"))
     source = _one(table, "source", str, None, "[data]")
     name = _one(table, "name", str, None, "[data]")
     _named("[data] name", name)
     if source is None:
         raise RecipeError('[data] has no source; write source = "cifar10", a folder or a file')
     test = _one(table, "test", str, None, "[data]")
-    if test is None and header.is_stkit(Path(source)):
+    holdout = _one(table, "holdout", int, None, "[data]")
+    if holdout is not None and test is not None:
+        raise RecipeError("[data] has holdout and test, expected one of them; leave one out")
+    if test is None and holdout is None and header.is_stkit(Path(source)):
         raise RecipeError(f"[data] has no test; {source} is a file, which holds one split")
     parts: dict[str, list[str]] = {"train": ["--split=train"], "test": ["--split=test"]}
     if header.is_stkit(Path(test or source)):
@@ -102,7 +105,12 @@ def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
         if value is not None:
             number(f"[data] {key}", value, 1, inf)
             parts["train"].append(f"--{key}={value}")
-    if sizes["size"] is not None:
+    if holdout is not None:
+        number("[data] holdout", holdout, 1, inf)
+        parts["train"].append(f"--holdout={holdout}")
+        parts["test"] = [*parts["train"], "--part=held"]
+        sizes["holdout"] = holdout
+    elif sizes["size"] is not None:
         parts["test"].append(f"--size={sizes['size']}")
     known = source if source in DATASETS else None
     called = {"name": name or known or Path(source).stem, **sizes}

@@ -257,3 +257,18 @@ def test_rule_and_measured(tmp_path):
     freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)
     assert freed["disk_bytes"] == images + 3 * weights
     assert plan(PLAIN, tmp_path, device="cuda:0")["seconds"] < rule["seconds"] / 5
+
+
+def test_a_holdout_of_the_data_takes_the_place_of_the_test_images():
+    """Both stages read the training split; one leaves out what the other takes."""
+    cell = made(PLAIN + "limit = 100\nholdout = 20\n").cells[-1]
+    stage = cell.stage
+    poison = stage.source
+    clean = poison.source
+    assert clean.options == ("--split=train", "--limit=100", "--holdout=20")
+    assert stage.test.options == (*clean.options, "--part=held") and stage.test.source == "digits"
+    assert cell.settings["data"]["holdout"] == 20
+    with pytest.raises(RecipeError, match="holdout and test"):
+        made(PLAIN + 'holdout = 20\ntest = "digits"\n')
+    with pytest.raises(RecipeError, match="holdout is 0"):
+        made(PLAIN + "holdout = 0\n")
