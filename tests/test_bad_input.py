@@ -66,7 +66,7 @@ UNKNOWN = [
     (f"train clean.safetensors {NT} --epoch 2 -o x", "No such option.*--epoch.*--epochs"),
     ("poison ops clean.safetensors --epsilon 8/255 -o x", "No such option.*--epsilon"),
     ("list datasts", "unknown kind 'datasts'; did you mean 'datasets'"),
-    ("report nt.safetensors --format html", "unknown format 'html'; choose one of table, markdown"),
+    ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),
     ("acm nt.safetensors clean.safetensors --variant rati", "ACM variant 'rati'.*mean 'ratio'"),
     (f"train clean.safetensors {ST} --acm-variant su -o x", "ACM variant 'su'; did you mean 'sum'"),
