@@ -4,6 +4,7 @@ A GPU of today finishes the kernels of a small network faster than Python can la
 is called over and over with the same shapes is recorded once and replayed.
 """
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,7 +91,13 @@ class Captured:
 
 
 def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], Any]:
-    """Record what `run` launches, on a side stream as graphs need it; returns what replays it."""
+    """Record what `run` launches, on a side stream as graphs need it; returns what replays it.
+
+    What an earlier recording holds is collected first: it refers to itself, and is large.
+    The generator that Dropout draws from is left as it was found.
+    """
+    gc.collect()
+    drawn = torch.cuda.get_rng_state()
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -110,6 +117,7 @@ def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], 
         raise DeviceError(
             f"this model's step cannot be recorded as a CUDA graph ({reason}); pass --step eager"
         ) from None
+    torch.cuda.set_rng_state(drawn)
 
     def replay() -> Any:
         graph.replay()

@@ -18,7 +18,8 @@ def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
 
     On one rank that is the model, compiled where the runtime says so. On several, gradients become
     their mean over the ranks and BatchNorm statistics are rank 0's; with `sync_bn` the model's
-    BatchNorm layers are exchanged in place.
+    BatchNorm layers are exchanged in place. Without it an adversary attacks each rank's own model,
+    statistics included.
     """
     if runtime.world_size == 1:
         if runtime.how != "compile":

@@ -24,7 +24,9 @@ from stkit.recipes import choose
 PRECISIONS = ("auto", "fp32", "bf16")
 STEPS = ("auto", "eager", "graph", "compile")
 UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
-PATIENCE = timedelta(minutes=10)  # how long a rank waits for another that says nothing
+# how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
+# file; that a rank has died, gloo and torchrun notice at once
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -251,8 +253,11 @@ def pick(
     if step != "eager" and world_size > 1:
         raise RecipeError(f"step {step} is for one rank, {world_size} were started; leave it out")
     if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group(timeout=PATIENCE)  # gloo for CPU tensors, NCCL for a GPU's
-    return Runtime(found, precision, rank, world_size, sync_bn, step)
+        backends = "cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo"
+        dist.init_process_group(backends, timeout=PATIENCE)
+    runtime = Runtime(found, precision, rank, world_size, sync_bn, step)
+    runtime.same((found.type, precision), "devices or precisions")
+    return runtime
 
 
 def _of_rank(device: torch.device) -> torch.device:

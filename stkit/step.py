@@ -30,7 +30,7 @@ def optimizer(
     """
     named = dict(model.named_parameters())
     device = next(iter(named.values())).device
-    rates = torch.full((len(groups),), phase.lr, device=device)
+    rates = torch.full((len(groups),), float(phase.lr), device=device)
     sgd = torch.optim.SGD(
         [
             {"params": [named[name] for name in group], "lr": rate}

@@ -120,6 +120,8 @@ class Training:
     def _enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer."""
         dropout.put(self.model, self.plan.phases[which].dropout)
+        self.model.zero_grad(set_to_none=True)
+        vars(self).pop("step", None)  # so that its memory is free before the next is recorded
         self.step = Step(
             self.model, self.network, self.layers, self.plan.phases[which], self.runtime,
             seed=self.job.seed,

@@ -215,6 +215,24 @@ def test_more_ranks_than_gpus(monkeypatch):
         pick("cuda:1")
 
 
+@pytest.mark.parametrize(
+    ("device", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("cpu", "gloo")]
+)
+def test_ranks_on_gpus_can_also_exchange_what_is_not_on_a_gpu(device, backends, monkeypatch):
+    """torch's own choice has only the accelerator's backend, and ranks agree on CPU tensors."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda b, **_: asked.append(b))
+    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [value, value])
+    for key, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1",
+                       "LOCAL_WORLD_SIZE": "2"}.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    found = pick(device, "fp32")
+    assert asked == [backends] and found.rank == 1 and found.device.type == device
+
+
 def test_parts_cover_a_batch_once():
     for world in (1, 2, 3, 8):
         ranks = [Runtime(torch.device("cpu"), "fp32", rank, world) for rank in range(world)]

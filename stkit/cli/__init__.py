@@ -7,6 +7,7 @@ import time, so that `--help` answers at once.
 import os
 import signal
 import sys
+import traceback
 import warnings
 from typing import Any
 
@@ -55,7 +56,13 @@ def main(args: list[str] | None = None) -> int:
     Of several ranks one that failed ends the process here: to part in good order, as the libraries
     want to at the end, takes the others, which may be gone.
     """
-    code = _run(args)
+    try:
+        code = _run(args)
+    except BaseException:
+        if not _has_others():
+            raise
+        traceback.print_exc()
+        code = 1
     if code and _has_others():
         sys.stdout.flush()
         sys.stderr.flush()

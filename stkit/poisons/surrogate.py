@@ -22,9 +22,9 @@ def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
     both = (2, *shape)
     room = storage.fits(both, np.float32)
     device = runtime.device
-    if device.type == "cuda" and 4 * math.prod(both) <= ROOM * runtime.room() or (
-        device.type != "cuda" and room
-    ):
+    room = all(runtime.gathered(room))  # ranks need the same
+    fits = device.type == "cuda" and 4 * math.prod(both) <= ROOM * runtime.room()
+    if all(runtime.gathered(fits if device.type == "cuda" else room)):
         return torch.zeros(shape, device=device), torch.zeros(shape, device=device)
     dtype = np.float32 if room else np.float16
     first, second = (torch.from_numpy(storage.zeros(shape, dtype)) for _ in range(2))
