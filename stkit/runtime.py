@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stkit import storage
 from stkit.errors import DeviceError, RankError, RecipeError, StkitError
 from stkit.recipes import choose
 
@@ -241,6 +242,8 @@ def pick(
     if found.type == "cuda" and precision == "fp32":  # not TF32, which torch has on by default
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if found.type == "cpu":
+        storage.keep_freed()
     if step == "auto":
         step = "graph" if found.type == "cuda" and world_size == 1 else "eager"
     if step == "graph" and found.type != "cuda":
