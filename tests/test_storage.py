@@ -11,11 +11,11 @@ from stkit.runtime import pick
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_memory_freed_by_one_step_serves_the_next() -> None:
-    """Half a gigabyte in sixteen blocks: 131,072 pages, which the system gives once."""
+    """A quarter of a gigabyte in sixteen blocks: 65,536 pages, which the system gives once."""
 
     def step() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        blocks = [torch.ones(1 << 23) for _ in range(16)]
+        blocks = [torch.ones(1 << 22) for _ in range(16)]
         del blocks
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
