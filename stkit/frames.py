@@ -129,6 +129,8 @@ FRAMES: dict[str, Frame] = {
     },
     "ueraser-lite": Frame(Phase(**vars(read("ueraser")))),
     "ueraser-max": Frame(Phase(**vars(read("ueraser-max")))),
+    # Of what was tried in small the best on its worst poison, see docs/experiments.md.
+    "gray-jpeg": Frame(Phase(**vars(read("gray,jpeg")))),
     "wd-1e-3": Frame(Phase(weight_decay=1e-3)),
     "wd-1e-2": Frame(Phase(weight_decay=1e-2)),
     # The shortcut is learned within the first epoch: 49 steps are an eighth of it (CIFAR-10, 128).

@@ -253,6 +253,7 @@ ABOUT = {
     "st-full": "st-cg, then a fine-tune with colour jitter and grey",
     "gray": "natural training on grey images",
     "jpeg": "natural training on images JPEG-compressed at quality 10",
+    "gray-jpeg": "natural training on grey images, JPEG-compressed at quality 10",
     "bdr": "natural training on images of 2 bits a channel",
     "gauss": "natural training on blurred images: Gaussian, sigma 1.5",
     "orthogonal": "natural training on images projected off a linear model's weights",
