@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from stkit import artifacts, header, load, runtime
+from stkit.cli import running
 from stkit.errors import DeviceError, RankError, RecipeError
 from stkit.runtime import Runtime, pick
 
@@ -171,8 +172,9 @@ def test_ranks_with_different_files_say_so_once(work, tmp_path):
 @pytest.mark.parametrize("name", ["st", "em"])
 def test_stopped_ranks_resume_to_the_same_bytes(name, work):
     """SIGTERM reaches every rank, as from torchrun; the state is saved whole, and gone on with."""
-    line = COMMANDS[name].replace("--epochs 2", "--epochs 12").replace("rounds 2", "rounds 20")
-    line = line.replace("--stop-error 0", "--lr 0")  # no surrogate that learns ends early
+    line = COMMANDS[name].replace("--epochs 2", "--epochs 12").replace("rounds 2", "rounds 10")
+    # so little noise that the error never is 0, which would end it before the signal comes
+    line = line.replace("--stop-error 0", "--stop-error 0 --step-size 1e-4 --lr 1e-4")
     line += f" -o {name}-stopped --force"
     ranks = start(2, line, folders=[work], options=("--float32",))
     errors = ranks[0].stderr
@@ -189,6 +191,20 @@ def test_stopped_ranks_resume_to_the_same_bytes(name, work):
     assert [code for code, _, _ in ranks] == [0, 0], ranks
     assert (work / f"{name}-stopped").read_bytes() == (work / f"{name}-whole").read_bytes()
     assert not (work / f"{name}-stopped.part").exists()
+    head = header.read(work / f"{name}-whole")
+    if name == "em":  # long enough, and not in vain
+        assert head["statistics"]["rounds"] == 10 and head["statistics"]["linf"] > 0
+
+
+def test_ranks_meet_often_enough_where_steps_differ():
+    assert running.meet_after(1, 0.0001) == 2, "one quick step, and slow ones may follow"
+    assert running.meet_after(100, running.MEET_EVERY) == 100
+    assert running.meet_after(100, 10 * running.MEET_EVERY) == 10
+    assert running.meet_after(3, 60.0) == 1
+    wait = 1
+    for _ in range(9):
+        wait = running.meet_after(wait, wait * running.MEET_EVERY / 300)
+    assert wait == 300
 
 
 def test_torchrun_is_all_it_takes(work):

@@ -97,7 +97,7 @@ def run(
                     continue
                 now = perf_counter()
                 due = now - saved > max(SAVE_EVERY, SHARE * cost)
-                often = min(1000, max(1, round(wait * MEET_EVERY / max(now - met, 1e-6))))
+                often = meet_after(wait, now - met)
                 stop, due, wait = runtime.meet(max(caught, default=0), due, often)
                 met = now
                 if stop or due:
@@ -117,6 +117,14 @@ def run(
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def meet_after(wait: int, took: float) -> int:
+    """In how many steps ranks meet again, where the last `wait` steps took so many seconds.
+
+    At most twice as many as before: a few quick steps say little of those to come.
+    """
+    return min(2 * wait, max(1, round(wait * MEET_EVERY / max(took, 1e-6))))
 
 
 def _save(work: Work, part: Path) -> None:
