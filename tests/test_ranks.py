@@ -205,6 +205,9 @@ def test_ranks_meet_often_enough_where_steps_differ():
     for _ in range(9):
         wait = running.meet_after(wait, wait * running.MEET_EVERY / 300)
     assert wait == 300
+    for _ in range(2000):  # of one rank, which looks after every step
+        wait = running.meet_after(wait, 1e-5)
+    assert wait == 1000
 
 
 def test_torchrun_is_all_it_takes(work):

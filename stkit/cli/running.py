@@ -124,7 +124,7 @@ def meet_after(wait: int, took: float) -> int:
 
     At most twice as many as before: a few quick steps say little of those to come.
     """
-    return min(2 * wait, max(1, round(wait * MEET_EVERY / max(took, 1e-6))))
+    return min(2 * wait, 1000, max(1, round(wait * MEET_EVERY / max(took, 1e-6))))
 
 
 def _save(work: Work, part: Path) -> None:
