@@ -163,14 +163,15 @@ def _made(poison: dict, seeds: list[int], clean: Stage) -> Iterator[tuple[dict, 
         yield {k: v for k, v in poison.items() if v}, poison["file"] or clean, None
         return
     each = poison["seed"] == "each"
+    kept = {key: poison[key] for key in ("name", "method", "options")}
     for rate in poison["rates"]:
         for seed in seeds if each else [poison["seed"]]:
-            kept = {key: poison[key] for key in ("name", "method", "options")}
-            options = (*_words(poison["options"]), f"--poison-rate={rate:g}", f"--seed={seed}")
-            stage = Stage(
-                f"{poison['name']}{_rate(rate)}_s{seed}", ("poison", poison["method"]), clean,
-                options,
-            )  # fmt: skip
+            options = (*_words(poison["options"]), f"--seed={seed}")
+            verb = ("poison", poison["method"])
+            stage = Stage(f"{poison['name']}_s{seed}", verb, clean, options)
+            if rate < 1:  # of the same noise, so that it is made once
+                name, options = f"{poison['name']}{_rate(rate)}_s{seed}", (f"--poison-rate={rate}",)
+                stage = Stage(name, ("rate",), stage, options, clean=clean)
             yield {**kept, "rate": rate, "seed": seed}, stage, seed if each else None
 
 

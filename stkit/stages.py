@@ -22,10 +22,12 @@ class Stage:
     source: "Stage | str"
     options: tuple[str, ...] = ()
     test: "Stage | None" = None
+    clean: "Stage | None" = None
 
     @property
     def needs(self) -> tuple["Stage", ...]:
-        return tuple(stage for stage in (self.source, self.test) if isinstance(stage, Stage))
+        found = (self.source, self.test, self.clean)
+        return tuple(stage for stage in found if isinstance(stage, Stage))
 
     @property
     def resumable(self) -> bool:
@@ -39,14 +41,16 @@ class Stage:
 
     def _settings(self) -> list[Any]:
         source = self.source if isinstance(self.source, str) else self.source.file
-        return [self.verb, source, self.options, self.test and self.test.file]
+        beside = [stage and stage.file for stage in (self.test, self.clean)]
+        return [self.verb, source, self.options, *beside]
 
     def command(self, work: Path) -> list[str]:
         """The words after `stkit`, files being in the folder `work`."""
         source = self.source if isinstance(self.source, str) else str(work / self.source.file)
         words = [*self.verb, source, *self.options]
-        if self.test:
-            words += ["--test", str(work / self.test.file)]
+        for option, stage in (("--test", self.test), ("--clean", self.clean)):
+            if stage:
+                words += [option, str(work / stage.file)]
         return [*words, *(["--resume"] if self.resumable else []), "-o", str(work / self.file)]
 
 

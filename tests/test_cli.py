@@ -192,6 +192,35 @@ def test_poison(method, cli, made, tmp_path):
     assert published.poisoned.all() and published.names == clean.names
 
 
+@pytest.mark.parametrize("method", recipes.METHODS)
+def test_a_lower_rate_is_the_file_that_poison_would_make(method, cli, made, tmp_path):
+    clean, whole = made / "clean.safetensors", tmp_path / "whole"
+    line = ("poison", method, clean, *POISON[method].split(), "--seed", 3)
+    assert cli(*line, "-o", whole).code == 0
+    for rate in (0, 0.3, 0.5, 1):
+        assert cli(*line, "--poison-rate", rate, "-o", tmp_path / "anew", "--force").code == 0
+        less = ("rate", whole, "--clean", clean, "--poison-rate", rate, "-o", tmp_path / "less")
+        found = cli(*less, "--force", "--json").json
+        assert (found["method"], found["n"]) == (method, 24)
+        assert (tmp_path / "less").read_bytes() == (tmp_path / "anew").read_bytes(), rate
+
+
+def test_rates_that_cannot_be(cli, made, tmp_path):
+    clean, half = made / "clean.safetensors", tmp_path / "half"
+    assert cli("poison", "sp", clean, "--poison-rate", 0.5, "-o", half).code == 0
+    for file, source, rate, code, said in (
+        (half, clean, 0.6, 2, "poison-rate is 0.6, expected at most 0.5"),
+        (half, clean, 1.5, 2, "poison-rate is 1.5"),
+        (half, "digits", 0.2, 1, "other clean images than it was made from"),
+        (clean, clean, 0.2, 1, "is clean or was imported"),
+        (made / "nt.safetensors", clean, 0.2, 1, "found a checkpoint file"),
+    ):
+        line = ("rate", file, "--clean", source, "--poison-rate", rate, "-o", tmp_path / "x")
+        found = cli(*line)
+        assert (found.code, said in found.err) == (code, True), found.err
+    assert not (tmp_path / "x").exists()
+
+
 def test_poison_options_reach_the_recipe(cli, made, tmp_path):
     out = tmp_path / "f.safetensors"
     line = "--epsilon 16/255 --bound linf --patch 4 --rounding nearest --seed 3 --poison-rate 0.5"

@@ -54,7 +54,7 @@ def test_commands():
     *_, poison, _, train = made(PLAIN + "[train]\nepochs = 3\n").stages()
     words = poison.command(Path("w"))
     assert words[:2] == ["poison", "sp"] and words[2].startswith("w/clean-")
-    assert words[3:] == ["--poison-rate=1", "--seed=0", "-o", f"w/{poison.file}"]
+    assert words[3:] == ["--seed=0", "-o", f"w/{poison.file}"]
     words = train.command(Path("w"))
     assert words[:2] == ["train", f"w/{poison.file}"]
     assert words[2:6] == ["--frame=st", "--model=resnet18", "--seed=0", "--epochs=3"]
@@ -80,7 +80,21 @@ def test_a_poison_for_each_seed_or_one_for_all():
     poisoned = {c.name: c.settings["poison"]["seed"] for c in each.cells if "sp" in c.name}
     assert poisoned == {f"sp_{f}_resnet18_s{s}": s for f in ("nt", "st") for s in (3, 4)}
     own = '[[poison]]\nname = "em"\nseed = 9\nrates = [0.2]\n'
-    assert poisons('poison-seed = "each"\n' + one + own) == ["sp_s3", "sp_s4", "em-r0.2_s9"]
+    assert poisons('poison-seed = "each"\n' + one + own) == ["sp_s3", "sp_s4", "em_s9"]
+
+
+def test_a_poison_is_made_once_for_all_its_rates():
+    stages = made("rates = [0.123456789, 0.5, 1]\n" + PLAIN).stages()
+    (whole,) = (stage for stage in stages if stage.verb == ("poison", "sp"))
+    fewer = [stage for stage in stages if stage.verb == ("rate",)]
+    assert [stage.name for stage in fewer] == ["sp-r0.123457_s0", "sp-r0.5_s0"]
+    clean = next(stage for stage in stages if stage.name == "clean")
+    assert all(set(stage.needs) == {whole, clean} for stage in fewer)
+    words = fewer[0].command(Path("w"))
+    assert words == [
+        "rate", f"w/{whole.file}", "--poison-rate=0.123456789", "--clean", f"w/{clean.file}",
+        "-o", f"w/{fewer[0].file}",
+    ]  # fmt: skip
 
 
 def test_images_poisoned_already():

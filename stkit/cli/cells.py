@@ -89,7 +89,7 @@ class Writer:
             more["seconds"] = printed.get("seconds", 0.0) + spent["seconds"]
         if printed:
             more["device"] = self._device(device)
-        if stage.verb[0] == "poison":
+        if stage.verb[0] in ("poison", "rate"):
             found = results.poison(stage.name, head, printed, **more)
         else:
             cell = self.cells[stage.file]

@@ -45,6 +45,8 @@ def _check(path: Path, stage: Stage, command: Any) -> None:
         words = stage.command(Path())[len(stage.verb) :]
         params = command.make_context(stage.verb[-1], words).params
         found = {key: value for key, value in params.items() if value is not None}
+        if stage.verb == ("rate",):
+            return
         if stage.verb[0] == "poison":
             recipe = METHODS[stage.verb[1]]
             own = {field.name for field in fields(recipe)}

@@ -73,6 +73,7 @@ def register(app: typer.Typer) -> None:
         example = f"stkit poison {name} cifar10 -o {name}.safetensors"
         methods.command(name, help=f"{about}.\n\n\b\nExample:\n  {example}")(command(name, recipe))
     app.add_typer(methods, name="poison")
+    app.command()(rate)
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,45 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     running.run(making, out, finish, label=method, line=None if asked.quiet else _line)
     if making.runtime.first:
         _say(method, published[0], perf_counter() - start, asked, len(images), runtime)
+
+
+def rate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A data set that stkit poison has made.")
+    ],
+    clean: Annotated[
+        str, typer.Option(metavar="SOURCE", help="The clean images that it was made from.")
+    ],
+    poison_rate: Rate,
+    out: o.Output,
+    split: o.Split = None,
+    data_root: o.DataRoot = None,
+    force: o.Force = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Publish a poison at a lower rate: its noise on fewer images, the others as they were.
+
+    The file is what `stkit poison` would write for that rate, which need not make the noise again.
+
+    \b
+    Example:
+      stkit rate em.safetensors --clean cifar10 --poison-rate 0.2 -o em-20.safetensors
+    """
+    number("poison-rate", poison_rate, 0, 1)
+    from stkit import artifacts, poisons
+    from stkit.data import read
+
+    artifacts.free(out, force=force)
+    made = read(file)
+    original = o.open_source(clean, split, data_root, default_split=made.header["split"])
+    start = perf_counter()
+    found = poisons.at_rate(made, original, poison_rate)
+    seconds = perf_counter() - start
+    found.save(out)
+    statistics, method = found.header["statistics"], found.header["method"]
+    asked = Request(clean, out, 0, poison_rate, split, data_root, False, force, json, quiet)
+    _say(method, statistics, seconds, asked, len(found))
 
 
 def _line(record: dict) -> str:

@@ -102,6 +102,36 @@ def published(made: Making, poison_rate: float = 1.0) -> Images:
     return replace(images, images=pixels, header=head, poisoned=poisoned)
 
 
+def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
+    """A poisoned data set published at a lower rate: the noise that is there, on fewer images.
+
+    It equals, header included, what `poison` makes of the clean set at that rate, without making
+    the noise again: the images of a smaller rate are among those of a larger one. Errors: DataError
+    for a set that `poison` did not make of these clean images, RecipeError for a rate above its.
+    """
+    number("poison-rate", poison_rate, 0, 1)
+    recipe = made.header["recipe"]
+    if made.poisoned is None or "poison_rate" not in recipe:
+        raise DataError(
+            "found a data set that is clean or was imported, expected one that `stkit poison` made"
+        )
+    if made.header["inputs"][0]["digest"] != clean.provenance["digest"]:
+        raise DataError("found other clean images than it was made from; pass those")
+    if poison_rate > recipe["poison_rate"]:
+        raise RecipeError(
+            f"poison-rate is {poison_rate:g}, expected at most {recipe['poison_rate']:g}, at which "
+            "it was made; make the poison anew"
+        )
+    poisoned = publish.draw(len(clean), poison_rate, made.header["seed"])
+    pixels = publish.chosen(clean.images, made.images, poisoned)
+    found = publish.statistics(clean.images, pixels, int(poisoned.sum()))
+    head = {
+        **made.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
+        "statistics": {**made.header["statistics"], **found},
+    }  # fmt: skip
+    return replace(made, images=pixels, header=head, poisoned=poisoned)
+
+
 def check(images: Images, recipe: Any, seed: int, poison_rate: float) -> None:
     """RecipeError or DataError when this set cannot be poisoned so."""
     number("poison-rate", poison_rate, 0, 1)

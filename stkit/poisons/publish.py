@@ -86,6 +86,18 @@ def add(images: Tensor, poisoned: Tensor, levels: Callable[[slice], np.ndarray])
     return torch.from_numpy(published)
 
 
+def chosen(clean: Tensor, noisy: Tensor, poisoned: Tensor) -> Tensor:
+    """Images uint8 [N,3,H,W]: the noisy ones where `poisoned` bool [N] says so, else the clean."""
+    first, second, which = clean.numpy(), noisy.numpy(), poisoned.numpy()[:, None, None, None]
+    published = storage.zeros(first.shape, np.uint8)
+
+    def work(rows: slice) -> None:
+        published[rows] = np.where(which[rows], second[rows], first[rows])
+
+    each(work, len(first), first[0].size)
+    return torch.from_numpy(published)
+
+
 def statistics(clean: Tensor, published: Tensor, count: int) -> dict[str, float | int]:
     """The perturbation's size: {n, linf, l2_mean, l0_max}, as inspect and the header give it.
 
