@@ -14,6 +14,7 @@ which other work on the machine changes least. Models are fitted against operati
 | kind | what is timed, the best of several |
 |---|---|
 | acm, acm-pairs | distances of ACM on given features; the same pair by pair of classes (`plain`) |
+| acm-model | ACM of a model on all images: a pass for their features, and their distances |
 | ops, sp | the whole of `poison` |
 | train | one step by frame `nt` |
 | em | one signed step of EM's noise for a batch |
@@ -44,6 +45,7 @@ FULL_VALUES: dict[str, list[Any]] = VALUES | {
 }
 AXES = {
     "acm": ("images", "classes"), "acm-pairs": ("images", "classes"),
+    "acm-model": ("images", "classes"),
     "ops": ("images", "classes", "size"), "sp": ("images", "classes", "size"),
     "train": ("images", "classes", "size", "batch", "model"), "em": ("size", "batch", "model"),
     "check": ("classes", "size", "model"),
@@ -109,6 +111,15 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
             lambda: run(found[:few], labels[:few], case["classes"]),
         )
     data = images(case)
+    if kind == "acm-model":
+        from stkit import acm_score, models
+
+        model = models.create(case["model"], classes=case["classes"], size=case["size"])
+        few = images({**case, "images": 4 * case["classes"]})
+        return (
+            lambda: acm_score.acm(model, data, per_class=len(data), device=case["device"]),
+            lambda: acm_score.acm(model, few, device=case["device"]),
+        )
     if kind in ("ops", "sp"):
         from stkit.poisons import poison
         from stkit.recipes import METHODS

@@ -116,12 +116,13 @@ def test_train_speed_goes_on_from_its_file(tmp_path):
     assert len(out.read_text().splitlines()) == 1
 
 
-def test_growth():
+@pytest.mark.parametrize("kind", ["train", "acm-model"])
+def test_growth(kind):
     found = json.loads(
-        run("growth.py", "--kinds", "train", "--axes", "images", "--values", "20,40",
+        run("growth.py", "--kinds", kind, "--axes", "images", "--values", "20,40",
             "--seconds", "0", "--batch", "4", "--json")
     )  # fmt: skip
-    assert [(p["kind"], p["value"]) for p in found["points"]] == [("train", 20), ("train", 40)]
+    assert [(p["kind"], p["value"]) for p in found["points"]] == [(kind, 20), (kind, 40)]
     assert all(p["seconds"] > 0 for p in found["points"])
     (slope,) = found["slopes"]
     assert (slope["axis"], slope["first"], slope["last"]) == ("images", 20, 40)
