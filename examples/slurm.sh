@@ -11,7 +11,8 @@
 #
 #   sbatch examples/slurm.sh [SOURCE [OUTPUT]]      SOURCE: a dataset file or folder all nodes see
 #
-# Two minutes before its time is up the job is told, and saves; sent off again, it goes on.
+# Two minutes before its time is up the job is told, and saves (torchrun gives it 30 s for that); sent
+# off again, it goes on.
 # --batch-size is that of all GPUs together. BatchNorm is each GPU's own unless --sync-bn is given.
 set -euo pipefail
 
@@ -24,7 +25,7 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export OMP_NUM_THREADS=$((${SLURM_CPUS_PER_TASK:-32} / gpus))
 
 stkit() { # stkit ARGUMENT...: on all GPUs of all nodes
-  srun torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$gpus" \
+  srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-32}" torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$gpus" \
     --rdzv-backend c10d --rdzv-endpoint "$first:29500" --rdzv-id "$SLURM_JOB_ID" \
     -m stkit "$@"
 }

@@ -18,6 +18,7 @@ from stkit import models, pgd
 from stkit.clusters import Clusters, clusters, true_float32
 from stkit.data import Images, to_float
 from stkit.errors import DataError
+from stkit.evaluation import default_batch
 from stkit.feed import Feed
 from stkit.frames import GAMMAS
 from stkit.recipes import choose, number
@@ -52,7 +53,7 @@ def acm(
     per_class: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Acm:
     """ACM of the model on a class-balanced draw from the images, as staged training measures it.
@@ -62,7 +63,8 @@ def acm(
     have images.
     """
     choose("ACM variant", variant, GAMMAS)
-    number("batch-size", batch_size, 1, float("inf"))
+    if batch_size is not None:
+        number("batch-size", batch_size, 1, float("inf"))
     if device is not None:
         model.to(device)
     classes = len(images.classes)
@@ -101,7 +103,7 @@ def measure(
     labels: Tensor,
     classes: int,
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Clusters:
     """`clusters` of the model's penultimate activation, in eval mode and true float32.
@@ -111,6 +113,7 @@ def measure(
     computes the features of some batches, and all get the same clusters.
     """
     device = next(model.parameters()).device
+    batch_size = batch_size or min(500, default_batch(pixels.shape[-1]))
     ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
     found: Tensor | None = None
     with pgd.evaluating(model), true_float32(device):

@@ -49,8 +49,8 @@ class Captured:
     def _call(self, *tensors: Tensor) -> Any:
         if not self.runtime.replays:
             return self.body(*tensors)
-        if self.replay is None:
-            self._capture(tensors)
+        if self.replay is None or len(tensors[0]) > len(self.inputs[0]):
+            self._capture(tensors)  # again where the first was the ragged rest of a set
         if any(a.shape != b.shape for a, b in zip(self.inputs, tensors, strict=True)):
             return self.body(*tensors)  # the ragged rest of a set
         for static, tensor in zip(self.inputs, tensors, strict=True):

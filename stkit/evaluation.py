@@ -46,6 +46,11 @@ def pgd20(epsilon: float) -> Adversary:
     return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
 
 
+def default_batch(size: int) -> int:
+    """Images of this side at a time: 512 up to 32 px, above as few as take their memory, or 64."""
+    return max(64, min(512, 512 * 32**2 // size**2))
+
+
 class Evaluator:
     """A model's confusion on one set, as often as asked: the set is placed, the pass recorded once.
 
@@ -61,11 +66,11 @@ class Evaluator:
         runtime: Runtime,
         adversary: Adversary | None = None,
         seed: int = 0,
-        batch_size: int = 512,
+        batch_size: int | None = None,
     ) -> None:
         self.model, self.runtime, self.adversary, self.seed = model, runtime, adversary, seed
         self.feed = Feed(images.images, images.labels, runtime)
-        batches = torch.arange(len(images)).split(batch_size)
+        batches = torch.arange(len(images)).split(batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
         self.classes = len(images.classes)
         self.cells = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
@@ -104,7 +109,7 @@ def evaluate(
     *,
     adversary: Adversary | None = None,
     seed: int = 0,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Evaluation:
     """Confusion of the model (already on the runtime's device) on every image of the set.

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from stkit import pgd
 from stkit.runtime import Runtime
 
 
-def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
+def wrap(model: nn.Module, runtime: Runtime, size: int) -> nn.Module:
     """What to call for a forward pass in training, in place of `model`, which keeps the weights.
 
     On one rank that is the model, compiled where the runtime says so. On several, gradients become
@@ -35,10 +36,18 @@ def wrap(model: nn.Module, runtime: Runtime) -> nn.Module:
     elif runtime.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [runtime.device] if runtime.device.type == "cuda" else None
-    # nets of others may hold parameters that a pass does not use
     return nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=timms
+        model, device_ids=devices, find_unused_parameters=timms and _idle(model, size)
     )
+
+
+def _idle(model: nn.Module, size: int) -> bool:
+    """Whether the net holds parameters that a pass does not use, as nets of others may."""
+    named = [p for p in model.parameters() if p.requires_grad]
+    with pgd.evaluating(model):
+        answers = model(named[0].new_zeros(1, 3, size, size))
+    found = torch.autograd.grad(answers.sum(), named, allow_unused=True)
+    return any(gradient is None for gradient in found)
 
 
 def alone(model: nn.Module, network: nn.Module) -> nn.Module:

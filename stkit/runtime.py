@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stkit import storage
+from stkit import __version__, storage
 from stkit.errors import DeviceError, RankError, RecipeError, StkitError
 from stkit.recipes import choose
 
@@ -157,6 +157,10 @@ class Runtime:
                     "give every machine the same files and options"
                 )
 
+    def agree(self, *settings: Any) -> None:
+        """RankError unless every rank was given these settings, and runs the same versions."""
+        self.same((repr(settings), __version__, torch.__version__), "options or versions")
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """What one rank fails in, all fail in, by the same RankError; so none waits for another."""
@@ -191,23 +195,9 @@ class Runtime:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is what torch or Python raise when memory runs out, on one device or another."""
-    signs = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
+    signs = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED",
+             "could not create a primitive")  # so says oneDNN  # fmt: skip
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
-
-
-def leave() -> None:
-    """Part from the other ranks, at the end of a run that went well."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
-
-
-def lost_rank(error: BaseException) -> bool:
-    """Whether this is what a rank raises that waited for one which has ended."""
-    if isinstance(error, dist.DistError):
-        return True
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")
-    return dist.is_initialized() and any(sign in str(error) for sign in signs)
 
 
 def pick(

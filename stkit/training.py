@@ -57,7 +57,7 @@ class Training:
         )  # fmt: skip
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
-        self.network = parallel.wrap(self.model, runtime)
+        self.network = parallel.wrap(self.model, runtime, images.size)
         self._enter(0)
         self.executed = 0  # steps
         self.stopped = False  # by the indicator

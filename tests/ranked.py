@@ -1,6 +1,9 @@
 """A rank of test_ranks.py: several command lines in one process, their arithmetic in float64.
 
-    python ranked.py [--float32] [--die-at STEP] COMMAND...     each COMMAND one argument
+    python ranked.py [--float32] [--buffers] [--die-at RANK:STEP] COMMAND...
+
+Each COMMAND is one argument, in which @ stands for the rank. --buffers: also write what BatchNorm
+statistics a rank holds whenever ranks are to hold the same.
 
 The environment says which rank this is, as torchrun sets it. Ends with the first code but 0.
 """
@@ -11,7 +14,7 @@ import sys
 
 import torch
 
-from stkit import acm_score, evaluation, runtime, step, training
+from stkit import acm_score, artifacts, evaluation, parting, step, training
 from stkit.cli import main
 from stkit.poisons import em, rem
 
@@ -23,12 +26,33 @@ def in_float64() -> None:
         module.to_float = lambda pixels: pixels.double() / 255
 
 
-def die_at(count: int) -> None:
-    """End this process without a word before its step number `count`, if it is rank 1."""
+def note_buffers() -> None:
+    """Write a digest of the model's buffers to buffers-RANK before each use of them."""
+
+    def noting(function):
+        def noted(self, *args):
+            found = function(self, *args)
+            with open(f"buffers-{os.environ['RANK']}", "a") as file:
+                file.write(f"{function.__qualname__} {artifacts.digest(buffers(self))}\n")
+            return found
+
+        return noted
+
+    def buffers(owner):
+        return {name: value.contiguous() for name, value in owner.model.named_buffers()}
+
+    acm_score.Indicator.scores = noting(acm_score.Indicator.scores)
+    training.Training._accuracies = noting(training.Training._accuracies)
+    em.Making._judge = noting(em.Making._judge)
+    rem.Making._learn = noting(rem.Making._learn)
+
+
+def die_at(rank: str, count: str) -> None:
+    """End this process without a word before its step number `count`, if it is this rank."""
     advance = training.Training._advance
 
     def dying(self):
-        if self.executed == count and os.environ["RANK"] == "1":
+        if self.executed == int(count) and os.environ["RANK"] == rank:
             os._exit(7)
         return advance(self)
 
@@ -42,12 +66,15 @@ if __name__ == "__main__":
         words.pop(0)
     else:
         in_float64()
+    if words[0] == "--buffers":
+        words.pop(0)
+        note_buffers()
     if words[0] == "--die-at":
-        die_at(int(words[1]))
+        die_at(*words[1].split(":"))
         words = words[2:]
-    leave, runtime.leave = runtime.leave, lambda: None  # one group for all commands
+    leave, parting.leave = parting.leave, lambda: None  # one group for all commands
     for word in words:
-        code = main(shlex.split(word))
+        code = main(shlex.split(word.replace("@", os.environ["RANK"])))
         if code:
             sys.exit(code)
     leave()

@@ -141,6 +141,14 @@ def test_a_recorded_poison_is_the_eager_one(kind, digits, tapes):
     assert tapes and torch.equal(*noises) and noises[0].abs().max() > 0
 
 
+def test_a_run_that_begins_with_a_ragged_batch_is_recorded_all_the_same(tapes):
+    total = torch.zeros(())
+    run = capture.Captured(lambda x: total.add_(x.sum()), GRAPH, lambda: [total])
+    for count in (3, 16, 16, 3):
+        run(torch.ones(count))
+    assert total == 38 and len(tapes) == 2
+
+
 def test_a_recorded_evaluation_counts_every_image(digits, tapes):
     model = models.create("small", classes=10, size=32)
     found = [

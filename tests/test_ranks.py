@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stkit import artifacts, header, load, runtime
+from stkit import artifacts, header, load, parting
 from stkit.cli import running
 from stkit.errors import DeviceError, RankError, RecipeError
 from stkit.runtime import Runtime, pick
@@ -145,12 +145,49 @@ def test_acm_and_eval_add_up_over_ranks(both):
 def test_a_rank_that_dies_ends_the_run_with_an_error(work):
     line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
     first, second = ended(
-        start(2, line, folders=[work], options=("--float32", "--die-at", "3"))
+        start(2, line, folders=[work], options=("--float32", "--die-at", "1:3"))
     )
     assert second[0] == 7
     assert first[0] == 1, first
     assert "error: another rank ended" in first[2] and "Traceback" not in first[2]
     assert not (work / "dead.safetensors").exists()
+
+
+def test_the_others_speak_when_rank_0_dies(work):
+    line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
+    first, second = ended(
+        start(2, line, folders=[work], options=("--float32", "--die-at", "0:3"))
+    )
+    assert (first[0], second[0]) == (7, 1)
+    assert "error: rank 1: another rank ended" in second[2] and "Traceback" not in second[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (f"train clean.safetensors --frame nt {TRAIN} --seed @", 1, "different options"),
+        ("poison em clean.safetensors --model small --device cpu --max-rounds 1@", 1,
+         "different options"),
+        (f"train clean.safetensors --frame nt {TRAIN} --model timm:resnet_18", 2, "timm"),
+        (f"train clean.safetensors --frame nt {TRAIN} --batch-size 3", 2, "two images a rank"),
+        ("eval st-1 clean.safetensors --device cpu --batch-size 1@", 1, "different options"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_on_all_ranks_is_said_once(line, code, said, work, both):
+    first, second = ended(start(2, f"{line} -o x.safetensors", folders=[work]))
+    assert (first[0], second[0]) == (code, code)
+    assert said in first[2] and first[2].count("error:") == 1 and second[2] == ""
+    assert not (work / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["st", "em", "rem"])
+def test_ranks_judge_by_the_same_statistics_without_sync_bn(name, work, tmp_path):
+    line = COMMANDS[name].replace(" --sync-bn", "").replace("clean.saf", f"{work}/clean.saf")
+    line = line.replace("test.saf", f"{work}/test.saf")
+    ranks = ended(start(2, f"{line} -q -o x", folders=[tmp_path], options=("--buffers",)))
+    assert [code for code, _, _ in ranks] == [0, 0], ranks
+    one, other = ((tmp_path / f"buffers-{rank}").read_text() for rank in (0, 1))
+    assert one == other and len(set(one.splitlines())) > 1
 
 
 def test_ranks_with_different_files_say_so_once(work, tmp_path):
@@ -275,4 +312,4 @@ def test_what_one_rank_fails_in_all_fail_in(monkeypatch):
     with pytest.raises(RankError, match="^rank 1: too few$") as failed, other.together():
         raise RecipeError("too few")
     assert failed.value.code == 2
-    assert not runtime.lost_rank(RuntimeError("shapes do not match"))
+    assert not parting.lost_rank(RuntimeError("shapes do not match"))

@@ -86,7 +86,9 @@ def _run(args: list[str] | None) -> int:
         result = app(args, standalone_mode=False)
         sys.stdout.flush()
         if "stkit.runtime" in sys.modules:
-            sys.modules["stkit.runtime"].leave()
+            from stkit import parting
+
+            parting.leave()
         return result if isinstance(result, int) else 0
     except Interrupted as stop:
         return _said(str(stop), 128 + stop.signal, by_all=True)
@@ -106,14 +108,15 @@ def _run(args: list[str] | None) -> int:
     except OSError as failed:
         return _said(f"{failed.filename or 'system'}: {failed.strerror or failed}", 1)
     except RuntimeError as failed:
-        from stkit.runtime import lost_rank, out_of_memory
+        from stkit.parting import lost_rank
+        from stkit.runtime import out_of_memory
 
         if lost_rank(failed):
             return _said(
                 "another rank ended, see what it said; unfinished work is where it was last saved, "
                 "the same command with --resume goes on",
-                1, by_all=True,
-            )  # fmt: skip
+                1,
+            )
         if not out_of_memory(failed):
             raise
         return _said(
@@ -135,14 +138,21 @@ def _by_all_ranks(args: list[str]) -> bool:
 
 
 def _said(message: str, code: int, *, by_all: bool = False) -> int:
-    """`error`, once where several ranks have the same to say.
+    """`error`, once where several ranks have the same to say: by rank 0, unless it has no part.
 
-    What goes wrong before ranks know each other goes wrong on all of them alike.
+    by_all: it is known that they all have. What goes wrong before ranks know each other goes wrong
+    on all of them alike.
     """
+    if by_all or not _has_others():
+        return code if rank() else error(message, code)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun sends when a rank has ended
+    from stkit.parting import said_by_first
+
     if rank() == 0:
-        return error(message, code)
-    if not by_all and _has_others():
-        return error(f"rank {rank()}: {message}", code)
+        error(message, code)
+        said_by_first(0)
+    elif not said_by_first(rank()):
+        error(f"rank {rank()}: {message}", code)
     return code
 
 

@@ -51,6 +51,7 @@ def acm(
     if out is not None:
         artifacts.free(out, force=force)
     runtime = pick(device)
+    runtime.agree(variant, per_class)
     with runtime.together():
         model, head = checkpoints.load(checkpoint, runtime.device)
     runtime.same(head["digest"], f"weights in {checkpoint}")
@@ -88,7 +89,9 @@ def evaluate(
         float | None,
         typer.Option(parser=o.budget, help="Also robust accuracy: PGD-20 of this radius."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 512,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images at a time.  [default: 512, above 32 px fewer]")
+    ] = None,
     out: o.OptionalOutput = None,
     seed: o.Seed = 0,
     data_root: o.DataRoot = None,
@@ -109,8 +112,10 @@ def evaluate(
     from stkit.recipes import as_dict, number
     from stkit.runtime import pick
 
-    number("batch-size", batch_size, 1, float("inf"))
+    if batch_size is not None:
+        number("batch-size", batch_size, 1, float("inf"))
     runtime = pick(device, precision)
+    runtime.agree(adversary, seed, batch_size)
     if out is not None:
         artifacts.free(out, force=force)
     with runtime.together():

@@ -152,6 +152,7 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     out, runtime = asked.out, None
     if method in LONG:
         runtime = pick(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+        runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with runtime.together() if runtime else nullcontext():
         if not asked.dry_run:
             running.clear(out, resume=asked.resume, force=asked.force)

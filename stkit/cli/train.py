@@ -145,6 +145,7 @@ def train(
     runtime = pick(device, precision, step=step, sync_bn=sync_bn)
     name = called(frame, augment)
     job = Job(name, chosen, model, batch_size, seed, holdout, pretrained, mean, std)
+    runtime.agree(job, resume)
     with runtime.together():
         if not dry_run:
             running.clear(out, resume=resume, force=force)
@@ -178,7 +179,7 @@ def train(
 def _steps(check_every: str | None) -> int | None:
     if check_every is None or check_every == "epoch":
         return None
-    if not check_every.isdigit() or int(check_every) < 1:
+    if not (check_every.isascii() and check_every.isdigit()) or int(check_every) < 1:
         raise typer.BadParameter(
             f"--check-every is {check_every!r}, expected `epoch` or a number of steps"
         )

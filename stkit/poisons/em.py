@@ -55,7 +55,7 @@ class Making:
         )
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
         runtime.check_batch(min(recipe.batch_size or 1, len(images)))
-        self.network = parallel.wrap(self.model, runtime)
+        self.network = parallel.wrap(self.model, runtime, images.size)
         self.frozen = parallel.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.per_class = recipe.scope == "class"
@@ -140,7 +140,8 @@ class Making:
 
     def _noise(self, which: Tensor) -> Tensor:
         """The noise of these indices, on the runtime's device, at least float32."""
-        return step.at_least_float32(self.runtime.place(self.noise[which.to(self.noise.device)]))
+        which = which.to(self.noise.device, non_blocking=True)
+        return step.at_least_float32(self.runtime.place(self.noise[which]))
 
     def _learn(self) -> None:
         """One SGD step of the surrogate; its batches go on where the last round stopped."""
@@ -178,7 +179,7 @@ class Making:
         if self.per_class:
             self._average(noise, labels, self.runtime.owned(len(batch)))
         else:
-            self.noise[which.to(self.noise.device)] = noise.to(self.noise)
+            self.noise[which.to(self.noise.device, non_blocking=True)] = noise.to(self.noise)
         self._next(self._batches(rows, drop_last=self.per_class), "error")
         yield None
 

@@ -49,7 +49,7 @@ class Making:
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         phase = Phase(lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
-        self.network = parallel.wrap(self.model, runtime)
+        self.network = parallel.wrap(self.model, runtime, images.size)
         self.frozen = parallel.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.adversary = Adversary(
