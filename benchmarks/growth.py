@@ -277,6 +277,8 @@ def main() -> None:
         points.append({key: case[key] for key in ("kind", "axis", "value", "device")} | found)
         if not options.json:
             print(measuring.table(points[-1:], POINTS).partition("\n")[2], flush=True)
+    if not points:
+        sys.exit("nothing was measured")
     if options.json:
         print(json.dumps({"points": points, "slopes": slopes(points)}))
         return

@@ -12,6 +12,7 @@ first round, and means something on a machine that was just started.
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -45,8 +46,15 @@ def commands(options: argparse.Namespace, folder: Path) -> dict[tuple[str, str],
 
 def seconds(command: list[str]) -> float:
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    run(command)
     return time.perf_counter() - start
+
+
+def run(command: list[str]) -> None:
+    """Ends here where the command fails: it has said why."""
+    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    if code:
+        sys.exit(f"exit {code}: {shlex.join(command)}")
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -56,7 +64,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             sys.executable, "-m", "stkit", "data", options.source, "--limit",
             str(options.batch_size), "-q", "-o", str(Path(folder, "images.safetensors")),
         ]  # fmt: skip
-        subprocess.run(data, check=True, stdout=subprocess.DEVNULL)
+        run(data)
         taken: dict[tuple[str, str], list[float]] = {key: [] for key in todo}
         for _ in range(options.rounds):
             for key, command in todo.items():
@@ -69,12 +77,12 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("source", nargs="?", default="digits")
-    parser.add_argument("--models", default="small,resnet18")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--step", default="auto")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("source", nargs="?", default="digits", help="as of stkit data")
+    parser.add_argument("--models", default="small,resnet18", help="by commas")
+    parser.add_argument("--batch-size", type=int, default=128, help="and images")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--step", default="auto", help="auto, eager, graph or compile")
+    parser.add_argument("--rounds", type=int, default=3, help="of all commands; the least counts")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = measure(options)

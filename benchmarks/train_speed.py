@@ -260,6 +260,8 @@ def main() -> None:
     rows = known(options.out)
     with tempfile.TemporaryDirectory() as folder:
         rows = measured(options, rows, Path(folder))
+    if not rows:
+        sys.exit("nothing was measured")
     if options.json:
         print(json.dumps(rows))
     else:

@@ -23,8 +23,8 @@ class Captured:
     body: takes tensors, changes tensors of its own in place, and returns tensors or None. It may
     not wait for the device, nor depend on Python numbers that change: what changes between calls
     is in its arguments or on the device. state: what it changes in place, put back after the calls
-    that only warm up. The result of a replay is overwritten by the next one. DeviceError when the
-    batch, the first dimension of all arguments, does not fit, with the size of one that does.
+    that only warm up. The result of a replay is overwritten by the next one. DeviceError as by
+    `fitted`.
     """
 
     def __init__(
@@ -38,13 +38,7 @@ class Captured:
         self.replay: Callable[[], Any] | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
-        try:
-            return self._call(*tensors)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-        # here, where the error no longer holds on to what the failed call had made
-        raise self._too_large(tensors)
+        return fitted(self._call, tensors, self.runtime, self.body)
 
     def _call(self, *tensors: Tensor) -> Any:
         if not self.runtime.replays:
@@ -58,25 +52,6 @@ class Captured:
         assert self.replay is not None
         return self.replay()
 
-    def _too_large(self, tensors: Sequence[Tensor]) -> DeviceError:
-        """What to say of a batch that does not fit; tries ever smaller ones, and spoils the state.
-
-        Not on several ranks, where the others do not try.
-        """
-        count = len(tensors[0])
-        smaller = count // 2 if self.runtime.world_size == 1 else 0
-        remedy = "lower --batch-size, or pass --device cpu"
-        while smaller:
-            try:
-                self.body(*(t[: len(t) * smaller // count] for t in tensors))
-                remedy = f"--batch-size {smaller} fits"
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-            smaller //= 2
-        return DeviceError(f"a batch of {count} images does not fit into the memory; {remedy}")
-
     def _capture(self, tensors: tuple[Tensor, ...]) -> None:
         self.inputs = [tensor.detach().clone() for tensor in tensors]
         before = [(tensor, tensor.detach().clone()) for tensor in self.state()]
@@ -88,6 +63,38 @@ class Captured:
 
         self.replay = record(lambda: self.body(*self.inputs), restore)
         restore()
+
+
+def fitted(
+    call: Callable[..., Any],
+    tensors: Sequence[Tensor],
+    runtime: Runtime,
+    again: Callable[..., Any] | None = None,
+) -> Any:
+    """`call(*tensors)`. DeviceError when the batch, the first dimension of all, does not fit.
+
+    To say what would, ever smaller batches are tried by `again`, by default by `call`, which spoils
+    what it changes; not on several ranks, where the others do not try.
+    """
+    try:
+        return call(*tensors)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    # here, where the error no longer holds on to what the failed call had made
+    count = len(tensors[0])
+    smaller = count // 2 if runtime.world_size == 1 else 0
+    remedy = "lower --batch-size, or pass --device cpu"
+    while smaller:
+        try:
+            (again or call)(*(t[: len(t) * smaller // count] for t in tensors))
+            remedy = f"--batch-size {smaller} fits"
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        smaller //= 2
+    raise DeviceError(f"a batch of {count} images does not fit into the memory; {remedy}")
 
 
 def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], Any]:

@@ -583,6 +583,8 @@ def test_a_batch_that_does_not_fit_names_one_that_does(
     refused(f"eval nt.safetensors photos {CPU} --adversary 4/255 --batch-size 8 -o x", pattern)
     rem = "--model small --model-steps 1 --steps 1 --eot 1 --batch-size 8"
     refused(f"poison rem clean.safetensors {rem} {CPU} -o x", pattern)
+    monkeypatch.setattr(step, "descend", lambda model, sgd, x, *_, **__: (full(model, x), 0))
+    refused(f"poison em clean.safetensors --model small --batch-size 8 {CPU} -o x", pattern)
 
 
 @pytest.mark.parametrize("error", FULL)

@@ -129,6 +129,30 @@ def test_growth(kind):
     assert abs(slope["time"]) < 20
 
 
+@pytest.mark.parametrize("name", ["train_speed.py", "growth.py"])
+def test_nothing_measured_is_a_failure(name):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(name, "--minutes", "-1")
+    assert caught.value.returncode == 1
+    assert caught.value.stderr.endswith("nothing was measured\n")
+
+
+def test_gpu_script_goes_on_from_its_files(tmp_path):
+    """Its last steps, in small: those before them have their files."""
+    before = "start-up train-32-nt train-32-at train-32-eval train-32-acm train-224 poison"
+    for name in before.split():
+        (tmp_path / f"{name}.json").write_text("there")
+    env = {**os.environ, "QUICK": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    subprocess.run(["bash", str(FOLDER / "gpu.sh"), str(tmp_path)], env=env, check=True)
+    made = ["growth", "nt-1-epochs", "epoch-small-nt", "epoch-small-st"]
+    for name in made:
+        assert json.loads((tmp_path / f"{name}.json").read_text())
+    seconds = (tmp_path / "seconds.txt").read_text().splitlines()
+    assert [line.split()[1] for line in seconds] == [f"{name}.json" for name in made]
+    assert (tmp_path / "poison.json").read_text() == "there"
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_startup():
     found = json.loads(
         run("startup.py", "--models", "small", "--batch-size", "10", "--rounds", "1", "--json")

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit import header, models, parallel, pgd, rng, step
-from stkit.capture import Captured
+from stkit.capture import Captured, fitted
 from stkit.data import Images, to_float
 from stkit.feed import Feed
 from stkit.frames import Phase
@@ -153,10 +153,15 @@ class Making:
         rows = self._rows(order, number)
         x, labels, which = self._batch(rows)
         rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, x.device)
-        self.loss, _ = step.descend(
-            self.network, self.sgd, x + self._noise(which), labels, self.runtime,
-            total=self.runtime.total(len(rows)), clip=self.recipe.clip,
-        )  # fmt: skip
+        total = self.runtime.total(len(rows))
+
+        def descend(inputs: Tensor, labels: Tensor) -> Tensor:
+            return step.descend(
+                self.network, self.sgd, inputs, labels, self.runtime, total=total,
+                clip=self.recipe.clip,
+            )[0]  # fmt: skip
+
+        self.loss = fitted(descend, (x + self._noise(which), labels), self.runtime)
         if self._next(self.recipe.model_steps or 1, "noise"):
             self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
 
