@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from html import escape
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, isfinite, log10, nan
 
 from stkit.results import Entry
 
@@ -16,17 +16,19 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Line:
-    style: str  # from `colour`
+    number: int  # of what it is called: trainings that share it share a colour
+    name: str
     points: Points
     marks: Points  # roll-backs
+    on: bool = False  # drawn in colour among many, which are grey
 
 
 def accuracy(entry: Entry) -> Points:
-    """Accuracy on test images in percent, by epoch."""
+    """Accuracy in percent, by epoch."""
     return [
         (record["epoch"], record["accuracy"] * 100)
         for record in entry.history
-        if "accuracy" in record
+        if record.get("accuracy") is not None
     ]
 
 
@@ -35,8 +37,8 @@ def acm(entry: Entry) -> tuple[Points, Points]:
     points, marks = [], []
     for record in entry.history:
         variant = entry.setup.get(f"train.phases.{record['phase'] - 1}.staged.variant", "literal")
-        for check in record.get("checks", []):
-            value = check["acm"][variant]
+        for check in record.get("checks") or []:
+            value = check["acm"].get(variant, nan)
             if isfinite(value) and value > 0:
                 points.append((check["step"], value))
                 if check["verdict"] != "keep":
@@ -78,21 +80,23 @@ def chart(lines: list[Line], *, title: str, x: str, y: str, log: bool) -> str:
         step = -(-len(line.points) // POINTS)
         shown = line.points[::step] + (line.points[-1:] if step > 1 else [])
         drawn = " ".join(map(at, shown))
-        parts.append(f'<polyline class="{line.style}" points="{drawn}"/>')
+        style = f'class="{styled("line", line.number, line.on)}" data-line="{line.number}"'
+        name = f"<title>{escape(line.name)}</title>"
+        parts.append(f'<polyline {style} points="{drawn}">{name}</polyline>')
         if len(shown) == 1:
-            parts.append(_dot(at(shown[0]), line.style, 3))
-        parts += [_dot(at(mark), line.style, 3.5) for mark in line.marks[:POINTS]]
+            parts.append(_dot(at(shown[0]), style, 3))
+        parts += [_dot(at(mark), style, 3.5) for mark in line.marks[:POINTS]]
     return "".join([*parts, "</svg>"])
 
 
-def colour(number: int) -> str:
-    """The class of the line of this number: a colour, dashed when the colours have been used."""
-    return f"line c{number % COLOURS}" + (" dashed" if number >= COLOURS else "")
+def styled(kind: str, number: int, on: bool) -> str:
+    """The classes of a line of this number, or of its key."""
+    return f"{kind} c{number % COLOURS}" + (" on" if on else "")
 
 
 def _dot(place: str, style: str, radius: float) -> str:
     x, y = place.split(",")
-    return f'<circle class="{style}" cx="{x}" cy="{y}" r="{radius}"/>'
+    return f'<circle {style} cx="{x}" cy="{y}" r="{radius}"/>'
 
 
 def _value(value: float, log: bool) -> float:

@@ -115,13 +115,17 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
-FRAMES: dict[str, Frame] = {
+PAPER: dict[str, Frame] = {
     "nt": Frame(Phase()),
     "nt-cg": Frame(Phase(augment=CG)),
     "at": Frame(Phase(adversary=Adversary())),
     "st": Frame(Phase(staged=Staged())),
     "st-cg": Frame(Phase(lr=0.2, augment=CG, staged=Staged())),
     "st-full": Frame(Phase(lr=0.2, augment=CG, staged=Staged()), Phase(lr=0.3, augment=CG)),
+}
+"""The frames of the ST paper."""
+FRAMES: dict[str, Frame] = {
+    **PAPER,
     **{
         name: Frame(Phase(**vars(read(name))))  # nt --augment name
         for name in ("gray", "jpeg", "bdr", "gauss", "orthogonal", "cutout", "autoaugment",

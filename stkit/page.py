@@ -12,6 +12,7 @@ from typing import Any
 
 from stkit import anchors, curves, tables, thumbnails
 from stkit.errors import StkitError
+from stkit.frames import PAPER
 from stkit.results import Entry, Gathered
 from stkit.tables import Group
 
@@ -22,13 +23,21 @@ COLUMNS = {
     "memory": "peak memory, GiB",
 }  # fmt: skip
 """Of the table of all trainings."""
+HOW = "Point at a name or a line to see which is which; a click keeps it, or lets it go."
 
 
-def page(found: Gathered, made: list[Group], paths: Iterable[Path], *, with_anchors: bool) -> str:
-    """The whole page. paths: the files and folders asked for; data sets are looked for there."""
+def page(
+    found: Gathered, made: list[Group], paths: Iterable[Path], *, absent: str, with_anchors: bool
+) -> str:
+    """The whole page.
+
+    paths: the files and folders asked for; data sets are looked for there. absent: what to say
+    where no accuracies were taken.
+    """
+    summary = _summary(made, with_anchors) or f"<p>{escape(absent)}</p>"
     sections = [
-        ("accuracies", "Accuracies", _summary(made, with_anchors)),
-        ("curves", "Curves", _curves(made)),
+        ("accuracies", "Accuracies", summary),
+        ("curves", "Curves", _curves(found.entries)),
         ("images", "Images", _images(found.entries, thumbnails.index(paths))),
         ("trainings", "All trainings", _trainings(found.entries)),
         ("published", "Published numbers", _published(made) if with_anchors else ""),
@@ -71,8 +80,11 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def table(heads: list[str], rows: Iterable[list[Any]], caption: str = "") -> str:
-    """A sortable table. A cell is text, a number, a pair (text, number to sort by), or None."""
+def table(heads: list[str], rows: Iterable[list[Any]], caption: str = "", style: str = "") -> str:
+    """A sortable table; style: more classes of its box.
+
+    A cell is text, a number, a pair (text, number to sort by), or None.
+    """
     cells = list(rows)
     numbers = [not any(isinstance(row[i], str) for row in cells) for i in range(len(heads))]
     found = "".join(
@@ -83,7 +95,8 @@ def table(heads: list[str], rows: Iterable[list[Any]], caption: str = "") -> str
     name = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "\n".join(lines)
     return (
-        f'<div class="wide"><table class="sortable">{name}<thead><tr>{found}</tr></thead>'
+        f'<div class="{f"wide {style}".strip()}">'
+        f'<table class="sortable">{name}<thead><tr>{found}</tr></thead>'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -114,8 +127,10 @@ def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:
 
 
 def _summary(made: list[Group], with_anchors: bool) -> str:
-    """The paper's first layout, and that by rates where there are several."""
-    layouts = ["1"] + (["7"] if len({group.first.rate for group in made}) > 1 else [])
+    """Poisons across where there is one model, else the paper's first layout; and by rates."""
+    models = {group.first.model for group in made}
+    rates = {group.first.rate for group in made if group.first.rate}
+    layouts = ["1" if len(models) > 1 else "poisons", *(["7"] if len(rates) > 1 else [])]
     return "".join(
         table(
             found.heads,
@@ -135,49 +150,67 @@ def _trainings(entries: list[Entry]) -> str:
         rows.append([
             entry.dataset, entry.poison, entry.rate, entry.frame, entry.model, entry.seed,
             row["epochs"], _percent(row.get("accuracy")), _percent(row.get("best_accuracy")),
-            row.get("acm"), ", ".join(f"{s['tau']}@{s['epoch']}" for s in row.get("stages", [])),
+            row.get("acm"), ", ".join(f"{s['tau']}@{s['epoch']}" for s in row.get("stages") or []),
             row.get("seconds"), row.get("images_per_second"),
             None if memory is None else memory / 2**30,
         ])  # fmt: skip
-    return table(list(COLUMNS.values()), rows)
+    return table(list(COLUMNS.values()), rows, style="tall")
 
 
 def _percent(value: float | None) -> tuple[str, float] | None:
     return None if value is None else (f"{value * 100:.2f}", value)
 
 
-def _curves(made: list[Group]) -> str:
-    """For each set of images and model, accuracy by epoch, and ACM by step where it was judged."""
-    places: dict[tuple, list[Group]] = {}
+def _curves(entries: list[Entry]) -> str:
+    """For each set of images and model, accuracy by epoch, and ACM by step where it was judged.
+
+    Where lines are more than colours, those of the paper's frames are coloured at first.
+    """
+    made = tables.groups(entries, None)
+    grounds: dict[tuple, list[Group]] = {}
     for group in made:
-        entry = group.first
-        key = (entry.dataset, entry.poison, entry.rate, entry.model)
-        places.setdefault(key, []).append(group)
+        grounds.setdefault(group.first.ground, []).append(group)
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(group.frame for group in made))}
     parts = []
-    labels = list(dict.fromkeys(group.frame for group in made))
-    styles = {label: curves.colour(number) for number, label in enumerate(labels)}
-    for (dataset, poison, rate, model), here in places.items():
-        title = ", ".join([dataset, poison + ("" if rate == 1 else f" {rate:g}"), model])
-        lines = [(group.frame, entry) for group in here for entry in group.entries]
+    for here in grounds.values():
+        first = here[0].first
+        many = len(here) > curves.COLOURS
+        on = {group.frame for group in here if many and group.frame in PAPER}
+        title = f"{first.dataset}, {first.called}, {first.model}"
+
+        def line(group: Group, points: Any, marks: Any, on: set[str] = on) -> curves.Line:
+            name = group.frame
+            return curves.Line(numbers[name], name, points, marks, name in on)
+
+        each = [(group, entry) for group in here for entry in group.entries]
         drawn = [
             curves.chart(
-                [curves.Line(styles[label], curves.accuracy(entry), []) for label, entry in lines],
+                [line(group, curves.accuracy(entry), []) for group, entry in each],
                 title=f"{title}: accuracy by epoch", x="epoch",
-                y="Accuracy on clean test images, %", log=False,
+                y=f"Accuracy on clean {first.split} images, %", log=False,
             ),
             curves.chart(
-                [curves.Line(styles[label], *curves.acm(entry)) for label, entry in lines],
+                [line(group, *curves.acm(entry)) for group, entry in each],
                 title=f"{title}: ACM by step", x="step",
                 y="ACM as it was judged; dots: rolled back", log=True,
             ),
         ]  # fmt: skip
-        keys = "".join(
-            f'<span class="key"><i class="{styles[group.frame]}"></i>{escape(group.frame)}</span>'
-            for group in here
-        )
+        if not any(drawn):
+            continue
+        keys = "".join(_key(group.frame, numbers[group.frame], group.frame in on) for group in here)
         figures = "".join(f"<figure>{svg}</figure>" for svg in drawn if svg)
-        parts.append(f'<h3>{escape(title)}</h3><p>{keys}</p><div class="charts">{figures}</div>')
-    return "".join(parts)
+        parts.append(
+            f'<div class="curves{" many" if many else ""}"><h3>{escape(title)}</h3>'
+            f'<p class="keys">{keys}</p><div class="charts">{figures}</div></div>'
+        )
+    return f'<p class="soft">{HOW}</p>{"".join(parts)}' if parts else ""
+
+
+def _key(name: str, number: int, on: bool) -> str:
+    return (
+        f'<button class="{curves.styled("key", number, on)}" data-line="{number}" '
+        f'aria-pressed="{str(on).lower()}"><i></i>{escape(name)}</button>'
+    )
 
 
 def _images(entries: list[Entry], index: dict[str, Path]) -> str:
@@ -188,8 +221,7 @@ def _images(entries: list[Entry], index: dict[str, Path]) -> str:
             continue
         seen.add(entry.images)
         if entry.images in index and entry.parent in index:
-            name = entry.poison + ("" if entry.rate == 1 else f" {entry.rate:g}")
-            parts.append(_strips(name, index[entry.parent], index[entry.images]))
+            parts.append(_strips(entry.called, index[entry.parent], index[entry.images]))
     return f'<div class="charts">{"".join(parts)}</div>' if any(parts) else ""
 
 

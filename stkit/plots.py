@@ -26,10 +26,10 @@ def lines(kind: str, entries: Iterable[Entry], out: Path) -> None:
     """
     figure = _figure()
     axes = figure.subplots()
-    made = tables.groups(entries)
-    images = {(g.first.dataset, g.first.poison, g.first.rate, g.first.model) for g in made}
+    made = tables.groups(entries, None)
+    grounds = {group.first.ground for group in made}
     for number, group in enumerate(made):
-        label = group.frame if len(images) == 1 else _called(group)
+        label = group.frame if len(grounds) == 1 else _called(group)
         for entry in group.entries:
             points, marks = curves.acm(entry) if kind == "acm" else (curves.accuracy(entry), [])
             if not points:
@@ -43,7 +43,8 @@ def lines(kind: str, entries: Iterable[Entry], out: Path) -> None:
     if kind == "acm":
         axes.set(xlabel="step", ylabel="ACM (dots: rolled back)", yscale="log")
     else:
-        axes.set(xlabel="epoch", ylabel="accuracy on clean test images, %", ylim=(0, 100))
+        tested = " or ".join(sorted({group.first.split for group in made}))
+        axes.set(xlabel="epoch", ylabel=f"accuracy on clean {tested} images, %", ylim=(0, 100))
     axes.legend(frameon=False)
     _save(figure, out)
 
@@ -102,5 +103,4 @@ def _save(figure: "Figure", out: Path) -> None:
 
 def _called(group: tables.Group) -> str:
     entry = group.first
-    rate = "" if entry.rate == 1 else f" {entry.rate:g}"
-    return f"{entry.poison}{rate} {group.frame} {entry.model}"
+    return f"{entry.called} {group.frame} {entry.model}"

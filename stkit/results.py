@@ -14,10 +14,47 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stkit import header, report
+from stkit import header, report, shape
 from stkit.errors import ArtifactError
 
 FORMAT = 1
+
+
+def _images() -> dict[str, Any]:
+    """The shape of the header of images, which holds its parents'."""
+    recipe = {
+        "method?": str, "scope?": str, "fast?": bool, "poison_rate?": shape.SHARE, "source?": str,
+        "limit?": shape.COUNT, "holdout?": shape.COUNT, "part?": str,
+    }  # fmt: skip
+    return {"digest": str, "recipe": recipe, "inputs": [_images]}
+
+
+STAGE = {"epoch": shape.COUNT, "tau": shape.COUNT}
+CHECK = {"step": shape.COUNT, "verdict": str, "acm": {str: float}}
+RECORD = {"epoch": shape.COUNT, "phase": shape.COUNT, "accuracy?": shape.SHARE, "checks?": [CHECK]}
+TRAINED = {
+    "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": float}}, shape.SOME]},
+    "inputs": [_images, shape.SOME], "versions": {str: str},
+}  # fmt: skip
+SHAPES: dict[str, dict] = {
+    "cell": {
+        "settings": {
+            "data": {"name": str}, "poison": {"name": str, "rate?": shape.SHARE},
+            "frame": {"name": str}, "model": str, "seed": int,
+        },
+        **TRAINED, "name": str, "epochs": shape.COUNT, "history": [RECORD],
+        "train_accuracy?": shape.SHARE, "accuracy?": shape.SHARE, "best_accuracy?": shape.SHARE,
+        "holdout_accuracy?": shape.SHARE, "best_rolled_back?": bool, "acm?": float,
+        "stages?": [STAGE], "seconds?": float, "images_per_second?": float, "peak_memory?": float,
+    },
+    "poison": {
+        "name": str, "method?": str, "n?": shape.COUNT, "linf?": float, "l2_mean?": float,
+        "l0_max?": float, "seconds?": float, "seed?": int,
+    },
+}  # fmt: skip
+"""What a report relies on, by kind of result; see `shape`."""
+CHECKPOINT = {**TRAINED, "frame": str, "model": str, "seed": int, "records": [RECORD]}
+"""The same of a checkpoint's header."""
 
 
 def cell(
@@ -89,10 +126,10 @@ def whole(path: Path, text: str) -> None:
 def read(path: Path) -> dict[str, Any]:
     """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
     if not isinstance(found, dict) or found.get("kind") not in ("cell", "poison"):
         raise ArtifactError(f"{path}: found other JSON, expected what `stkit bench` wrote")
@@ -101,7 +138,18 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: found format {found.get('format')}, expected {FORMAT}; "
             "use the stkit that wrote it"
         )
-    return header.numbers(found)
+    try:
+        found = header.numbers(found)
+        shape.check(found, SHAPES[found["kind"]])
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"found {text}")
 
 
 @dataclass(frozen=True)
@@ -109,9 +157,10 @@ class Entry:
     """One training in a report. Accuracies in [0,1]; `setup`: all that decides it but seeds."""
 
     file: str
-    dataset: str
+    dataset: str  # with how many images, where it is a part
+    split: str  # test, or validation: clean training images kept out; what accuracy is of
     poison: str  # as the grid calls it, or the method
-    rate: float
+    rate: float  # 0: clean
     frame: str  # as the grid calls it, or the frame's name
     model: str
     seed: int
@@ -124,8 +173,14 @@ class Entry:
     parent: str  # digest of the clean images, or the same
 
     @property
-    def accuracy(self) -> float | None:
-        return self.row.get("accuracy")
+    def ground(self) -> tuple:
+        """What frames are compared on: trained and tested on the same images with one model."""
+        return self.dataset, self.split, self.poison, self.rate, self.model
+
+    @property
+    def called(self) -> str:
+        """The poison, with its rate where only a part is poisoned."""
+        return self.poison + (f" {self.rate:g}" if 0 < self.rate < 1 else "")
 
 
 @dataclass
@@ -154,42 +209,48 @@ class Gathered:
 def gather(paths: Iterable[Path]) -> Gathered:
     """Read files and the JSON of folders. A damaged result is noted and skipped.
 
-    ArtifactError for a path that is not there and for a damaged safetensors file.
+    ArtifactError for a path that is not there.
     """
     found = Gathered()
     for path in paths:
         if path.is_dir():
             for file in sorted(path.glob("*.json")):
                 _take(found, file, named=False)
-        elif path.suffix == ".json":
-            if not path.exists():
-                raise ArtifactError(f"{path}: no such file; check the path")
-            _take(found, path, named=True)
+        elif not path.exists():
+            raise ArtifactError(f"{path}: no such file; check the path")
         else:
-            (row,) = report.rows([path])
-            found.rows.append(row)
-            if row["kind"] == "checkpoint" and "unfinished" not in row:
-                found.entries.append(of_checkpoint(str(path), header.read(path), row))
+            _take(found, path, named=True)
     return found
 
 
 def _take(found: Gathered, path: Path, *, named: bool) -> None:
     """One JSON file; `named` by the user rather than found in a folder."""
     try:
+        if path.suffix != ".json":
+            _take_file(found, path)
+            return
         result = read(path)
         if result["kind"] == "cell":
             entry = of_cell(str(path), result)
             found.entries.append(entry)
             found.rows.append(entry.row)
-        else:
-            found.rows.append(_poison_row(str(path), result)) if named else None
+        elif named:
+            found.rows.append(_poison_row(str(path), result))
     except ArtifactError as error:
         if not named and "other JSON" in str(error):
             found.passed += 1
         else:
             found.skipped[str(path)] = str(error).removeprefix(f"{path}: ")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        found.skipped[str(path)] = f"damaged, it lacks {error}; make it again"
+
+
+def _take_file(found: Gathered, path: Path) -> None:
+    """One safetensors file."""
+    (row,) = report.rows([path])
+    if row["kind"] == "checkpoint" and "unfinished" not in row:
+        head = header.read(path)
+        shape.check(head, CHECKPOINT)
+        found.entries.append(of_checkpoint(str(path), head, row))
+    found.rows.append(row)
 
 
 def _poison_row(file: str, found: dict) -> dict[str, Any]:
@@ -199,7 +260,7 @@ def _poison_row(file: str, found: dict) -> dict[str, Any]:
 
 
 def of_cell(file: str, found: dict) -> Entry:
-    """A cell's JSON as an entry; KeyError when something is missing."""
+    """A cell's JSON, as `read` returns it, as an entry."""
     settings = found["settings"]
     poison, frame = settings["poison"], settings["frame"]
     shown = ("train_accuracy", "accuracy", "best_accuracy", "best_rolled_back", "holdout_accuracy",
@@ -211,29 +272,46 @@ def of_cell(file: str, found: dict) -> Entry:
         "seed": settings["seed"], **{key: found[key] for key in shown if key in found},
     }  # fmt: skip
     return Entry(
-        file, settings["data"]["name"], poison["name"], rate, frame["name"], settings["model"],
-        settings["seed"], row, found["history"], *_provenance(found), found["versions"],
-        *_lineage(found),
+        file, *_data(settings["data"]["name"], found), poison["name"], _rate(found, rate),
+        frame["name"], settings["model"], settings["seed"], row, found["history"],
+        *_provenance(found), found["versions"], *_lineage(found),
     )  # fmt: skip
 
 
 def of_checkpoint(file: str, head: dict, row: dict[str, Any]) -> Entry:
-    """A finished checkpoint as an entry; KeyError when its header lacks something."""
+    """A finished checkpoint as an entry."""
     images = head["inputs"][0]
-    poison = _published_poison(images)
+    rate = _maker(images)["recipe"].get("poison_rate", 1.0)
     return Entry(
-        file, _root(images)["recipe"].get("source", "unknown"), poison,
-        _maker(images)["recipe"].get("poison_rate", 1.0), head["frame"], head["model"],
+        file, *_data(_line(images)[-1]["recipe"].get("source", "unknown"), head),
+        _published_poison(images), _rate(head, rate), head["frame"], head["model"],
         head["seed"], row, header.numbers(history(head["records"])), *_provenance(head),
         head["versions"], *_lineage(head),
     )  # fmt: skip
+
+
+def _rate(found: dict, rate: float) -> float:
+    """Clean images are those of any poison at rate 0."""
+    return 0.0 if _published_poison(found["inputs"][0]) == "clean" else rate
+
+
+def _data(name: str, found: dict) -> tuple[str, str]:
+    """What a data set is called, a part of it by its number of images, and what was tested on."""
+    images, *tested = found["inputs"]
+    part = None
+    for recipe in reversed([head["recipe"] for head in _line(images)]):
+        part = recipe.get("limit") or part
+        if part and recipe.get("part") == "rest":
+            part -= recipe.get("holdout") or 0
+    held = any(test["recipe"].get("part") == "held" for test in tested[:1])
+    return name + (f", {part} images" if part else ""), "validation" if held else "test"
 
 
 def _provenance(found: dict) -> tuple[dict, tuple[str, str]]:
     """All settings but seeds, and the names in the literature, of a checkpoint's header."""
     recipe, images = found["recipe"], found["inputs"][0]
     setup = header.flat({"train": recipe, "images": _maker(images)["recipe"]})
-    setup |= header.flat({"data": _root(images)["recipe"]})
+    setup |= header.flat({"data": _line(images)[-1]["recipe"]})
     adversary = recipe["phases"][0].get("adversary") or {}
     radius = round(adversary.get("epsilon", 4 / 255) * 255)
     frame = recipe["frame"] + (f"-{radius}/255" if radius != 4 else "")
@@ -246,18 +324,15 @@ def _lineage(found: dict) -> tuple[str, str]:
     return made["digest"], clean["inputs"][0]["digest"] if clean["inputs"] else clean["digest"]
 
 
+def _line(images: dict) -> list[dict]:
+    """The headers that a data set descends from, itself first."""
+    return [images, *(_line(images["inputs"][0]) if images["inputs"] else [])]
+
+
 def _maker(images: dict) -> dict:
     """The header that says how the images were poisoned; a part of a file says so by its parent."""
-    while "method" not in images["recipe"] and images["inputs"]:
-        images = images["inputs"][0]
-    return images
-
-
-def _root(images: dict) -> dict:
-    """The first of the headers that a data set descends from."""
-    while images["inputs"]:
-        images = images["inputs"][0]
-    return images
+    line = _line(images)
+    return next((head for head in line if "method" in head["recipe"]), line[-1])
 
 
 def _published_poison(images: dict) -> str:

@@ -18,11 +18,11 @@ LAYOUTS = ("1", "2", "4", "7", "8")
 POISONS = ("clean", "em-sample", "em-class", "rem", "rem-fast", "sp", "ops")
 """The order of the rows, the paper's; other poisons come after these as they are found."""
 MEASURES = {
-    "accuracy": "Accuracy on clean test images, %",
-    "best_accuracy": "Accuracy on clean test images, best epoch, %",
+    "accuracy": "Accuracy on clean {split} images, %",
+    "best_accuracy": "Accuracy on clean {split} images, best epoch, %",
     "holdout_accuracy": "Accuracy on validation images (as published), %",
 }
-"""What a table may show, and its title. Only the first is what papers report."""
+"""What a table may show, and its title. Only the first is what papers report, on test images."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Group:
     @property
     def published(self) -> dict[str, anchors.Anchor]:
         entry = self.first
-        if self.measure != "accuracy":
+        if self.measure != "accuracy" or entry.split != "test":
             return {}
         poison, frame = entry.published
         return anchors.beside(
@@ -86,7 +86,6 @@ class Table:
     def texts(self, *, with_anchors: bool) -> list[dict[str, str]]:
         """One dict a row, for people."""
 
-
         def text(cell: Any) -> str:
             found = isinstance(cell, Group)
             return cell.text(with_anchors=with_anchors) if found else cell or "-"
@@ -94,22 +93,22 @@ class Table:
         return [dict(zip(self.heads, map(text, row), strict=True)) for row in self.rows]
 
 
-def groups(entries: Iterable[Entry], measure: str = "accuracy") -> list[Group]:
+def groups(entries: Iterable[Entry], measure: str | None = "accuracy") -> list[Group]:
     """The groups there are, in the paper's order; what was not measured is left out.
 
-    measure: a key of MEASURES.
+    measure: a key of MEASURES; None: all trainings, with no numbers.
     """
     found: dict[tuple, list[Entry]] = {}
     for entry in entries:
-        if entry.row.get(measure) is not None:
+        if measure is None or entry.row.get(measure) is not None:
             key = (*_place(entry), *sorted((k, repr(v)) for k, v in entry.setup.items()))
             found.setdefault(key, []).append(entry)
     made = [
-        Group(sorted(group, key=lambda e: e.seed), group[0].frame, measure)
+        Group(sorted(group, key=lambda e: e.seed), group[0].frame, measure or "")
         for group in found.values()
     ]
     _tell_apart(made)
-    for group in made:
+    for group in made if measure else ():
         group.difference = _difference(group, made)
     seen = list(dict.fromkeys(group.first.poison for group in made))
     names = list(FRAMES)
@@ -118,7 +117,7 @@ def groups(entries: Iterable[Entry], measure: str = "accuracy") -> list[Group]:
         entry = group.first
         poison, frame = entry.published[0], entry.setup["train.frame"]
         return (
-            entry.dataset,
+            entry.dataset, entry.split,
             POISONS.index(poison) if poison in POISONS else len(POISONS), seen.index(entry.poison),
             -entry.rate,
             names.index(frame) if frame in names else len(names), group.frame,
@@ -128,7 +127,7 @@ def groups(entries: Iterable[Entry], measure: str = "accuracy") -> list[Group]:
 
 
 def _place(entry: Entry) -> tuple:
-    return entry.dataset, entry.poison, entry.rate, entry.frame, entry.model
+    return *entry.ground, entry.frame
 
 
 def _tell_apart(made: list[Group]) -> None:
@@ -150,9 +149,7 @@ def _difference(group: Group, made: list[Group]) -> float | None:
     natural = [
         other
         for other in made
-        if other.first.published[1] == "nt"
-        and (other.first.dataset, other.first.poison, other.first.rate, other.first.model)
-        == (group.first.dataset, group.first.poison, group.first.rate, group.first.model)
+        if other.first.published[1] == "nt" and other.first.ground == group.first.ground
     ]
     named = [other for other in natural if other.frame == "nt"] or natural
     return None if len(named) != 1 or named[0] is group else group.mean - named[0].mean
@@ -164,9 +161,10 @@ def records(made: list[Group], *, with_anchors: bool) -> list[dict[str, Any]]:
     for group in made:
         entry = group.first
         row: dict[str, Any] = {
-            "dataset": entry.dataset, "poison": entry.poison, "rate": entry.rate,
-            "frame": group.frame, "model": entry.model, "epochs": entry.row["epochs"],
-            "seeds": len(group.entries), group.measure: group.mean, "deviation": group.deviation,
+            "dataset": entry.dataset, "split": entry.split, "poison": entry.poison,
+            "rate": entry.rate, "frame": group.frame, "model": entry.model,
+            "epochs": entry.row["epochs"], "seeds": len(group.entries),
+            group.measure: group.mean, "deviation": group.deviation,
             "difference_to_nt": group.difference,
         }  # fmt: skip
         if with_anchors:
@@ -176,12 +174,17 @@ def records(made: list[Group], *, with_anchors: bool) -> list[dict[str, Any]]:
 
 
 def arrange(made: list[Group], layout: str) -> list[Table]:
-    """The tables of a layout: one a data set, and for 7 and 8 one a model."""
+    """The tables of a layout: one a data set and test, and for 7 and 8 one a model.
+
+    layout: one of the paper's, or "poisons": a row a frame and model, a column a poison.
+    """
     tables = []
-    for dataset in dict.fromkeys(group.first.dataset for group in made):
-        mine = [group for group in made if group.first.dataset == dataset]
-        title = f"{MEASURES[mine[0].measure]}, {dataset}"
-        if layout in ("1", "2"):
+    for dataset, split in dict.fromkeys((g.first.dataset, g.first.split) for g in made):
+        mine = [g for g in made if (g.first.dataset, g.first.split) == (dataset, split)]
+        title = f"{MEASURES[mine[0].measure].format(split=split)}, {dataset}"
+        if layout == "poisons":
+            tables.append(_pivot(title, mine, ("frame", "model"), "poison"))
+        elif layout in ("1", "2"):
             tables.append(_pivot(title, mine, ("poison", "frame"), "model"))
         elif layout == "4":
             tables.append(_pivot(title, mine, ("poison", "model"), "frame"))
@@ -194,8 +197,7 @@ def arrange(made: list[Group], layout: str) -> list[Table]:
 
 def _labels(group: Group) -> dict[str, str]:
     entry = group.first
-    rate = "" if entry.rate == 1 or entry.published[0] == "clean" else f" {entry.rate:g}"
-    return {"poison": entry.poison + rate, "frame": group.frame, "model": entry.model}
+    return {"poison": entry.called, "frame": group.frame, "model": entry.model}
 
 
 def _pivot(title: str, made: list[Group], down: tuple[str, str], across: str) -> Table:

@@ -12,14 +12,13 @@ import torch
 from stkit import artifacts, checkpoints, header, models
 from stkit.data import Images, load
 from stkit.errors import ArtifactError, RecipeError
-from stkit.frames import FRAMES, Frame, Phase, frame_with
+from stkit.frames import FRAMES, PAPER, Frame, Phase, frame_with
 from stkit.plan import Job, plan
 from stkit.recipes import EM, MODELS, REM, model_name
 from stkit.runtime import pick
 from stkit.training import Training
 
 CPU = pick("cpu", "fp32")
-PAPER = ("nt", "nt-cg", "at", "st", "st-cg", "st-full")
 
 
 def images(side: int, count: int = 4) -> Images:

@@ -16,7 +16,7 @@ from made_up import cell, write
 from stkit import curves, header, load, poison, thumbnails
 from stkit.recipes import OPS
 
-VOID = {"meta", "img", "br", "path", "circle", "polyline"}
+VOID = {"meta", "img", "br", "path", "circle"}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -104,9 +104,10 @@ def test_page_of_checkpoints_and_of_nothing_tested(made_page, cli, made, tmp_pat
 
 
 def test_chart():
-    lines = [curves.Line("line c0", [(1, 10.0), (2, 100.0)], []), curves.Line("line c1", [], [])]
+    lines = [curves.Line(0, "n > t", [(1, 10.0), (2, 100.0)], []), curves.Line(1, "st", [], [])]
     svg = curves.chart(lines, title="a < b", x="epoch", y="%", log=False)
     assert svg.count("<polyline") == 1 and "<title>a &lt; b</title>" in svg
+    assert 'class="line c0" data-line="0"' in svg and "<title>n &gt; t</title></polyline>" in svg
     (x1, y1), (x2, y2) = re.findall(r"([\d.]+),([\d.]+)", svg.split('points="')[1].split('"')[0])
     assert float(x2) == curves.WIDTH - curves.RIGHT and float(y2) == curves.TOP
     middle = (curves.LEFT + curves.WIDTH - curves.RIGHT) / 2
@@ -118,10 +119,10 @@ def test_chart():
 
 def test_long_and_single_lines():
     points = [(float(i), 1e-3 * i) for i in range(1, 5001)]
-    svg = curves.chart([curves.Line("line c0", points, points)], title="", x="", y="", log=True)
+    svg = curves.chart([curves.Line(0, "st", points, points)], title="", x="", y="", log=True)
     drawn = svg.split('points="')[1].split('"')[0].split()
     assert len(drawn) <= curves.POINTS + 1 and svg.count("<circle") == curves.POINTS
-    one = curves.chart([curves.Line("line c0", [(1, 1.0)], [])], title="", x="", y="", log=False)
+    one = curves.chart([curves.Line(0, "st", [(1, 1.0)], [])], title="", x="", y="", log=False)
     assert one.count("<circle") == 1
 
 
@@ -212,6 +213,37 @@ def test_in_a_browser(made_page, tmp_path, scheme):
     assert acm.split() == ["0.001", "0.001"] and acm.startswith("0.001")
     assert sorted_heads == "1"
     assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"}[scheme]
+
+
+LINES = """<script>
+const block = document.querySelector(".curves.many");
+const key = [...block.querySelectorAll(".key")].find(key => key.textContent === "wd-1e-2");
+const lines = [...block.querySelectorAll(`.line[data-line="${key.dataset.line}"]`)];
+const colour = () => getComputedStyle(lines[0]).stroke;
+const said = [block.querySelectorAll(".key.on").length, lines.length, colour()];
+key.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+said.push(colour());
+key.dispatchEvent(new PointerEvent("pointerout", {bubbles: true}));
+said.push(colour());
+key.click();
+said.push(colour(), key.getAttribute("aria-pressed"));
+document.body.innerHTML = "<pre id=probe>" + said.join("|") + "</pre>";
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_many_lines_in_a_browser(made_page, tmp_path):
+    """More lines than colours are grey, but for the paper's frames and what is pointed at."""
+    frames = ("nt", "st", "gray", "jpeg", "bdr", "gauss", "cutout", "mixup", "wd-1e-2")
+    text = made_page(*(cell(0.5, frame=name) for name in frames))
+    page = tmp_path / "probe.html"
+    page.write_text(text.replace("</body>", LINES + "</body>"))
+    found = browse(page, tmp_path / "profile", "--dump-dom")
+    assert "CONSOLE" not in found.stderr, found.stderr
+    said = found.stdout.split('<pre id="probe">')[1].split("</pre>")[0].split("|")
+    on, lines, before, pointed, after, clicked, pressed = said
+    assert (on, lines, pressed) == ("2", "1", "true")
+    assert before == after == "rgb(195, 202, 209)" and pointed == clicked == "rgb(11, 102, 195)"
 
 
 # Pictures

@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from made_up import cell, write
 
-from stkit import anchors, results, tables
+from stkit import anchors, header, results, tables
 from stkit.errors import ArtifactError
 from stkit.frames import FRAMES
 from stkit.recipes import METHODS, MODELS
@@ -83,7 +84,10 @@ def test_other_settings_are_no_other_seed(tmp_path):
 def test_what_was_not_tested_has_no_place_in_a_table(cli, tmp_path):
     write(tmp_path, cell(None))
     assert groups(tmp_path) == []
-    assert cli("report", tmp_path, "--layout", 1).out == "no such accuracies\n"
+    tested = cli("report", tmp_path, "--layout", 1).out
+    assert tested == "no such accuracies; `stkit train` takes them with --test SOURCE\n"
+    held = cli("report", tmp_path, "--layout", 1, "--measure", "holdout").out
+    assert held == "no such accuracies; `stkit train` takes them with --holdout N\n"
 
 
 # Layouts
@@ -157,8 +161,8 @@ def test_layouts_in_every_format(cli, folder):
     found = cli("report", folder, "--layout", 1, "--json").json
     (staged,) = [row for row in found if (row["poison"], row["frame"]) == ("sp", "st")]
     assert staged == {
-        "dataset": "cifar10", "poison": "sp", "rate": 1.0, "frame": "st", "model": "resnet18",
-        "epochs": 2, "seeds": 1, "accuracy": 0.4, "deviation": None,
+        "dataset": "cifar10", "split": "test", "poison": "sp", "rate": 1.0, "frame": "st",
+        "model": "resnet18", "epochs": 2, "seeds": 1, "accuracy": 0.4, "deviation": None,
         "difference_to_nt": pytest.approx(0.2),
     }  # fmt: skip
     lines = list(csv.DictReader(io.StringIO(
@@ -200,7 +204,8 @@ def test_checkpoints_have_a_place_in_tables(cli, made, tmp_path):
     run = train(images, "nt", test=images, model="small", epochs=1, batch_size=10, device="cpu")
     write_file(tmp_path / "c.safetensors", run.tensors(), run.head())
     found = cli("report", tmp_path / "c.safetensors", "--layout", 1, "--json").json
-    assert [(r["dataset"], r["poison"], r["frame"]) for r in found] == [("digits", "clean", "nt")]
+    place = [(r["dataset"], r["poison"], r["rate"], r["frame"]) for r in found]
+    assert place == [("digits, 20 images", "clean", 0, "nt")]
     untested = cli("report", made / "nt.safetensors", "--layout", 1)
     assert untested.out.startswith("no such accuracies")
 
@@ -235,6 +240,150 @@ def test_a_damaged_result_is_named_skipped_and_counted(cli, tmp_path, text, why)
     assert found.err.count("\n") == 1 and len(cli("report", tmp_path, "--json").json) == 1
     alone = cli("report", tmp_path / "z.json")
     assert alone.code == 1 and "error: found nothing to report" in alone.err
+
+
+DEEP = 100_000
+
+
+def damaged(place: str, value: object) -> str:
+    """A staged cell's JSON with one value replaced, at a path as of `header.flat`."""
+    found = json.loads(json.dumps(cell(0.5, frame="st")))
+    found |= {"peak_memory": 5, "images_per_second": 2.5, "train_accuracy": 0.5}
+    where: Any = found
+    *path, last = (int(key) if key.isdecimal() else key for key in place.split("."))
+    for key in path:
+        where = where[key]
+    assert isinstance(where, list) or last in where or last == "holdout_accuracy"
+    where[last] = value
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        ("accuracy", "0.3", "'0.3', expected a number"),
+        ("accuracy", 37, "37, expected a number from 0 to 1"),
+        ("accuracy", "nan", "nan, expected a number from 0 to 1"),
+        ("accuracy", True, "True, expected a number"),
+        ("best_accuracy", [], "[], expected a number"),
+        ("holdout_accuracy", -1, "-1, expected a number from 0 to 1"),
+        ("train_accuracy", {}, "{}, expected a number"),
+        ("history", 5, "5, expected a list"),
+        ("history.0", None, "None, expected an object"),
+        ("history.0.epoch", "1", "'1', expected a whole number"),
+        ("history.0.phase", None, "None, expected a whole number"),
+        ("history.1.accuracy", "high", "'high', expected a number"),
+        ("history.0.checks", 3, "3, expected a list"),
+        ("history.0.checks.0.acm", "small", "'small', expected an object"),
+        ("history.0.checks.0.acm.literal", "small", "'small', expected a number"),
+        ("history.0.checks.0.step", 1.5, "1.5, expected a whole number"),
+        ("history.0.checks.0.verdict", None, "None, expected text"),
+        ("versions", "abc", "'abc', expected an object"),
+        ("versions.torch", 2.9, "2.9, expected text"),
+        ("stages", "none", "'none', expected a list"),
+        ("stages.0.tau", "1", "'1', expected a whole number"),
+        ("peak_memory", "lots", "'lots', expected a number"),
+        ("seconds", "60", "'60', expected a number"),
+        ("images_per_second", [1], "[1], expected a number"),
+        ("acm", "x" * 99, "expected a number"),
+        ("epochs", None, "None, expected a whole number"),
+        ("settings.data", [], "[], expected an object"),
+        ("settings.data.name", 1, "1, expected text"),
+        ("settings.poison.name", None, "None, expected text"),
+        ("settings.poison.rate", 2, "2, expected a number from 0 to 1"),
+        ("settings.frame.name", [], "[], expected text"),
+        ("settings.model", 18, "18, expected text"),
+        ("settings.seed", "0", "'0', expected a whole number"),
+        ("inputs", {}, "{}, expected a list"),
+        ("inputs", [], "[], expected at least one"),
+        ("inputs.0.digest", 3, "3, expected text"),
+        ("inputs.0.recipe", "clean", "'clean', expected an object"),
+        ("inputs.0.inputs", None, "None, expected a list"),
+        ("recipe.phases", [], "[], expected at least one"),
+        ("recipe.phases.0", 3, "3, expected an object"),
+        ("recipe.phases.0.adversary", {"epsilon": "4/255"}, "expected a number"),
+        ("recipe.frame", None, "None, expected text"),
+    ],
+)
+def test_a_result_of_wrong_types_is_named_skipped_and_counted(
+    cli, tmp_path, place, value, expected
+):
+    write(tmp_path, cell(0.5))
+    (tmp_path / "z.json").write_text(damaged(place, value))
+    for args in ((), ("--layout", 7), ("--format", "html", "-o", tmp_path / "x.html")):
+        found = cli("report", tmp_path, *args)
+        assert found.code == 0
+        line = f"note: skipped {tmp_path}/z.json: damaged, {place}"
+        assert found.err.startswith(line) and expected in found.err and found.err.count("\n") == 1
+        assert args[:1] == ("--format",) or "Skipped files: 1" in found.out
+    assert "z.json: damaged" in (tmp_path / "x.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * DEEP, '{"a":' * DEEP, '{"kind": "cell", "format": 1, "accuracy": NaN}',
+             '{"kind": "cell", "format": 1, "name": ' + "[" * 990 + "]" * 990 + "}"],
+)  # fmt: skip
+def test_a_result_that_is_no_plain_json_is_skipped(cli, tmp_path, text):
+    write(tmp_path, cell(0.5))
+    (tmp_path / "z.json").write_text(text)
+    found = cli("report", tmp_path)
+    assert found.code == 0 and "Skipped files: 1" in found.out
+    assert f"skipped {tmp_path}/z.json: damaged" in found.err and found.err.count("\n") == 1
+
+
+def test_infinite_acm_is_no_damage(cli, tmp_path):
+    (tmp_path / "a.json").write_text(damaged("history.0.checks.0.acm.literal", "inf"))
+    assert cli("report", tmp_path, "--layout", 1, "--json").json[0]["accuracy"] == 0.5
+
+
+def test_a_damaged_file_is_skipped_beside_others(cli, made, tmp_path):
+    whole, cut = made / "nt.safetensors", tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    found = cli("report", cut, whole)
+    assert found.code == 0 and "Skipped files: 1" in found.out and str(whole) in found.out
+    assert found.err.startswith(f"note: skipped {cut}: it is truncated")
+    head = header.read(whole)
+    head["records"][0]["epoch"] = "first"
+    text = json.dumps({"__metadata__": {"stkit": json.dumps(head)}}).encode()
+    cut.write_bytes(len(text).to_bytes(8, "little") + text)
+    found = cli("report", cut, whole)
+    assert found.code == 0 and "records.0.epoch is 'first', expected a whole number" in found.err
+
+
+# Validation images, parts of a set
+
+
+def held_out(accuracy: float, **place: Any) -> dict:
+    """A cell tested on clean training images that had been kept out."""
+    found = cell(accuracy, **place)
+    images, root = found["inputs"]
+    rest, held = (
+        {**root, "recipe": {"source": "file", "holdout": 2000, "part": part}, "inputs": [root]}
+        for part in ("rest", "held")
+    )
+    found["inputs"] = [{**images, "inputs": [rest]}, held]
+    return {**found, "name": found["name"] + "-held"}
+
+
+def test_validation_is_never_mixed_with_test(cli, tmp_path):
+    write(tmp_path, cell(0.2, poison="sp"), held_out(0.3, poison="sp", seed=1))
+    text = cli("report", tmp_path, "--layout", 1, "--anchors").out
+    first, second = text.split("Accuracy on clean ")[1:]
+    assert first.startswith("test images, %, cifar10\n") and "20.00 [ST paper 24.08" in first
+    assert second.startswith("validation images, %, cifar10\n")
+    assert "30.00\n" in second and "30.00 [" not in second
+    page = tmp_path / "x.html"
+    assert cli("report", tmp_path, "--format", "html", "--anchors", "-o", page).code == 0
+    assert "Accuracy on clean validation images, %</text>" in page.read_text()
+
+
+def test_a_part_of_a_set_is_no_place_for_published_numbers(cli, tmp_path):
+    found = cell(0.2, poison="sp")
+    for image in (found["inputs"][0]["inputs"][0], found["inputs"][1]):
+        image["recipe"] = {**image["recipe"], "limit": 1000}
+    write(tmp_path, found)
+    text = cli("report", tmp_path, "--layout", 1, "--anchors").out
+    assert "%, cifar10, 1000 images" in text and "20.00\n" in text and "ST paper" not in text
 
 
 def test_other_json_is_passed_over(cli, tmp_path):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "7", "8")
 MEASURES = {"test": "accuracy", "best": "best_accuracy", "holdout": "holdout_accuracy"}
+ABSENT = {
+    "test": "no such accuracies; `stkit train` takes them with --test SOURCE",
+    "best": "no such accuracies; `stkit train` takes them with --test SOURCE",
+    "holdout": "no such accuracies; `stkit train` takes them with --holdout N",
+}
 KINDS = ("accuracy", "acm", "images")
 WIDE = ("images_per_second", "peak_memory")  # for machines; too much for a table of rows
 
@@ -75,7 +80,7 @@ def report(
     _notes(found)
     made = tables.groups(found.entries, MEASURES[measure])
     if format == "html":
-        text = page.page(found, made, files, with_anchors=anchors)
+        text = page.page(found, made, files, absent=ABSENT[measure], with_anchors=anchors)
     elif layout is None:
         text = _rows(found, format, anchors)
     elif format in ("csv", "json"):
@@ -84,7 +89,7 @@ def report(
         text = "\n\n".join(
             f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
             for table in tables.arrange(made, layout) if table.rows
-        ) or "no such accuracies"  # fmt: skip
+        ) or ABSENT[measure]  # fmt: skip
         text += _sources(made) if anchors else ""
     if found.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(found.skipped)}"
