@@ -133,7 +133,7 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
 def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
     from stkit.frames import frame_with
-    from stkit.plan import Job
+    from stkit.job import Job
     from stkit.poisons import em
     from stkit.recipes import EM
     from stkit.runtime import pick

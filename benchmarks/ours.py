@@ -9,7 +9,7 @@ import torch
 from stkit.data import Images
 from stkit.evaluation import Evaluator
 from stkit.frames import FRAMES, frame_with
-from stkit.plan import Job
+from stkit.job import Job
 from stkit.runtime import pick
 from stkit.training import Training
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, isfinite, log10, nan
 
-from stkit.results import Entry
+from stkit.entries import Entry
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 24, 34

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stkit import header
+from stkit import header, parts
 from stkit.errors import StkitError
 from stkit.frames import FRAMES, default_epochs
 from stkit.recipes import EM, METHODS, MODELS, REM, em_for, rem_for
@@ -55,8 +55,10 @@ def effort(cell: Cell, images: Data) -> float:
     default = options.get("epochs", default_epochs(images.side, images.classes))
     epochs = (float(default), float(options.get("fine-tune-epochs", default)))
     total = 0.0
+    augment = options.get("augment")
     for phase, length in zip(FRAMES[cell.settings["frame"]["frame"]].phases, epochs, strict=False):
-        total += length * (phase.copies + (phase.adversary.steps if phase.adversary else 0))
+        copies = phase.copies if augment is None else parts.read(augment).copies
+        total += length * (copies + (phase.adversary.steps if phase.adversary else 0))
     return total * (images.count - float(options.get("holdout", 0)))
 
 
@@ -68,7 +70,8 @@ def poison_effort(stage: Stage, options: dict[str, Any], images: Data) -> float:
         em = em_for(EM(scope=options.get("scope", "sample"), **_of(EM, plain)),
                     images.side, images.classes)  # fmt: skip
         assert em.steps and em.model_steps and em.batch_size
-        return ROUNDS * (em.steps * images.count + em.model_steps * em.batch_size)
+        rounds = min(ROUNDS, em.max_rounds)
+        return rounds * (em.steps * images.count + em.model_steps * em.batch_size)
     if method is REM:
         rem = rem_for(REM(**_of(REM, plain)), images.side)
         assert rem.model_steps and rem.batch_size and rem.steps and rem.eot and rem.adversary_steps
@@ -79,7 +82,7 @@ def poison_effort(stage: Stage, options: dict[str, Any], images: Data) -> float:
 
 def _of(recipe: type, options: dict[str, Any]) -> dict[str, Any]:
     """The whole numbers among a recipe's fields that decide how long it takes."""
-    counts = ("steps", "model_steps", "batch_size", "eot", "adversary_steps", "fast")
+    counts = ("max_rounds", "steps", "model_steps", "batch_size", "eot", "adversary_steps", "fast")
     return {k: v for k, v in options.items() if k in counts and k in recipe.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
@@ -106,21 +109,23 @@ def plan(
     stages: list[Stage], todo: Mapping[str, Cell], finished: Iterable[tuple[Cell, dict[str, Any]]],
     work: Path, *, keep: bool, device: str, jobs: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Seconds of each cell that is not done and of all, bytes to be written, and on what basis.
+    """Seconds of each cell that is not done, of each set of images and of all, bytes to be written,
+    and on what basis.
 
     What of a cell is done already counts as to be done. device: `auto` is a GPU where NVIDIA's
     driver is there. keep: of checkpoints; else only those count that are there at a time.
     """
     clean = next((stage for stage in stages if stage.verb == ("data",)), None)
     if clean is None:
-        return {"cells": {}, "seconds": 0.0, "disk_bytes": 0, "basis": "nothing is left to do"}
+        nothing = {"cells": {}, "images": {}, "seconds": 0.0, "disk_bytes": 0}
+        return nothing | {"basis": "nothing is left to do"}
     settings = next(iter(todo.values())).settings["data"]
     images = data(clean, settings, work)
     gpu = device.startswith("cuda") or (
         device == "auto" and Path("/proc/driver/nvidia/version").exists()
     )
     speed = Speed(finished, images, "cuda" if gpu else "cpu")
-    cells, total, disk = {}, 0.0, 0
+    cells, made, total, disk = {}, {}, 0.0, 0
     checkpoints: list[int] = []
     by_file = {cell.stage.file: cell for cell in todo.values()}
     models = set()
@@ -136,10 +141,12 @@ def plan(
         elif stage.verb[0] == "poison":
             options = _options(stage)
             model = options.get("model", model)
-            seconds = speed.seconds(poison_effort(stage, options, images), model)
+            seconds = made[stage.name] = speed.seconds(
+                poison_effort(stage, options, images), model
+            )
             disk += images.nbytes
         else:
-            seconds = START
+            seconds = made[stage.name] = START
             disk += images.nbytes
         if stage.resumable:
             models.add(model)
@@ -150,7 +157,9 @@ def plan(
     checkpoints.sort(reverse=True)
     disk += 2 * sum(checkpoints[:jobs])  # unfinished, one is up to three times as large
     disk += sum(checkpoints if keep else checkpoints[:jobs])
-    return {"cells": cells, "seconds": total / jobs, "disk_bytes": disk, "basis": basis}
+    return {
+        "cells": cells, "images": made, "seconds": total / jobs, "disk_bytes": disk, "basis": basis,
+    }  # fmt: skip
 
 
 def _options(stage: Stage) -> dict[str, Any]:

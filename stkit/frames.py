@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 from stkit.errors import RecipeError
-from stkit.parts import Parts, read
+from stkit.parts import Parts, listed, read
 from stkit.recipes import CG, PLAIN, choose, given, number
 
 GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
@@ -199,7 +199,7 @@ def frame_with(
 
 def called(name: str, augment: str | None) -> str:
     """What a run is called in its file and in reports: the frame, and what it carries instead."""
-    return name if augment is None else f"{name}+{augment}"
+    return name if augment is None else f"{name}+{','.join(listed(augment))}"
 
 
 def _scaled(adversary: Adversary, epsilon: float) -> Adversary:

@@ -60,10 +60,10 @@ def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
         "rates": _rates("", _axis("", table, "rates", (int, float), [1.0])),
         "seed": _poison_seed("poison-seed", table.get("poison-seed", 0)),
     }
-    models = _axis("", table, "models", (str,), ["resnet18"])
+    models = _once("models", _axis("", table, "models", (str,), ["resnet18"]))
     for model in models:
         model_name(model)
-    seeds = _axis("", table, "seeds", (int,), [0])
+    seeds = _once("seeds", _axis("", table, "seeds", (int,), [0]))
     for seed in seeds:
         number("seeds", seed, 0, 2**32 - 1)
     poisons = [_poison(where, entry, shared, known) for where, entry in _entries(table, "poison")]
@@ -112,10 +112,15 @@ def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
         sizes["holdout"] = holdout
     elif sizes["size"] is not None:
         parts["test"].append(f"--size={sizes['size']}")
-    known = source if source in DATASETS else None
-    called = {"name": name or known or Path(source).stem, **sizes}
+    called = {"name": name or _stem(source), **sizes}
+    if test is not None:
+        called["test"] = _stem(test)
     clean = Stage("clean", ("data",), source, tuple(parts["train"]))
     return called, clean, Stage("test", ("data",), test or source, tuple(parts["test"]))
+
+
+def _stem(source: str) -> str:
+    return source if source in DATASETS else Path(source).stem
 
 
 def _poison(where: str, entry: dict[str, Any], shared: dict, known: Known | None) -> dict:
@@ -130,8 +135,8 @@ def _poison(where: str, entry: dict[str, Any], shared: dict, known: Known | None
     if file is not None or method is None:
         _keys(where, entry, ("name", "file"))
         return {"name": name, "file": file}
-    try:
-        choose("method", method, METHODS)
+    try:  # a name alone may be meant for the clean images
+        choose("method", method, METHODS if "method" in entry else (*METHODS, "clean"))
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
     return {
@@ -267,7 +272,14 @@ def _axis(where: str, table: dict, key: str, kinds: tuple[type, ...], default: A
 def _rates(where: str, rates: list[float]) -> list[float]:
     for rate in rates:
         number(f"{where} rates".lstrip(), rate, 0, 1)
-    return [float(rate) for rate in rates]
+    return _once(f"{where} rates".lstrip(), [float(rate) for rate in rates])
+
+
+def _once(where: str, values: list) -> list:
+    for value in values:
+        if values.count(value) > 1:
+            raise RecipeError(f"{where} has {value!r} {values.count(value)} times, expected once")
+    return values
 
 
 def _poison_seed(where: str, seed: Any) -> Any:
@@ -283,4 +295,3 @@ def _named(where: str, name: Any) -> Any:
     if name is not None and not NAME.fullmatch(name):
         raise RecipeError(f"{where}: name {name!r}, expected letters, digits, dots and dashes")
     return name
-

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stkit import anchors, curves, tables, thumbnails
+from stkit.entries import Entry, Gathered
 from stkit.errors import StkitError
 from stkit.frames import PAPER
-from stkit.results import Entry, Gathered
 from stkit.tables import Group
 
 COLUMNS = {

@@ -73,6 +73,11 @@ def preparation(name: str) -> tuple[str, int | None]:
     return stem, value
 
 
+def listed(text: str) -> list[str]:
+    """The names in a comma list, as they are to be looked up."""
+    return [name.strip().lower() for name in text.split(",")]
+
+
 def read(text: str) -> Parts:
     """A comma list of `NAMES` as parts; crop and flip are always among them, unless `none` is.
 
@@ -80,7 +85,7 @@ def read(text: str) -> Parts:
     """
     prepare, mixes = [], []
     chosen = set(PLAIN)
-    names = [name.strip().lower() for name in text.split(",")]
+    names = listed(text)
     for name in names:
         stem = name.partition("-")[0]
         if stem in PREPARATIONS:

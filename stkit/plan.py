@@ -1,7 +1,6 @@
 """What a training will do, settled before the first step: the job (a recipe) and its sizes."""
 
 from dataclasses import dataclass, replace
-from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -9,41 +8,14 @@ from torch import Tensor
 from stkit import header, models
 from stkit.data import Images, fits
 from stkit.errors import RecipeError
-from stkit.frames import Frame, Phase, default_epochs
-from stkit.recipes import as_dict, choose, model_name, number
+from stkit.frames import Phase, default_epochs
+from stkit.job import Job
+from stkit.recipes import as_dict, choose, number
 from stkit.rng import stream
 from stkit.runtime import Runtime
 from stkit.sources import balanced
 
 PARTS = ("rest", "held")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What decides the result of a training besides the images: the recipe of a checkpoint."""
-
-    name: str  # the frame's
-    frame: Frame
-    model: str = "resnet18"
-    batch_size: int = 128
-    seed: int = 0
-    holdout: int = 0  # training images kept out for validation, class-balanced
-    pretrained: bool = False  # start from timm's weights
-    mean: tuple[float, ...] | None = None  # None: the model's own, see `models.normalisation`
-    std: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        model_name(self.model)
-        number("batch-size", self.batch_size, 1, inf)
-        number("holdout", self.holdout, 0, inf)
-        number("seed", self.seed, 0, 2**32 - 1)
-        given = [values for values in (self.mean, self.std) if values is not None]
-        if any(len(values) != 3 for values in given) or min(self.std or (1,)) <= 0:
-            raise RecipeError(
-                f"mean {self.mean} and std {self.std}: expected three numbers each, std above 0"
-            )
-        if not all(isfinite(v) for values in given for v in values):
-            raise RecipeError(f"mean {self.mean} and std {self.std}: expected finite numbers")
 
 
 @dataclass(frozen=True)

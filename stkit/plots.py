@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stkit import curves, header, tables, thumbnails
+from stkit.entries import Entry
 from stkit.errors import ArtifactError, DataError
-from stkit.results import Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

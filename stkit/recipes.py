@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 from stkit.errors import RecipeError
 
 ROUNDINGS = ("floor", "nearest")
+PRECISIONS = ("auto", "fp32", "bf16")
+STEPS = ("auto", "eager", "graph", "compile")
+"""How a training step is run, see `runtime.pick`."""
 
 
 def choose(kind: str, name: str, known: Any) -> str:
@@ -41,6 +44,15 @@ DATASETS = {
     "cifar10": "CIFAR-10, downloaded once by torchvision",
     "cifar100": "CIFAR-100, downloaded once by torchvision",
 }
+
+
+def no_source(name: str) -> str:
+    """What to say of a source that is not there."""
+    near = get_close_matches(name.lower(), list(DATASETS), 1)
+    hint = f"did you mean {near[0]!r}?" if near else (
+        f"expected a folder of class folders, a file made by stkit, or one of {', '.join(DATASETS)}"
+    )
+    return f"{name}: no such folder, file or known data set; {hint}"
 
 
 @dataclass(frozen=True)

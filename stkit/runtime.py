@@ -19,10 +19,8 @@ from torch import Tensor
 
 from stkit import __version__, storage
 from stkit.errors import DeviceError, RankError, RecipeError, StkitError
-from stkit.recipes import choose
+from stkit.recipes import PRECISIONS, STEPS, choose
 
-PRECISIONS = ("auto", "fp32", "bf16")
-STEPS = ("auto", "eager", "graph", "compile")
 UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
 # how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
 # file; that a rank has died, gloo and torchrun notice at once
@@ -70,6 +68,17 @@ class Runtime:
         """What of this decides the numbers, for a header."""
         ranks = {"ranks": self.world_size, "sync_bn": self.sync_bn} if self.world_size > 1 else {}
         return {"precision": self.precision, **ranks}
+
+    @property
+    def machine(self) -> str:
+        """What computes, for results: `NVIDIA H100`, `2 x NVIDIA H100`, `cpu, 8 threads`."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        elif self.device.type == "cpu":
+            name = f"cpu, {torch.get_num_threads()} threads"
+        else:
+            name = self.device.type
+        return name if self.world_size == 1 else f"{self.world_size} x {name}"
 
     def place(self, tensor: Tensor) -> Tensor:
         """The tensor on the device, without waiting for the copy."""

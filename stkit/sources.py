@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stkit import storage
 from stkit.errors import DataError
-from stkit.recipes import DATASETS
+from stkit.recipes import no_source
 from stkit.rng import stream
 
 Progress = Callable[[int, int], None]
@@ -118,10 +118,7 @@ def split_folder(root: Path, split: str) -> Path:
     folders of images; where they hold images themselves, they are classes that are called so.
     """
     if not root.is_dir():
-        raise DataError(
-            f"{root}: no such folder, file or known data set; expected a folder of class folders, "
-            f"a file made by stkit, or one of {', '.join(DATASETS)}"
-        )
+        raise DataError(no_source(str(root)))
     splits = [root / name for name in ("train", "test", "val") if (root / name).is_dir()]
     if not any(_pictures(folder) for top in splits for folder in _folders(top)) and any(
         _pictures(folder) for folder in _folders(root)

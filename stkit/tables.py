@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from stkit import anchors
+from stkit.entries import Entry
 from stkit.frames import FRAMES
-from stkit.results import Entry
 
 LAYOUTS = ("1", "2", "4", "7", "8")
 POISONS = ("clean", "em-sample", "em-class", "rem", "rem-fast", "sp", "ops")

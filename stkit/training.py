@@ -30,7 +30,8 @@ from stkit.errors import ArtifactError
 from stkit.evaluation import Evaluator, accuracy
 from stkit.feed import Batch, Feed
 from stkit.frames import frame_with
-from stkit.plan import Job, plan, recipe
+from stkit.job import Job
+from stkit.plan import plan, recipe
 from stkit.rng import stream
 from stkit.runtime import Runtime, pick
 from stkit.step import Step, copy, set_lr

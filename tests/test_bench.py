@@ -22,7 +22,8 @@ STAND_IN = """#!/bin/sh
 # In the place of python: $1 $2 are -m stkit. Notes the stage, then copies a file that is finished.
 shift 2
 for word; do [ "$before" = -o ] && out=$word; before=$word; done
-if [ "$1" = env ]; then echo '{"gpus": ["X100", "X200"], "threads": 2}'; exit; fi
+device=cpu
+case $* in *--device=*) device=${*##*--device=} ;; esac
 echo "$*" >>"$NOTES"
 case $out in
   *broken*) echo working on it >&2; echo "error: it broke" >&2; exit 1 ;;
@@ -32,12 +33,17 @@ case $out in
       trap 'echo half >"$out.part"; exit 143' TERM
       : >"$NOTES.slow"; while :; do sleep 0.02; done
     } ;;
+  *orphan*) kill -9 $PPID; sleep 2 ;;
   *wait*) while [ ! -e "$NOTES.go" ]; do sleep 0.02; done ;;
 esac
 case $1 in data) from=clean ;; poison) from=ops ;; train) from=nt ;; esac
 cp "$MADE/$from.safetensors" "$out"
-echo '{"output": "x", "accuracy": 0.5, "best_accuracy": 0.75, "seconds": 2.0, "peak_memory": 9}'
+echo '{"output": "x", "accuracy": 0.5, "best_accuracy": 0.75, "seconds": 2.0, "peak_memory": 9,' \
+  '"device": "'"${device%% *}"'"}'
 """
+
+
+EXECUTABLE = sys.executable
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_what_a_result_holds(cli, tmp_path, stand_in, made):
     head = header.read(made / "nt.safetensors")
     assert found["settings"]["seed"] == 3 and found["settings"]["poison"]["method"] == "sp"
     assert (found["accuracy"], found["best_accuracy"], found["peak_memory"]) == (0.5, 0.75, 9)
-    assert (found["seconds"], found["attempts"], found["device"]) == (2.0, 1, "X100")
+    assert (found["seconds"], found["attempts"], found["device"]) == (2.0, 1, "cpu")
     assert found["digest"] == head["digest"] and found["inputs"] == head["inputs"]
     assert found["recipe"] == head["recipe"] and found["versions"] == head["versions"]
     assert len(found["history"]) == 1 and "output" not in found
@@ -117,6 +123,13 @@ def test_a_failure_is_reported_and_the_rest_goes_on(cli, tmp_path, stand_in):
     assert why["clean_killed_small_s0"].startswith("killed by signal 9")
     text = cli("bench", path, "-o", "out")
     assert text.code == 1 and text.err.count("failed clean_broken_small_s0: it broke\n") == 2
+    assert "failed     3\n" in text.out
+
+
+def test_failed_are_counted_by_cells(cli, tmp_path, stand_in):
+    """Not the poison, for want of which both cells fail."""
+    found = cli("bench", toml(tmp_path, poisons=("broken",)), "-o", "out")
+    assert found.code == 1 and "cells      2\n" in found.out and "failed     2\n" in found.out
 
 
 def test_what_needs_a_failed_stage_fails_with_it(cli, tmp_path, stand_in):
@@ -178,7 +191,7 @@ def test_side_by_side_on_several_devices(cli, tmp_path, stand_in):
     trained = [line for line in stand_in.read_text().splitlines() if line.startswith("train")]
     assert {line.split("--device=")[1] for line in trained} == {"cuda:0", "cuda:1"}
     told = {results.read(path)["device"] for path in (tmp_path / "out").glob("*.json")}
-    assert told == {"X100", "X200"}
+    assert told == {"cuda:0", "cuda:1"}
 
 
 def test_a_cell_that_another_run_is_at_is_skipped(cli, tmp_path, stand_in):
@@ -192,6 +205,46 @@ def test_a_cell_that_another_run_is_at_is_skipped(cli, tmp_path, stand_in):
     assert names(out) == {"ops_s0", "ops_nt_small_s0"}
     held.release()
     assert cli("bench", path, "-o", out, "--json").json["done"] == 2
+
+
+def test_a_cell_that_comes_free_is_taken(cli, tmp_path, stand_in):
+    """Its holder stops while this run is at another cell."""
+    path, out = toml(tmp_path, frames=("nt", "wait"), poisons=("clean",)), tmp_path / "out"
+    held = locks.acquire(out / "clean_nt_small_s0.lock")
+
+    def stop() -> None:
+        while not any("wait" in name for name in stages(stand_in)):
+            time.sleep(0.01)
+        held.release()
+        stand_in.with_name("notes.go").touch()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    found = cli("bench", path, "-o", out, "--json")
+    thread.join()
+    assert found.json["done"] == 2 and found.json["elsewhere"] == []
+    assert found.err.count("skip   clean_nt_small_s0") == 1
+
+
+def test_a_stage_whose_run_was_killed_is_whole_in_the_next(cli, tmp_path, stand_in):
+    """It goes on alone, holding its lock; the next run takes what it made and what it printed."""
+    path = toml(tmp_path, frames=("orphan", "nt"), poisons=("clean",))
+    begun = "import sys; sys.executable = sys.argv.pop(1); from stkit.cli import main; main()"
+    words = [EXECUTABLE, "-c", begun, sys.executable, "bench", str(path), "-o", "out", "--json"]
+    killed = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=60)
+    assert killed.returncode == -9 and not killed.stdout
+    found = cli("bench", path, "-o", "out", "--json")
+    assert found.json["elsewhere"] == ["clean_orphan_small_s0"] and found.json["done"] == 1
+    while not list((tmp_path / "out/work").glob("clean_orphan_*.safetensors")):
+        time.sleep(0.05)
+    time.sleep(0.3)  # it still prints
+    assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
+    result = results.read(tmp_path / "out" / "clean_orphan_small_s0.json")
+    assert (result["attempts"], result["seconds"], result["device"]) == (1, 2.0, "cpu")
+    assert result["peak_memory"] == 9 and result["accuracy"] == 0.5
+    assert sum("orphan" in name for name in stages(stand_in)) == 1
+    left = {path.suffix for path in (tmp_path / "out/work").iterdir()}
+    assert left == {"", ".safetensors"}  # and the folder of logs
 
 
 def test_a_poison_that_another_run_makes_is_waited_for(cli, tmp_path, stand_in, made):
@@ -222,6 +275,34 @@ def test_a_result_of_other_settings_is_left_alone(cli, tmp_path, stand_in):
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
 
 
+def test_a_result_of_other_settings_that_appears_meanwhile(cli, tmp_path, stand_in):
+    """Another grid at once in the same folder."""
+    path, out = toml(tmp_path, frames=("wait",), poisons=("clean", "ops")), tmp_path / "out"
+    cli("bench", toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "other")
+    foreign = results.read(tmp_path / "other" / "ops_nt_small_s0.json")
+
+    def write() -> None:
+        while not any("clean_wait" in name for name in stages(stand_in)):
+            time.sleep(0.01)
+        results.write(out / "ops_wait_small_s0.json", foreign)
+        results.write(out / "ops_s0.json", {**poison, "recipe": {**poison["recipe"], "k": 3}})
+        stand_in.with_name("notes.go").touch()
+
+    poison = results.read(tmp_path / "other" / "ops_s0.json")
+    thread = threading.Thread(target=write)
+    thread.start()
+    toml(tmp_path, frames=("wait",), poisons=("clean", "ops"))
+    found = cli("bench", path, "-o", out, "--json", "--only", "*")
+    thread.join()
+    said = json.loads(found.out)
+    assert found.code == 1 and said["done"] == 1
+    why = "ops_s0.json: made with other settings: recipe.k was 3, now absent; pass another -o"
+    assert why in said["failed"]["ops_s0"] and found.err.count("made with other") == 1
+    (out / "ops_s0.json").unlink()
+    again = cli("bench", path, "-o", out, "--json")
+    assert "settings: frame.name was nt, now wait" in again.err and again.code == 1
+
+
 def test_a_damaged_result_is_left_alone(cli, tmp_path, stand_in):
     path = toml(tmp_path)
     cli("bench", path, "-o", "out")
@@ -232,6 +313,8 @@ def test_a_damaged_result_is_left_alone(cli, tmp_path, stand_in):
     assert "clean_nt_small_s0.json: damaged" in found.err and damaged.read_text() == "{"
     plan = cli("bench", path, "-o", "out", "--json", "--dry-run").json
     assert [cell["state"] for cell in plan["cells"]] == ["blocked", "done", "done", "done"]
+    assert "clean_nt_small_s0.json: damaged" in plan["cells"][0]["why"]
+    assert "blocked clean_nt_small_s0: " in cli("bench", path, "-o", "out", "--dry-run").out
 
 
 def test_a_checkpoint_whose_result_was_lost_is_not_trained_again(cli, tmp_path, stand_in):
@@ -265,6 +348,10 @@ def test_dry_run(cli, tmp_path, stand_in):
     path = toml(tmp_path)
     text = cli("bench", path, "--dry-run")
     assert text.code == 0 and "clean_nt_small_s0" in text.out and "a rough rule" in text.out
+    rows = [line.split()[0] for line in text.out.splitlines()[2:] if "to do" in line]
+    assert rows[:3] == ["clean", "test", "ops_s0"] and len(rows) == 3 + 4
+    plan = cli("bench", path, "--dry-run", "--json").json
+    assert plan["images"].keys() == {"clean", "test", "ops_s0"}
     assert cli("bench", path, "--dry-run", "-q").out.split() == [
         f"{p}_{f}_small_s0" for p in ("clean", "ops") for f in ("nt", "st")
     ]
@@ -297,6 +384,12 @@ def test_bad_options(cli, tmp_path, stand_in, args, code, message):
         ('[[frame]]\nname = "x"\nframe = "st"\ngama = 1', "did you mean 'gamma'?"),
         ('[[poison]]\nname = "x"\nmethod = "sp"\nepsilon = 9', "'9' is outside [0,1]"),
         ('[[poison]]\nname = "x"\nmethod = "em"\nscope = "clas"', "did you mean 'class'?"),
+        ('[[poison]]\nname = "x"\nmethod = "em"\nprecision = "fp17"', "unknown precision 'fp17'"),
+        ('[[frame]]\nname = "x"\nframe = "nt"\nprecision = "fp17"', "unknown precision 'fp17'"),
+        ('[[frame]]\nname = "x"\nframe = "nt"\nstep = "fast"', "unknown step 'fast'"),
+        ('[[frame]]\nname = "x"\nframe = "nt"\nbatch-size = 0', "batch-size is 0"),
+        ('[[frame]]\nname = "x"\nframe = "nt"\nstd = "0,1,1"', "std above 0"),
+        ('[[poison]]\nname = "cleann"', "did you mean 'clean'?"),
     ],
 )
 def test_options_are_checked_before_anything_is_run(cli, tmp_path, stand_in, table, message):
@@ -305,6 +398,23 @@ def test_options_are_checked_before_anything_is_run(cli, tmp_path, stand_in, tab
     found = cli("bench", path, "-o", "out")
     assert found.code == 2 and message in found.err and found.err.count("\n") == 1
     assert found.err.startswith(f"error: {path}: ") and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"digits"', '"digitss"', "digitss: no such folder, file or known data set; did you mean"),
+        ('"digits"', '"a"', "a: no such folder, file or known data set; expected a folder"),
+        ('"clean"', '"x"\nfile = "x.safetensors"', "x.safetensors: no such folder, file"),
+    ],
+)
+def test_images_that_are_not_there(cli, tmp_path, stand_in, before, after, message):
+    path = toml(tmp_path)
+    path.write_text(path.read_text().replace(before, after))
+    for args in ((), ("--dry-run",)):
+        found = cli("bench", path, "-o", "out", *args)
+        assert (found.code, found.err.count("\n")) == (1, 1) and message in found.err
+    assert not (tmp_path / "out").exists()
 
 
 # Locks

@@ -16,7 +16,7 @@ from stkit import capture, evaluation, models
 from stkit.data import Images, load
 from stkit.errors import DeviceError
 from stkit.frames import FRAMES, Adversary, frame_with
-from stkit.plan import Job
+from stkit.job import Job
 from stkit.poisons import em, rem
 from stkit.recipes import EM, REM
 from stkit.runtime import Runtime, pick

@@ -24,9 +24,9 @@ NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--
 ST = ("--frame", "st", "--model", "small", "--batch-size", 8, "--epochs", 3, "--device", "cpu")
 TRAIN_KEYS = {
     "output", "frame", "model", "epochs", "train_accuracy", "seconds", "images_per_second",
-    "peak_memory",
+    "peak_memory", "device",
 }  # fmt: skip
-MORE = {"em": {"rounds", "best", "peak_memory"}, "rem": {"peak_memory"}}
+MORE = {"em": {"rounds", "best", "peak_memory", "device"}, "rem": {"peak_memory", "device"}}
 HEADER_KEYS = {"format", "kind", "recipe", "seed", "digest", "inputs", "versions"}
 COMPARE_KEYS = {
     "linf", "l2_mean", "l0_max", "psnr", "poisoned_share", "class_wise", "aligned",

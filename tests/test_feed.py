@@ -9,7 +9,7 @@ from stkit import feed as feeding
 from stkit.data import load
 from stkit.feed import Feed
 from stkit.frames import frame_with
-from stkit.plan import Job
+from stkit.job import Job
 from stkit.runtime import Runtime, pick
 from stkit.training import Training
 

@@ -158,6 +158,9 @@ def test_names_of_timm_make_file_names():
         (f"seeds = [0.5]\n{PLAIN}", "expected a list of whole numbers"),
         (f"seeds = [-1]\n{PLAIN}", "seeds is -1"),
         (f"seeds = 1\n{PLAIN}", "seeds is 1, expected a list"),
+        (f"seeds = [0, 1, 0]\n{PLAIN}", "seeds has 0 2 times, expected once"),
+        (f'models = ["small", "small"]\n{PLAIN}', "models has 'small' 2 times, expected once"),
+        (f"rates = [1, 1.0]\n{PLAIN}", "rates has 1.0 2 times, expected once"),
         (f"rates = [1.5]\n{PLAIN}", "rates is 1.5, expected a number from 0 to 1"),
         (f"keep = 1\n{PLAIN}", "keep is 1, expected true or false"),
         (f"poison-seed = 1.5\n{PLAIN}", "poison-seed is 1.5"),
@@ -238,6 +241,10 @@ def test_efforts(tmp_path):
     text = f'poisons = ["clean"]\nframes = ["nt", "at", "st-full"]\n{DATA}'
     nt, at, full = (estimate.effort(cell, images) for cell in made(text).cells)
     assert (nt, at, full) == (60 * 1000, 11 * nt, 2 * nt)
+    most = made(text + '[train]\naugment = "ueraser-max"\n').cells  # five copies
+    assert [estimate.effort(cell, images) for cell in most] == [5 * nt, 15 * nt, 10 * nt]
+    lite = made(text + '[train]\naugment = "ueraser"\n').cells[0]
+    assert estimate.effort(lite, images) == nt
     less = made(text + "[train]\nepochs = 2\nholdout = 100\nfine-tune-epochs = 3\n").cells
     assert [estimate.effort(cell, images) for cell in less] == [1800, 11 * 1800, 5 * 900]
 
@@ -252,6 +259,8 @@ def test_efforts_of_poisons():
     assert effort("sp") == effort("ops") == 0
     assert effort("em") == 10 * (20 * 50_000 + 10 * 512)
     assert effort("em", scope="class") < effort("em")
+    assert effort("em", **{"max-rounds": 3}) == 3 * (20 * 50_000 + 10 * 512)
+    assert effort("em", **{"max-rounds": 99}) == effort("em")
     assert effort("rem") / 128 == pytest.approx(3e6, rel=0.1)  # batches, as the README says
     assert effort("rem", fast=True) < effort("rem") / 10
 
@@ -271,6 +280,13 @@ def test_rule_and_measured(tmp_path):
     freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)
     assert freed["disk_bytes"] == images + 3 * weights
     assert plan(PLAIN, tmp_path, device="cuda:0")["seconds"] < rule["seconds"] / 5
+
+
+def test_the_test_images_are_part_of_a_cell_s_settings():
+    """So that a grid with other test images does not take results for its own."""
+    cell = made(PLAIN + 'test = "deep/mine.safetensors"\n').cells[0]
+    assert cell.settings["data"]["test"] == "mine"
+    assert "test" not in made(PLAIN).cells[0].settings["data"]
 
 
 def test_a_holdout_of_the_data_takes_the_place_of_the_test_images():

@@ -13,7 +13,8 @@ from stkit import artifacts, checkpoints, header, models
 from stkit.data import Images, load
 from stkit.errors import ArtifactError, RecipeError
 from stkit.frames import FRAMES, PAPER, Frame, Phase, frame_with
-from stkit.plan import Job, plan
+from stkit.job import Job
+from stkit.plan import plan
 from stkit.recipes import EM, MODELS, REM, model_name
 from stkit.runtime import pick
 from stkit.training import Training

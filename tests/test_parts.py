@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stkit.errors import RecipeError
-from stkit.frames import FRAMES, Adversary, Frame, Phase, Staged, frame_with
+from stkit.frames import FRAMES, Adversary, Frame, Phase, Staged, called, frame_with
 from stkit.parts import AUGMENTATIONS, NAMES, UERASER, Parts, preparation, read
 from stkit.recipes import CG, PLAIN
 
@@ -17,6 +17,11 @@ PAPERS = {
     "st-cg": Frame(Phase(lr=0.2, augment=CG, staged=Staged())),
     "st-full": Frame(Phase(lr=0.2, augment=CG, staged=Staged()), Phase(lr=0.3, augment=CG)),
 }
+
+
+def test_what_a_run_is_called_does_not_depend_on_how_it_was_typed() -> None:
+    assert called("st", "JPEG , CG") == called("st", "jpeg,cg") == "st+jpeg,cg"
+    assert called("st", None) == "st"
 
 
 def test_the_papers_frames_carry_nothing_more() -> None:

@@ -313,3 +313,12 @@ def test_what_one_rank_fails_in_all_fail_in(monkeypatch):
         raise RecipeError("too few")
     assert failed.value.code == 2
     assert not parting.lost_rank(RuntimeError("shapes do not match"))
+
+
+def test_the_name_of_what_computes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"X{device.index}00")
+    cpu = torch.device("cpu")
+    assert Runtime(cpu, "fp32").machine == f"cpu, {torch.get_num_threads()} threads"
+    assert Runtime(torch.device("cuda:1"), "bf16").machine == "X100"
+    assert Runtime(torch.device("cuda:1"), "bf16", 0, 4).machine == "4 x X100"
+    assert Runtime(torch.device("mps"), "fp32").machine == "mps"

@@ -3,20 +3,21 @@
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from made_up import cell, write
 
-from stkit import anchors, header, results, tables
+from stkit import anchors, entries, header, results, tables
 from stkit.errors import ArtifactError
 from stkit.frames import FRAMES
 from stkit.recipes import METHODS, MODELS
 
 
 def groups(folder) -> list[tables.Group]:
-    return tables.groups(results.gather([folder]).entries)
+    return tables.groups(entries.gather([folder]).entries)
 
 
 # Rows
@@ -239,7 +240,8 @@ def test_a_damaged_result_is_named_skipped_and_counted(cli, tmp_path, text, why)
     assert found.err.startswith(f"note: skipped {tmp_path}/z.json: {why}")
     assert found.err.count("\n") == 1 and len(cli("report", tmp_path, "--json").json) == 1
     alone = cli("report", tmp_path / "z.json")
-    assert alone.code == 1 and "error: found nothing to report" in alone.err
+    assert alone.code == 1 and alone.err.startswith(f"error: {tmp_path}/z.json: {why}")
+    assert alone.err.count("\n") == 1
 
 
 DEEP = 100_000
@@ -336,18 +338,24 @@ def test_infinite_acm_is_no_damage(cli, tmp_path):
     assert cli("report", tmp_path, "--layout", 1, "--json").json[0]["accuracy"] == 0.5
 
 
-def test_a_damaged_file_is_skipped_beside_others(cli, made, tmp_path):
-    whole, cut = made / "nt.safetensors", tmp_path / "cut.safetensors"
-    cut.write_bytes(whole.read_bytes()[:-100])
-    found = cli("report", cut, whole)
-    assert found.code == 0 and "Skipped files: 1" in found.out and str(whole) in found.out
-    assert found.err.startswith(f"note: skipped {cut}: it is truncated")
-    head = header.read(whole)
+def test_a_checkpoint_of_wrong_types(cli, made, tmp_path):
+    head, path = header.read(made / "nt.safetensors"), tmp_path / "c.safetensors"
+    check = {"step": 1, "verdict": "keep", "acm": {"literal": "inf"}, "tau": 1}
+    head["records"][0]["checks"] = [check]
+    head["recipe"]["phases"][0]["staged"] = {"variant": "literal"}
+    _forge(path, head)
+    assert cli("report", path, "--json").json[0]["acm"] == "inf"  # no damage
     head["records"][0]["epoch"] = "first"
+    _forge(path, head)
+    found = cli("report", path)
+    why = "damaged, records.0.epoch is 'first', expected a whole number; make it again"
+    assert (found.code, found.err) == (1, f"error: {path}: {why}\n")
+
+
+def _forge(path: Path, head: dict) -> None:
+    """A file without tensors that has this header."""
     text = json.dumps({"__metadata__": {"stkit": json.dumps(head)}}).encode()
-    cut.write_bytes(len(text).to_bytes(8, "little") + text)
-    found = cli("report", cut, whole)
-    assert found.code == 0 and "records.0.epoch is 'first', expected a whole number" in found.err
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
 
 
 # Validation images, parts of a set

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from stkit.errors import RecipeError
+
 FOLDER = Path(__file__).parent.parent / "examples" / "snakemake"
 TEXT = (FOLDER / "Snakefile").read_text()
 
@@ -27,7 +29,7 @@ def names() -> dict:
 
 
 def test_every_stage_is_made_by_one_rule(names):
-    rules = [("data",), ("sp", "ops"), ("em", "rem"), ("train",)]
+    rules = [("data",), ("sp", "ops", "rate"), ("em", "rem"), ("train",)]
     for key, stage in names["STAGES"].items():
         (verbs,) = [verbs for verbs in rules if re.fullmatch(names["of"](*verbs), key)]
         assert stage.verb[-1] in verbs
@@ -61,3 +63,14 @@ def test_snakemake_plans_it(tmp_path):
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert re.search(r"^train +4$", found.stdout, re.M)
+
+
+def test_a_bad_option_of_the_grid_is_found_before_any_job(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text((FOLDER / "grid.toml").read_text().replace("batch-size = 8", "batch-size = 0"))
+    found = {
+        "config": {"grid": str(path)}, "temp": lambda path: path,
+        "workflow": SimpleNamespace(basedir=str(FOLDER)),
+    }  # fmt: skip
+    with pytest.raises(RecipeError, match="batch-size is 0"):
+        exec(compile(TEXT.split("\nlocalrules:")[0], "Snakefile", "exec"), found)

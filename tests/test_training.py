@@ -11,7 +11,8 @@ from stkit import acm_score, artifacts, augment, header, models, report, step, t
 from stkit.data import Images, load
 from stkit.errors import ArtifactError, DataError, RecipeError
 from stkit.frames import FRAMES, frame_with
-from stkit.plan import Job, plan
+from stkit.job import Job
+from stkit.plan import plan
 from stkit.rng import stream
 from stkit.runtime import pick
 from stkit.training import Training

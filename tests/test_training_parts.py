@@ -8,7 +8,7 @@ from stkit import acm_score, augment, mix, models, prepare, report, step
 from stkit.data import Images, load, to_float
 from stkit.errors import RecipeError
 from stkit.frames import FRAMES, frame_with
-from stkit.plan import Job
+from stkit.job import Job
 from stkit.rng import stream
 from stkit.runtime import pick
 from stkit.training import Training

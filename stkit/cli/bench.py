@@ -92,7 +92,7 @@ def bench(
     number("jobs", jobs, 1, 1000)
     root: Any = context.find_root().command
     found = grids.read(path, root.commands, source)
-    asked = grids.choose(found, only)
+    asked = grids.matching(found, only)
     out = out or Path(f"{path.stem}-results")
     work = work or out / "work"
     for folder in (out, work):
@@ -104,7 +104,7 @@ def bench(
         plan = estimate.plan(
             stages, there.todo, there.done, work, keep=found.keep, device=places[0], jobs=jobs
         )
-        _show(plan, there.states, as_json=json, quiet=quiet)
+        _show(plan, there, as_json=json, quiet=quiet)
         return
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
     for name, why in there.blocked.items():
@@ -141,21 +141,25 @@ def _end(
     if as_json:
         output.result(found, as_json=True, quiet=quiet)
     else:
-        counts = {k: len(v) if isinstance(v, (list, dict)) else v for k, v in found.items()}
+        counts = {k: len(v) if isinstance(v, list) else v for k, v in found.items()}
+        counts["failed"] = len(failed.keys() & there.states.keys())
         output.result(counts, as_json=False, quiet=quiet, brief=out)
         for name, why in failed.items():
             output.note(f"failed {name}: {why}")
-        if found["left"] and not quiet:
+        if not quiet and found["left"]:
             output.note("cells are left; the same command goes on with them")
+        if not quiet and found["elsewhere"]:
+            output.note("cells are made elsewhere; the same command takes what is not finished")
     if failed:
         raise typer.Exit(1)
 
 
-def _show(plan: dict[str, Any], states: dict[str, str], *, as_json: bool, quiet: bool) -> None:
-    """What would be done: a row a cell, then the sums."""
-    seconds = plan.pop("cells")
+def _show(plan: dict[str, Any], there: cells.Sorted, *, as_json: bool, quiet: bool) -> None:
+    """What would be done: a row a cell, before them those a set of images, then the sums."""
+    seconds, states = plan.pop("cells"), there.states
     rows = [
         {"cell": name, "state": state, "seconds": seconds.get(name)}
+        | ({"why": there.blocked[name]} if name in there.blocked else {})
         for name, state in states.items()
     ]
     if as_json:
@@ -165,10 +169,16 @@ def _show(plan: dict[str, Any], states: dict[str, str], *, as_json: bool, quiet:
         typer.echo("\n".join(states))
         return
     shown = [
-        {"cell": row["cell"], "state": row["state"], "time": _duration(row["seconds"])}
+        {"stage": name, "state": "to do", "time": _duration(value)}
+        for name, value in plan["images"].items()
+    ]
+    shown += [
+        {"stage": row["cell"], "state": row["state"], "time": _duration(row["seconds"])}
         for row in rows
     ]
     typer.echo(output.rows(shown, "table") + "\n")
+    for name, why in there.blocked.items():
+        typer.echo(f"blocked {name}: {why}")
     sums = {
         "cells": len(rows), "time": _duration(plan["seconds"]),
         "disk": f"{plan['disk_bytes'] / 1e9:.3g} GB", "estimated": f"by {plan['basis']}",

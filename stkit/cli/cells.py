@@ -1,8 +1,6 @@
 """Cells of a grid on disk: how far each is, and what is written when one is finished."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +58,7 @@ def _result(path: Path, cell: Cell) -> dict[str, Any]:
         if a.get(key) != b.get(key)
     ]
     if apart:
-        raise ArtifactError(
-            f"{path}: made with other settings: {'; '.join(apart)}; pass another -o, or move it"
-        )
+        raise ArtifactError(f"{path}: {_other(apart)}")
     return found
 
 
@@ -72,47 +68,49 @@ class Writer:
     def __init__(self, out: Path, work: Path, cells: Iterable[Cell], *, keep: bool) -> None:
         self.out, self.work, self.keep = out, work, keep
         self.cells = {cell.stage.file: cell for cell in cells}
-        self.machine: dict[str, Any] | None = None
 
-    def finish(self, stage: Stage, printed: dict[str, Any], device: str) -> str:
+    def finish(self, stage: Stage, printed: dict[str, Any]) -> str:
         """Write the result of a stage whose file is there; a word about it for people.
 
         printed: what the stage said; empty where that was lost, or another run made the file.
+        ArtifactError when a result of that name is there already, of other settings.
         """
-        path = self.out / f"{stage.name}.json"
-        if stage.verb[0] == "data" or path.exists():
+        path, cell = self.out / f"{stage.name}.json", self.cells.get(stage.file)
+        if stage.verb[0] == "data":
+            return ""
+        if cell and path.exists():
+            _result(path, cell)
             return ""
         head = header.read(self.work / stage.file)
+        if path.exists():
+            _same_poison(path, head)
+            return ""
         spent = pool.spent(self.work, stage)
-        more: dict[str, Any] = {"attempts": spent["attempts"] + bool(printed)}
-        if more["attempts"]:
+        more: dict[str, Any] = {}
+        if spent["attempts"]:
+            more = {"attempts": spent["attempts"]}
             more["seconds"] = printed.get("seconds", 0.0) + spent["seconds"]
-        if printed:
-            more["device"] = self._device(device)
-        if stage.verb[0] in ("poison", "rate"):
-            found = results.poison(stage.name, head, printed, **more)
-        else:
-            cell = self.cells[stage.file]
+        if cell:
             found = results.cell(cell.name, cell.settings, head, printed, **more)
+        else:
+            found = results.poison(stage.name, head, printed, **more)
         results.write(path, found)
-        pool.forget(self.work, stage)
-        if stage.verb[0] == "train" and not self.keep:
+        if cell and not self.keep:
             (self.work / stage.file).unlink(missing_ok=True)
         told = [f"accuracy {found['accuracy']:.4f}"] if "accuracy" in found else []
         return ", ".join([*told, *([f"{more['seconds']:.0f} s"] if "seconds" in more else [])])
 
-    def _device(self, device: str) -> str:
-        """The name of a device, asked of a process of its own: this one stays free of torch."""
-        if self.machine is None:
-            words = [sys.executable, "-m", "stkit", "env", "--json"]
-            try:
-                said = subprocess.run(words, capture_output=True, check=True, timeout=120).stdout
-                self.machine = json.loads(said)
-            except (OSError, ValueError, subprocess.SubprocessError):
-                self.machine = {}
-        gpus, threads = self.machine.get("gpus", []), self.machine.get("threads", "unknown")
-        kind, _, number = device.partition(":")
-        which = int(number) if number.isdigit() else 0
-        if kind in ("auto", "cuda") and which < len(gpus):
-            return gpus[which]
-        return f"cpu, {threads} threads" if kind in ("auto", "cpu") else device
+
+def _same_poison(path: Path, head: dict[str, Any]) -> None:
+    """ArtifactError unless a result is of a poison that was made in the same way."""
+    found = results.read(path)
+    apart = header.differences({"recipe": {}, "seed": 0, "inputs": [], **found}, head)
+    if apart:
+        raise ArtifactError(f"{path}: {_other(apart)}")
+
+
+def _other(apart: list[str]) -> str:
+    return (
+        f"made with other settings: {'; '.join(apart)}; "
+        "pass another -o, or move it away and run again"
+    )

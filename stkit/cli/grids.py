@@ -9,14 +9,16 @@ from typing import Any
 
 from stkit import grid
 from stkit.cli.train import _steps
-from stkit.errors import RecipeError
+from stkit.errors import DataError, RecipeError
 from stkit.frames import Staged, frame_with
-from stkit.recipes import METHODS, given
+from stkit.job import Job
+from stkit.recipes import DATASETS, METHODS, PRECISIONS, STEPS, choose, given, no_source
 from stkit.stages import Cell, Grid, Stage
 
 
 def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:
-    """A grid in TOML. RecipeError names the first option that its command would refuse.
+    """A grid in TOML. RecipeError names the first option that its command would refuse, DataError
+    images that are not there.
 
     commands: stkit's, by name. source: in the place of the grid's.
     """
@@ -25,12 +27,19 @@ def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> 
         known[f"poison {name}"] = _names("poison", command)
     found = grid.read(path, known, source=source)
     for stage in found.stages():
+        if isinstance(stage.source, str):
+            _there(path, stage.source)
         if stage.verb[0] != "data":
             command = commands[stage.verb[0]]
             for word in stage.verb[1:]:
                 command = command.commands[word]
             _check(path, stage, command)
     return found
+
+
+def _there(path: Path, source: str) -> None:
+    if source not in DATASETS and not Path(source).exists():
+        raise DataError(f"{path}: {no_source(source)}")
 
 
 def _names(verb: str, command: Any) -> set[str]:
@@ -47,6 +56,8 @@ def _check(path: Path, stage: Stage, command: Any) -> None:
         found = {key: value for key, value in params.items() if value is not None}
         if stage.verb == ("rate",):
             return
+        choose("precision", params.get("precision", "auto"), PRECISIONS)
+        choose("step", params.get("step", "auto"), STEPS)
         if stage.verb[0] == "poison":
             recipe = METHODS[stage.verb[1]]
             own = {field.name for field in fields(recipe)}
@@ -55,7 +66,9 @@ def _check(path: Path, stage: Stage, command: Any) -> None:
         found["variant"] = found.pop("acm_variant", None)
         found["check_every"] = _steps(found.get("check_every"))
         taken = {*inspect.signature(frame_with).parameters, *Staged.__dataclass_fields__}
-        frame_with(params["frame"], **{k: v for k, v in found.items() if k in taken})
+        frame = frame_with(params["frame"], **{k: v for k, v in found.items() if k in taken})
+        job = {field.name for field in fields(Job)} - {"name", "frame"}
+        Job(params["frame"], frame, **{k: v for k, v in params.items() if k in job})
     except RecipeError as error:
         raise RecipeError(f"{path}: {stage.name}: {error}") from None
     except Exception as error:
@@ -64,7 +77,7 @@ def _check(path: Path, stage: Stage, command: Any) -> None:
         raise RecipeError(f"{path}: {stage.name}: {error.format_message()}") from None
 
 
-def choose(found: Grid, only: str | None) -> list[Cell]:
+def matching(found: Grid, only: str | None) -> list[Cell]:
     """The cells whose names match a pattern, all without one. RecipeError when there are none."""
     cells = [cell for cell in found.cells if only is None or fnmatchcase(cell.name, only)]
     if not cells:

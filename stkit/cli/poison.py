@@ -250,11 +250,14 @@ def _say(
     runtime: "Runtime | None" = None,
 ) -> None:
     """The result; a key that only EM or REM has comes after the common ones."""
+    computing = {}
+    if runtime:
+        computing = {"peak_memory": runtime.peak_memory(), "device": runtime.machine}
     found = {
         "output": str(asked.out), "method": method, "n": count,
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")}, "seconds": seconds,
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
-        **({} if runtime is None else {"peak_memory": runtime.peak_memory()}),
+        **computing,
     }  # fmt: skip
     if statistics.get("converged") is False:
         found["warning"] = "the error never fell to --stop-error; the best round was published"

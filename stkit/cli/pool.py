@@ -9,12 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stkit import locks, results
 from stkit.errors import StkitError
@@ -24,8 +23,8 @@ POLL = 0.05  # seconds between two looks at the processes
 RETRY = 1.0  # seconds between two looks at a file that another run is making
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
-Finish = Callable[[Stage, dict[str, Any], str], str]
-"""Takes a stage whose file is there, what it printed (or nothing) and its device; says what."""
+Finish = Callable[[Stage, dict[str, Any]], str]
+"""Takes a stage whose file is there and what it printed (or nothing); says what for people."""
 
 
 @dataclass
@@ -35,7 +34,6 @@ class Running:
     lock: locks.Lock
     device: str
     start: float
-    printed: IO[bytes]
     log: Path
     said: int  # bytes in the log before it began
 
@@ -68,21 +66,20 @@ class Pool:
             self.environment.setdefault("OMP_NUM_THREADS", share)
 
     def run(self, stages: list[Stage]) -> None:
-        """Make the files of these stages, which come after those that they need."""
-        waiting = list(stages)
+        """Make the files of these stages, which come after those that they need.
+
+        What others are at is looked at again when nothing else is left, for as long as that helps:
+        they may have been stopped, or have died.
+        """
         names = (signal.SIGINT, signal.SIGTERM)
         before = {name: signal.signal(name, self._caught) for name in names}
         try:
-            while waiting or self.running:
-                if self.deadline is not None and time.monotonic() > self.deadline:
-                    self._stop("the time is up")
-                if self.signal:
-                    self._stop("interrupted")
-                self._reap()
-                if self.stopping:
-                    waiting.clear()
-                waiting = [stage for stage in waiting if not self._settled(stage)]
-                time.sleep(POLL)
+            self._until_settled(stages)
+            while self.elsewhere and not self.stopping:
+                skipped, self.elsewhere = self.elsewhere, {}
+                self._until_settled([stage for stage in stages if stage.file in skipped])
+                if self.elsewhere.keys() == skipped.keys():
+                    break
         finally:
             self._stop("ending")
             while self.running:
@@ -90,6 +87,18 @@ class Pool:
                 time.sleep(POLL)
             for name, handler in before.items():
                 signal.signal(name, handler)
+
+    def _until_settled(self, waiting: list[Stage]) -> None:
+        while waiting or self.running:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                self._stop("the time is up")
+            if self.signal:
+                self._stop("interrupted")
+            self._reap()
+            if self.stopping:
+                waiting = []
+            waiting = [stage for stage in waiting if not self._settled(stage)]
+            time.sleep(POLL)
 
     def _caught(self, number: int, _: object) -> None:
         self.signal = self.signal or number
@@ -126,16 +135,15 @@ class Pool:
         home = self.out / f"{stage.name}.lock" if trains else self.work / f"{stage.file}.lock"
         lock = locks.acquire(home)
         if isinstance(lock, str):
+            if stage.file not in self.later:
+                self.say(f"{'skip' if trains else 'wait'}   {stage.name}: {lock} is at it")
+            self.later[stage.file] = time.monotonic() + RETRY
             if trains:
                 self.elsewhere[stage.file] = lock
-                self.say(f"skip   {stage.name}: {lock} is at it")
-            elif stage.file not in self.later:
-                self.say(f"wait   {stage.name}: {lock} is at it")
-            self.later[stage.file] = time.monotonic() + RETRY
             return trains
         made = (self.work / stage.file).exists()
         if made or (trains and (self.out / f"{stage.name}.json").exists()):
-            self._finish(stage, {}, lock)
+            self._finish(stage, "kept", lock)
             return True
         loads = [sum(run.device == device for run in self.running) for device in self.devices]
         device = self.devices[loads.index(min(loads))]
@@ -149,43 +157,40 @@ class Pool:
             words.append(f"--device={device}")
         log = self.work / "logs" / f"{stage.file.removesuffix('.safetensors')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        printed = tempfile.TemporaryFile()  # noqa: SIM115
-        with open(log, "ab") as errors:
+        _begin(self.work, stage)
+        with open(log, "ab") as errors, open(_printed(self.work, stage), "wb") as printed:
             said = errors.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", "stkit", *words], stdin=subprocess.DEVNULL, stdout=printed,
                 stderr=errors, env=self.environment, pass_fds=(lock.file,), process_group=0,
             )  # fmt: skip
-        return Running(stage, process, lock, device, time.monotonic(), printed, log, said)
+        return Running(stage, process, lock, device, time.monotonic(), log, said)
 
     def _reap(self) -> None:
         """Take leave of the processes that ended."""
         ended = [run for run in self.running if run.process.poll() is not None]
         self.running = [run for run in self.running if run not in ended]
         for run in ended:
-            run.printed.seek(0)
-            words = run.printed.read().decode(errors="replace").splitlines()
-            run.printed.close()
             code = run.process.returncode
             if code == 0:
-                self._finish(run.stage, json.loads(words[-1]) if words else {}, run)
+                self._finish(run.stage, "done", run.lock)
                 continue
             _spent(self.work, run.stage, time.monotonic() - run.start)
             run.lock.release()
             if not (self.stopping and code in STOPPED):
                 self._fail(run.stage, _why(run, code))
 
-    def _finish(self, stage: Stage, printed: dict[str, Any], run: Running | locks.Lock) -> None:
+    def _finish(self, stage: Stage, how: str, lock: locks.Lock) -> None:
         """Note a stage whose file is there: of a process that ended, or found under its lock."""
-        how, device = ("done", run.device) if isinstance(run, Running) else ("kept", "")
         try:
-            line = self.finish(stage, printed, device)
+            line = self.finish(stage, printed(self.work, stage))
+            _forget(self.work, stage)
             self.done.add(stage.file)
             self.say(f"{how}   {stage.name}  {line}".rstrip())
         except StkitError as error:
             self._fail(stage, str(error))
         finally:
-            (run.lock if isinstance(run, Running) else run).release()
+            lock.release()
 
     def _fail(self, stage: Stage, why: str) -> None:
         self.failed[stage.file] = why
@@ -207,8 +212,24 @@ def _tries(work: Path, stage: Stage) -> Path:
     return work / f"{stage.file}.tries"
 
 
+def _printed(work: Path, stage: Stage) -> Path:
+    return work / f"{stage.file}.printed"
+
+
+def printed(work: Path, stage: Stage) -> dict[str, Any]:
+    """What the last process of a stage printed; nothing where it was killed, or that is lost.
+
+    It lies in a file, so that it is there also when the run that began the process has died.
+    """
+    try:
+        found = json.loads(_printed(work, stage).read_text().splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def spent(work: Path, stage: Stage) -> dict[str, Any]:
-    """What earlier, interrupted processes of a stage took: {attempts, seconds}."""
+    """How many processes a stage has had, and the seconds of those interrupted."""
     try:
         found = json.loads(_tries(work, stage).read_text())
         return {"attempts": int(found["attempts"]), "seconds": float(found["seconds"])}
@@ -216,12 +237,17 @@ def spent(work: Path, stage: Stage) -> dict[str, Any]:
         return {"attempts": 0, "seconds": 0.0}
 
 
+def _begin(work: Path, stage: Stage) -> None:
+    before = spent(work, stage)
+    results.write(_tries(work, stage), before | {"attempts": before["attempts"] + 1})
+
+
 def _spent(work: Path, stage: Stage, seconds: float) -> None:
     before = spent(work, stage)
-    found = {"attempts": before["attempts"] + 1, "seconds": before["seconds"] + seconds}
-    results.write(_tries(work, stage), found)
+    results.write(_tries(work, stage), before | {"seconds": before["seconds"] + seconds})
 
 
-def forget(work: Path, stage: Stage) -> None:
-    """The stage is finished: its interrupted processes stand in its result."""
-    _tries(work, stage).unlink(missing_ok=True)
+def _forget(work: Path, stage: Stage) -> None:
+    """The stage is finished: what its processes took and printed stands in its result."""
+    for path in (_tries(work, stage), _printed(work, stage)):
+        path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from stkit.errors import ArtifactError, RecipeError
 from stkit.recipes import choose
 
 if TYPE_CHECKING:
-    from stkit.results import Gathered
+    from stkit.entries import Gathered
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "7", "8")
@@ -74,9 +74,9 @@ def report(
         raise RecipeError("HTML is written to a file; pass -o FILE.html")
     if out is not None:
         _free(out, force)
-    from stkit import page, results, tables
+    from stkit import entries, page, results, tables
 
-    found = results.gather(files)
+    found = entries.gather(files)
     _notes(found)
     made = tables.groups(found.entries, MEASURES[measure])
     if format == "html":
@@ -107,6 +107,9 @@ def _free(out: Path, force: bool) -> None:
 
 def _notes(found: "Gathered") -> None:
     """What a reader of the numbers should know, a line each; an error when nothing is left."""
+    if len(found.skipped) == 1 and not found.rows and not found.passed:
+        ((file, why),) = found.skipped.items()
+        raise ArtifactError(f"{file}: {why}")
     for file, why in found.skipped.items():
         output.note(f"note: skipped {file}: {why}")
     if found.passed:
@@ -203,12 +206,12 @@ def plot(
     if out.suffix not in (".png", ".svg", ".pdf"):
         raise RecipeError(f"{out}: expected a name that ends in .png, .svg or .pdf")
     _free(out, force)
-    from stkit import plots, results
+    from stkit import entries, plots
 
     if kind == "images":
         plots.images(paths, out)
     else:
-        found = results.gather(paths)
+        found = entries.gather(paths)
         _notes(found)
         plots.lines(kind, found.entries, out)
     typer.echo(out if quiet else f"output  {out}")

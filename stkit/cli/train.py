@@ -138,7 +138,7 @@ def train(
         restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
-    from stkit.plan import Job
+    from stkit.job import Job
     from stkit.runtime import pick
     from stkit.training import Training
 
@@ -169,9 +169,12 @@ def train(
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
+    computing = {
+        "seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory(),
+        "device": runtime.machine,
+    }  # fmt: skip
     output.result(
-        _summary(training, out)
-        | {"seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory()},
+        _summary(training, out) | computing,
         as_json=json, quiet=quiet, brief=out,
     )  # fmt: skip
 

@@ -1,0 +1,209 @@
+"""What a report is of: each training that files and folders hold, read alike from either.
+
+A cell's JSON and a checkpoint both become an `Entry`: what was trained on what, by which frame,
+what came out, and what the literature calls it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stkit import header, report, results, shape
+from stkit.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training in a report. Accuracies in [0,1]; `setup`: all that decides it but seeds."""
+
+    file: str
+    dataset: str  # with how many images, where it is a part
+    split: str  # test, or validation: clean training images kept out; what accuracy is of
+    poison: str  # as the grid calls it, or the method
+    rate: float  # 0: clean
+    frame: str  # as the grid calls it, or the frame's name
+    model: str
+    seed: int
+    row: dict[str, Any]  # as in a table of files
+    history: list[dict]
+    setup: dict[str, Any]
+    published: tuple[str, str]  # what the literature calls the poison and the frame
+    versions: dict[str, str]
+    images: str  # digest of what it was trained on
+    parent: str  # digest of the clean images, or the same
+
+    @property
+    def ground(self) -> tuple:
+        """What frames are compared on: trained and tested on the same images with one model."""
+        return self.dataset, self.split, self.poison, self.rate, self.model
+
+    @property
+    def called(self) -> str:
+        """The poison, with its rate where only a part is poisoned."""
+        return self.poison + (f" {self.rate:g}" if 0 < self.rate < 1 else "")
+
+
+@dataclass
+class Gathered:
+    """What was found in files and folders."""
+
+    entries: list[Entry] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # one a file
+    skipped: dict[str, str] = field(default_factory=dict)  # file -> why
+    passed: int = 0  # JSON files in folders that no bench wrote
+
+    def versions(self) -> str | None:
+        """Which versions are mixed, for people; None when all are the same."""
+        found = {
+            key: Counter(entry.versions.get(key, "unknown") for entry in self.entries)
+            for key in ("stkit", "torch")
+        }
+        mixed = [
+            f"{key} " + ", ".join(f"{version} ({n})" for version, n in sorted(counts.items()))
+            for key, counts in found.items()
+            if len(counts) > 1
+        ]
+        return "; ".join(mixed) or None
+
+
+def gather(paths: Iterable[Path]) -> Gathered:
+    """Read files and the JSON of folders. A damaged result is noted and skipped.
+
+    ArtifactError for a path that is not there and for a damaged safetensors file.
+    """
+    found = Gathered()
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.glob("*.json")):
+                _take(found, file, named=False)
+        elif path.suffix != ".json":
+            _take_file(found, path)
+        elif not path.exists():
+            raise ArtifactError(f"{path}: no such file; check the path")
+        else:
+            _take(found, path, named=True)
+    return found
+
+
+def _take(found: Gathered, path: Path, *, named: bool) -> None:
+    """One JSON file; `named` by the user rather than found in a folder."""
+    try:
+        result = results.read(path)
+        if result["kind"] == "cell":
+            entry = of_cell(str(path), result)
+            found.entries.append(entry)
+            found.rows.append(entry.row)
+        elif named:
+            found.rows.append(_poison_row(str(path), result))
+    except ArtifactError as error:
+        if not named and "other JSON" in str(error):
+            found.passed += 1
+        else:
+            found.skipped[str(path)] = str(error).removeprefix(f"{path}: ")
+
+
+def _take_file(found: Gathered, path: Path) -> None:
+    """One safetensors file."""
+    (row,) = report.rows([path])
+    if row["kind"] == "checkpoint" and "unfinished" not in row:
+        head = header.read(path)
+        head["records"] = header.numbers(head["records"])
+        try:
+            shape.check(head, results.CHECKPOINT)
+        except ArtifactError as error:
+            raise ArtifactError(f"{path}: {error}") from None
+        found.entries.append(of_checkpoint(str(path), head, row))
+    found.rows.append(row)
+
+
+def _poison_row(file: str, found: dict) -> dict[str, Any]:
+    keys = ("method", "n", "linf", "l2_mean", "l0_max", "seconds", "seed")
+    row = {"file": file, "kind": "poison", "data": found["name"]}
+    return row | {key: found[key] for key in keys if key in found}
+
+
+def of_cell(file: str, found: dict) -> Entry:
+    """A cell's JSON, as `results.read` returns it, as an entry."""
+    settings = found["settings"]
+    poison, frame = settings["poison"], settings["frame"]
+    shown = ("train_accuracy", "accuracy", "best_accuracy", "best_rolled_back", "holdout_accuracy",
+             "acm", "stages", "seconds", "images_per_second", "peak_memory")  # fmt: skip
+    rate = poison.get("rate", 1.0)
+    row = {
+        "file": file, "kind": "cell", "data": poison["name"] + ("" if rate == 1 else f" {rate:g}"),
+        "frame": frame["name"], "model": settings["model"], "epochs": found["epochs"],
+        "seed": settings["seed"], **{key: found[key] for key in shown if key in found},
+    }  # fmt: skip
+    return Entry(
+        file, *_data(settings["data"]["name"], found), poison["name"], _rate(found, rate),
+        frame["name"], settings["model"], settings["seed"], row, found["history"],
+        *_provenance(found), found["versions"], *_lineage(found),
+    )  # fmt: skip
+
+
+def of_checkpoint(file: str, head: dict, row: dict[str, Any]) -> Entry:
+    """A finished checkpoint as an entry; its records with numbers for nan and inf."""
+    images = head["inputs"][0]
+    rate = _maker(images)["recipe"].get("poison_rate", 1.0)
+    return Entry(
+        file, *_data(_line(images)[-1]["recipe"].get("source", "unknown"), head),
+        _published_poison(images), _rate(head, rate), head["frame"], head["model"],
+        head["seed"], row, results.history(head["records"]), *_provenance(head),
+        head["versions"], *_lineage(head),
+    )  # fmt: skip
+
+
+def _rate(found: dict, rate: float) -> float:
+    """Clean images are those of any poison at rate 0."""
+    return 0.0 if _published_poison(found["inputs"][0]) == "clean" else rate
+
+
+def _data(name: str, found: dict) -> tuple[str, str]:
+    """What a data set is called, a part of it by its number of images, and what was tested on."""
+    images, *tested = found["inputs"]
+    part = None
+    for recipe in reversed([head["recipe"] for head in _line(images)]):
+        part = recipe.get("limit") or part
+        if part and recipe.get("part") == "rest":
+            part -= recipe.get("holdout") or 0
+    held = any(test["recipe"].get("part") == "held" for test in tested[:1])
+    return name + (f", {part} images" if part else ""), "validation" if held else "test"
+
+
+def _provenance(found: dict) -> tuple[dict, tuple[str, str]]:
+    """All settings but seeds, and the names in the literature, of a checkpoint's header."""
+    recipe, images = found["recipe"], found["inputs"][0]
+    setup = header.flat({"train": recipe, "images": _maker(images)["recipe"]})
+    setup |= header.flat({"data": _line(images)[-1]["recipe"]})
+    adversary = recipe["phases"][0].get("adversary") or {}
+    radius = round(adversary.get("epsilon", 4 / 255) * 255)
+    frame = recipe["frame"] + (f"-{radius}/255" if radius != 4 else "")
+    return setup, (_published_poison(images), frame)
+
+
+def _lineage(found: dict) -> tuple[str, str]:
+    made = found["inputs"][0]
+    clean = _maker(made)
+    return made["digest"], clean["inputs"][0]["digest"] if clean["inputs"] else clean["digest"]
+
+
+def _line(images: dict) -> list[dict]:
+    """The headers that a data set descends from, itself first."""
+    return [images, *(_line(images["inputs"][0]) if images["inputs"] else [])]
+
+
+def _maker(images: dict) -> dict:
+    """The header that says how the images were poisoned; a part of a file says so by its parent."""
+    line = _line(images)
+    return next((head for head in line if "method" in head["recipe"]), line[-1])
+
+
+def _published_poison(images: dict) -> str:
+    """clean, sp, em-class, ...: a poison by the name in tables of the literature."""
+    recipe = _maker(images)["recipe"]
+    if "method" not in recipe:
+        return "clean"
+    scope = f"-{recipe['scope']}" if "scope" in recipe else ""
+    return recipe["method"] + scope + ("-fast" if recipe.get("fast") else "")
