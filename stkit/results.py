@@ -129,7 +129,10 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
     if not isinstance(found, dict) or found.get("kind") not in ("cell", "poison"):
-        raise ArtifactError(f"{path}: found other JSON, expected what `stkit bench` wrote")
+        raise ArtifactError(
+            f"{path}: found other JSON, expected what `stkit bench` wrote; "
+            "pass a checkpoint, or the folder of a bench"
+        )
     if found.get("format") != FORMAT:
         raise ArtifactError(
             f"{path}: found format {found.get('format')}, expected {FORMAT}; "

@@ -70,6 +70,14 @@ def test_above_64_pixels_it_is_timms_where_timm_has_it(name):
     assert models.normalisation(name, 64) == ((0.0,) * 3, (1.0,) * 3)
 
 
+@pytest.mark.parametrize("name", models.LARGE)
+def test_timms_nets_have_as_many_layers_as_ours(name):
+    """At 224 pixels and everywhere above 64."""
+    model = models.create(name, classes=3, size=72)
+    groups = models.layers(model, 72)
+    assert len(groups) == MODELS[name].layers and once(groups, model)
+
+
 def same_in_torchvision(name: str, theirs: nn.Module) -> bool:
     """Whether our weights fit torchvision's net and give the same logits."""
     ours = models.create(name, classes=10, size=32).eval()
