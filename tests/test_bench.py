@@ -436,6 +436,22 @@ def test_images_that_are_not_there(cli, tmp_path, stand_in, before, after, messa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_poison_file_of_another_kind(cli, tmp_path, stand_in, made):
+    path = toml(tmp_path)
+    path.write_text(f'{path.read_text()}[[poison]]\nname = "f"\nfile = "{made}/nt.safetensors"\n')
+    found = cli("bench", path, "-o", "out", "--dry-run")
+    assert found.code == 1 and "found a checkpoint file, expected a dataset file" in found.err
+
+
+def test_a_source_is_not_missed_where_its_images_are_made(cli, tmp_path, stand_in, photos):
+    path, copy = toml(tmp_path, frames=("nt",)), tmp_path / "copy"
+    copy.symlink_to(photos)
+    path.write_text(path.read_text().replace('"digits"', '"copy"'))
+    cli("bench", path, "-o", "out", "--only", "clean*")
+    copy.unlink()
+    assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
+
+
 # Locks
 
 

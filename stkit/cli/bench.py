@@ -101,6 +101,7 @@ def bench(
             raise ArtifactError(f"{folder}: found a file, expected a folder; pass another one")
     there = cells.sort(asked, out, work)
     stages = Grid(tuple(there.todo.values()), found.keep).stages()
+    grids.check_sources(path, stages, work)
     if dry_run:
         plan = estimate.plan(
             stages, there.todo, there.done, work, keep=found.keep, device=places[0], jobs=jobs
