@@ -12,9 +12,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from stkit import header
+from stkit import header, toml
 from stkit.errors import ArtifactError, RecipeError
 from stkit.frames import FRAMES
+from stkit.parts import listed
 from stkit.recipes import DATASETS, METHODS, choose, model_name, nearest, number
 from stkit.stages import Cell, Grid, Stage
 
@@ -37,11 +38,7 @@ def read(path: Path, known: Known | None = None, *, source: str | None = None) -
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        if source is not None:
-            named = _one(table, "data", dict, {})
-            name = Path(_one(named, "source", str, "images", "[data]")).stem
-            table["data"] = {"name": name, **named, "source": source}
-        return parse(table, known)
+        return parse(table, known, source=source)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}; pass a grid in TOML") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -50,20 +47,20 @@ def read(path: Path, known: Known | None = None, *, source: str | None = None) -
         raise RecipeError(f"{path}: {error}") from None
 
 
-def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
+def parse(table: dict[str, Any], known: Known | None = None, *, source: str | None = None) -> Grid:
     """The grid of a table as TOML gives it."""
-    _keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models", "rates",
-                      "seeds", "poison-seed", "keep"))  # fmt: skip
-    data, clean, test = _data(_one(table, "data", dict, {}))
-    train = _options("[train]", _one(table, "train", dict, {}), (), known, "train")
+    toml.keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models",
+                          "rates", "seeds", "poison-seed", "keep"))  # fmt: skip
+    data, clean, test = _data(toml.one(table, "data", dict, {}), source)
+    train = _options("[train]", toml.one(table, "train", dict, {}), (), known, "train")
     shared = {
-        "rates": _rates("", _axis("", table, "rates", (int, float), [1.0])),
+        "rates": _rates("", toml.axis("", table, "rates", (int, float), [1.0])),
         "seed": _poison_seed("poison-seed", table.get("poison-seed", 0)),
     }
-    models = _once("models", _axis("", table, "models", (str,), ["resnet18"]))
+    models = toml.once("models", toml.axis("", table, "models", (str,), ["resnet18"]))
     for model in models:
         model_name(model)
-    seeds = _once("seeds", _axis("", table, "seeds", (int,), [0]))
+    seeds = toml.once("seeds", toml.axis("", table, "seeds", (int,), [0]))
     for seed in seeds:
         number("seeds", seed, 0, 2**32 - 1)
     poisons = [_poison(where, entry, shared, known) for where, entry in _entries(table, "poison")]
@@ -80,19 +77,28 @@ def parse(table: dict[str, Any], known: Known | None = None) -> Grid:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise RecipeError(f"two cells are called {twice!r}; give its poison or frame another name")
-    return Grid(tuple(cells), _one(table, "keep", bool, True))
+    return Grid(tuple(cells), toml.one(table, "keep", bool, True))
 
 
-def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
-    """[data]: how the results call the data set, the stage of the training images, and of test."""
-    _keys("[data]", table, ("source", "test", "limit", "size", "holdout", "name"))
-    source = _one(table, "source", str, None, "[data]")
-    name = _one(table, "name", str, None, "[data]")
+def _data(table: dict[str, Any], instead: str | None) -> tuple[dict[str, Any], Stage, Stage]:
+    """[data]: how the results call the data set, the stage of the training images, and of test.
+
+    instead: a source to be read in the place of the one that is named.
+    """
+    toml.keys("[data]", table, ("source", "test", "limit", "size", "holdout", "name"))
+    source = toml.one(table, "source", str, None, "[data]")
+    name = toml.one(table, "name", str, None, "[data]")
     _named("[data] name", name)
+    test = toml.one(table, "test", str, None, "[data]")
+    called: dict[str, Any] = {"name": name or _stem(source or "images")}
+    if source is not None and _named_images(source) != called["name"]:
+        called["source"] = _named_images(source)
+    if test is not None:
+        called["test"] = _named_images(test)
+    source = instead or source
     if source is None:
         raise RecipeError('[data] has no source; write source = "cifar10", a folder or a file')
-    test = _one(table, "test", str, None, "[data]")
-    holdout = _one(table, "holdout", int, None, "[data]")
+    holdout = toml.one(table, "holdout", int, None, "[data]")
     if holdout is not None and test is not None:
         raise RecipeError("[data] has holdout and test, expected one of them; leave one out")
     if test is None and holdout is None and header.is_stkit(Path(source)):
@@ -100,7 +106,7 @@ def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
     parts: dict[str, list[str]] = {"train": ["--split=train"], "test": ["--split=test"]}
     if header.is_stkit(Path(test or source)):
         parts["test"] = []  # as the file says
-    sizes = {key: _one(table, key, int, None, "[data]") for key in ("limit", "size")}
+    sizes = {key: toml.one(table, key, int, None, "[data]") for key in ("limit", "size")}
     for key, value in sizes.items():
         if value is not None:
             number(f"[data] {key}", value, 1, inf)
@@ -112,28 +118,43 @@ def _data(table: dict[str, Any]) -> tuple[dict[str, Any], Stage, Stage]:
         sizes["holdout"] = holdout
     elif sizes["size"] is not None:
         parts["test"].append(f"--size={sizes['size']}")
-    called = {"name": name or _stem(source), **sizes}
-    if test is not None:
-        called["test"] = _stem(test)
-    clean = Stage("clean", ("data",), source, tuple(parts["train"]))
-    return called, clean, Stage("test", ("data",), test or source, tuple(parts["test"]))
+    clean, tested = (
+        Stage(stage, ("data",), path, tuple(parts[split]), state=_state(path))
+        for stage, path, split in (("clean", source, "train"), ("test", test or source, "test"))
+    )
+    return {**called, **sizes}, clean, tested
 
 
 def _stem(source: str) -> str:
     return source if source in DATASETS else Path(source).stem
 
 
+def _named_images(source: str) -> str:
+    """What the settings call a source: a change of it is noticed, also of what a file holds."""
+    return f"{_stem(source)} {_state(source)}".strip()
+
+
+def _state(source: str) -> str:
+    """Eight digits that stand for what a dataset file holds; nothing where there is none."""
+    if source in DATASETS or not header.is_stkit(Path(source)):
+        return ""
+    try:
+        return header.read(Path(source))["digest"][:8]
+    except ArtifactError:  # it is said when the file is to be read
+        return ""
+
+
 def _poison(where: str, entry: dict[str, Any], shared: dict, known: Known | None) -> dict:
     """One [[poison]], filled in."""
     own = ("name", "method", "file", "rates", "seed")
-    name = _named(where, _one(entry, "name", str, None, where))
-    file, method = (_one(entry, key, str, None, where) for key in ("file", "method"))
+    name = _named(where, toml.one(entry, "name", str, None, where))
+    file, method = (toml.one(entry, key, str, None, where) for key in ("file", "method"))
     if file is None and method is None and name != "clean":
         method = name
     if name == "clean" and method is not None:
         raise RecipeError(f"{where}: clean images have no method; give the poison another name")
     if file is not None or method is None:
-        _keys(where, entry, ("name", "file"))
+        toml.keys(where, entry, ("name", "file"))
         return {"name": name, "file": file}
     try:  # a name alone may be meant for the clean images
         choose("method", method, METHODS if "method" in entry else (*METHODS, "clean"))
@@ -142,15 +163,15 @@ def _poison(where: str, entry: dict[str, Any], shared: dict, known: Known | None
     return {
         "name": name, "method": method,
         "options": _options(where, entry, own, known, f"poison {method}"),
-        "rates": _rates(where, _axis(where, entry, "rates", (int, float), shared["rates"])),
+        "rates": _rates(where, toml.axis(where, entry, "rates", (int, float), shared["rates"])),
         "seed": _poison_seed(f"{where} seed", entry.get("seed", shared["seed"])),
     }  # fmt: skip
 
 
 def _frame(where: str, entry: dict[str, Any], train: dict, known: Known | None) -> dict:
     """One [[frame]], filled in; its options come over those of [train]."""
-    name = _named(where, _one(entry, "name", str, None, where))
-    frame = _one(entry, "frame", str, None, where) or name
+    name = _named(where, toml.one(entry, "name", str, None, where))
+    frame = toml.one(entry, "frame", str, None, where) or name
     try:
         choose("frame", frame, FRAMES)
     except RecipeError as error:
@@ -183,7 +204,7 @@ def _made(poison: dict, seeds: list[int], clean: Stage) -> Iterator[tuple[dict, 
 def _cell(data: dict, test: Stage, made: tuple, frame: dict, model: str, seed: int) -> Cell:
     poison, source, _ = made
     if "file" in poison:
-        poison = {**poison, "file": Path(poison["file"]).name}
+        poison = {**poison, "file": f"{Path(poison['file']).name} {_state(poison['file'])}".strip()}
     options = {**frame["train"], **frame["options"]}
     named = re.sub(r"[^A-Za-z0-9.-]+", "-", model)
     name = f"{poison['name']}{_rate(poison.get('rate', 1.0))}_{frame['name']}_{named}_s{seed}"
@@ -194,7 +215,8 @@ def _cell(data: dict, test: Stage, made: tuple, frame: dict, model: str, seed: i
     }  # fmt: skip
     if frame["options"]:
         settings["frame"]["options"] = frame["options"]
-    return Cell(name, settings, Stage(name, ("train",), source, words, test))
+    state = _state(source) if isinstance(source, str) else ""
+    return Cell(name, settings, Stage(name, ("train",), source, words, test, state=state))
 
 
 def _rate(rate: float) -> str:
@@ -223,13 +245,15 @@ def _options(
             raise RecipeError(f"{where}: {nearest('option', key, known[command])}")
         if not isinstance(value, (str, int, float)):
             raise RecipeError(f"{where}: {key} is {value!r}, expected a number, text or true")
+    if command == "train" and "augment" in found:
+        found["augment"] = ",".join(listed(str(found["augment"])))
     return found
 
 
 def _entries(table: dict[str, Any], kind: str) -> list[tuple[str, dict]]:
     """`poisons = [...]` and every [[poison]], the first without options; with where they stand."""
-    names = _axis("", table, f"{kind}s", (str,), [])
-    tables = _axis("", table, kind, (dict,), [])
+    names = toml.once(f"{kind}s", toml.axis("", table, f"{kind}s", (str,), []))
+    tables = toml.axis("", table, kind, (dict,), [])
     found = [(f"{kind}s {name!r}", {"name": name}) for name in names]
     for entry in tables:
         called = entry.get("name", entry.get("method") or entry.get("frame"))
@@ -241,45 +265,10 @@ def _entries(table: dict[str, Any], kind: str) -> list[tuple[str, dict]]:
     return found
 
 
-def _keys(where: str, table: dict[str, Any], known: Collection[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise RecipeError(f"{where}: {nearest('key', key, known)}".lstrip(": "))
-
-
-def _one(table: dict[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
-    """A value of one type, or the default where it is absent."""
-    value = table.get(key, default)
-    if value is default or (isinstance(value, kind) and type(value) is kind):
-        return value
-    words = {str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
-    raise RecipeError(f"{where} {key} is {value!r}, expected {words[kind]}".lstrip())
-
-
-def _axis(where: str, table: dict, key: str, kinds: tuple[type, ...], default: Any) -> list:
-    """A list of values of these types, not empty where it is given."""
-    if key not in table:
-        return list(default)
-    values = table[key]
-    words = {str: "texts", int: "whole numbers", float: "numbers", dict: "tables"}[kinds[-1]]
-    if not isinstance(values, list) or any(type(value) not in kinds for value in values):
-        raise RecipeError(f"{where} {key} is {values!r}, expected a list of {words}".lstrip())
-    if not values:
-        raise RecipeError(f"{where} {key} is an empty list, expected at least one value".lstrip())
-    return values
-
-
 def _rates(where: str, rates: list[float]) -> list[float]:
     for rate in rates:
         number(f"{where} rates".lstrip(), rate, 0, 1)
-    return _once(f"{where} rates".lstrip(), [float(rate) for rate in rates])
-
-
-def _once(where: str, values: list) -> list:
-    for value in values:
-        if values.count(value) > 1:
-            raise RecipeError(f"{where} has {value!r} {values.count(value)} times, expected once")
-    return values
+    return toml.once(f"{where} rates".lstrip(), [float(rate) for rate in rates])
 
 
 def _poison_seed(where: str, seed: Any) -> Any:

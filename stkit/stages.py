@@ -23,6 +23,7 @@ class Stage:
     options: tuple[str, ...] = ()
     test: "Stage | None" = None
     clean: "Stage | None" = None
+    state: str = ""  # digest of the source where that is a file
 
     @property
     def needs(self) -> tuple["Stage", ...]:
@@ -42,7 +43,7 @@ class Stage:
     def _settings(self) -> list[Any]:
         source = self.source if isinstance(self.source, str) else self.source.file
         beside = [stage and stage.file for stage in (self.test, self.clean)]
-        return [self.verb, source, self.options, *beside]
+        return [self.verb, source, self.options, *beside, *([self.state] if self.state else [])]
 
     def command(self, work: Path) -> list[str]:
         """The words after `stkit`, files being in the folder `work`."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stkit import header, locks, results
+from stkit.cli import pool
 
 STAND_IN = """#!/bin/sh
 # In the place of python: $1 $2 are -m stkit. Notes the stage, then copies a file that is finished.
@@ -54,6 +55,8 @@ def stand_in(tmp_path, made, monkeypatch) -> Path:
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     notes.write_text("")
     monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(pool, "PATIENCE", 0.1)
+    monkeypatch.setattr(pool, "RETRY", 0.1)
     monkeypatch.setenv("NOTES", str(notes))
     monkeypatch.setenv("MADE", str(made))
     monkeypatch.chdir(tmp_path)
@@ -137,7 +140,8 @@ def test_what_needs_a_failed_stage_fails_with_it(cli, tmp_path, stand_in):
     found = cli("bench", path, "-o", "out", "--json")
     assert found.code == 1 and names(tmp_path / "out") == {"clean_nt_small_s0"}
     assert json.loads(found.out)["failed"] == {
-        "broken_s0": "it broke", "broken_nt_small_s0": "it needs broken_s0, which failed",
+        "broken_s0": "it broke",
+        "broken_nt_small_s0": "it needs broken_s0, which failed: it broke",
     }  # fmt: skip
 
 
@@ -200,9 +204,12 @@ def test_a_cell_that_another_run_is_at_is_skipped(cli, tmp_path, stand_in):
     assert isinstance(held, locks.Lock)
     found = cli("bench", path, "-o", out, "--json")
     assert found.json["elsewhere"] == ["clean_nt_small_s0"] and found.json["done"] == 1
+    assert found.json["left"] == ["clean_nt_small_s0"]
     (line,) = [line for line in found.err.splitlines() if line.startswith("skip")]
     assert line.startswith(f"skip   clean_nt_small_s0: process {os.getpid()} on ")
     assert names(out) == {"ops_s0", "ops_nt_small_s0"}
+    text = cli("bench", path, "-o", out)
+    assert "1 of 2 cells are left, others are at 1; the same command goes on" in text.err
     held.release()
     assert cli("bench", path, "-o", out, "--json").json["done"] == 2
 
@@ -224,6 +231,18 @@ def test_a_cell_that_comes_free_is_taken(cli, tmp_path, stand_in):
     thread.join()
     assert found.json["done"] == 2 and found.json["elsewhere"] == []
     assert found.err.count("skip   clean_nt_small_s0") == 1
+
+
+def test_a_cell_that_others_are_at_is_waited_for(cli, tmp_path, stand_in, monkeypatch):
+    """At the end, when nothing else is to be done."""
+    monkeypatch.setattr(pool, "PATIENCE", 30.0)
+    path, out = toml(tmp_path, frames=("nt",), poisons=("clean", "ops")), tmp_path / "out"
+    held = locks.acquire(out / "clean_nt_small_s0.lock")
+    thread = threading.Timer(1.5, held.release)
+    thread.start()
+    found = cli("bench", path, "-o", out, "--json")
+    assert found.json["done"] == 2 and found.json["elsewhere"] == found.json["left"] == []
+    assert found.err.index("done   ops_nt") < found.err.index("start  clean_nt")
 
 
 def test_a_stage_whose_run_was_killed_is_whole_in_the_next(cli, tmp_path, stand_in):
@@ -415,6 +434,22 @@ def test_images_that_are_not_there(cli, tmp_path, stand_in, before, after, messa
         found = cli("bench", path, "-o", "out", *args)
         assert (found.code, found.err.count("\n")) == (1, 1) and message in found.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_poison_file_of_another_kind(cli, tmp_path, stand_in, made):
+    path = toml(tmp_path)
+    path.write_text(f'{path.read_text()}[[poison]]\nname = "f"\nfile = "{made}/nt.safetensors"\n')
+    found = cli("bench", path, "-o", "out", "--dry-run")
+    assert found.code == 1 and "found a checkpoint file, expected a dataset file" in found.err
+
+
+def test_a_source_is_not_missed_where_its_images_are_made(cli, tmp_path, stand_in, photos):
+    path, copy = toml(tmp_path, frames=("nt",)), tmp_path / "copy"
+    copy.symlink_to(photos)
+    path.write_text(path.read_text().replace('"digits"', '"copy"'))
+    cli("bench", path, "-o", "out", "--only", "clean*")
+    copy.unlink()
+    assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
 
 
 # Locks

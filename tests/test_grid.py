@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stkit import estimate, grid
+from stkit import estimate, grid, header
 from stkit.errors import ArtifactError, RecipeError
 
 DATA = '[data]\nsource = "digits"\n'
@@ -122,6 +122,40 @@ def test_results_hold_no_paths(tmp_path):
     assert made(text + 'name = "cifar10"\n').cells[0].settings["data"]["name"] == "cifar10"
 
 
+def test_another_source_or_test_is_another_setting(tmp_path, made):
+    """And what they hold, where they are files."""
+
+    def cells(text: str) -> grid.Grid:
+        return grid.parse(tomllib.loads(PLAIN.replace('"digits"', text)))
+
+    def data(text: str) -> dict:
+        return cells(text).cells[0].settings["data"]
+
+    plain = {"name": "c", "limit": None, "size": None}
+    assert data('"a/c"') == data('"b/c"') == plain
+    assert data('"a/c10"\nname = "c"') == {**plain, "source": "c10"}
+    file = tmp_path / "c.safetensors"
+    file.write_bytes((made / "clean.safetensors").read_bytes())
+    text = f'"{file}"\ntest = "t"\n[[poison]]\nname = "f"\nfile = "{file}"'
+    before = cells(text)
+    digest = header.read(file)["digest"][:8]
+    settings = before.cells[-1].settings
+    assert settings["data"] == {**plain, "source": f"c {digest}", "test": "t"}
+    assert settings["poison"]["file"] == f"c.safetensors {digest}"
+    file.write_bytes((made / "ops.safetensors").read_bytes())
+    after = cells(text)
+    assert after.cells[-1].settings["poison"]["file"] != settings["poison"]["file"]
+    shared = {s.file for s in before.stages()} & {s.file for s in after.stages()}
+    assert shared == {s.file for s in before.stages() if s.name == "test"}
+
+
+def test_equal_augmentations_are_equal_settings():
+    def cell(augment: str) -> grid.Cell:
+        return made(PLAIN + f'[train]\naugment = "{augment}"\n').cells[0]
+
+    assert cell("JPEG , CG") == cell("jpeg,cg") != cell("cg,jpeg")
+
+
 def test_another_source_keeps_the_name(tmp_path):
     path = tmp_path / "g.toml"
     path.write_text(PLAIN.replace("digits", "cifar10"))
@@ -160,6 +194,7 @@ def test_names_of_timm_make_file_names():
         (f"seeds = 1\n{PLAIN}", "seeds is 1, expected a list"),
         (f"seeds = [0, 1, 0]\n{PLAIN}", "seeds has 0 2 times, expected once"),
         (f'models = ["small", "small"]\n{PLAIN}', "models has 'small' 2 times, expected once"),
+        (f'poisons = ["sp", "sp"]\nframes = ["nt"]\n{DATA}', "poisons has 'sp' 2 times"),
         (f"rates = [1, 1.0]\n{PLAIN}", "rates has 1.0 2 times, expected once"),
         (f"rates = [1.5]\n{PLAIN}", "rates is 1.5, expected a number from 0 to 1"),
         (f"keep = 1\n{PLAIN}", "keep is 1, expected true or false"),

@@ -11,9 +11,9 @@ from stkit.cli import poison as poison_cli
 
 ROOT = Path(__file__).parents[1] / "stkit"
 LEVELS = [
-    {"errors", "recipes", "parts", "frames", "job", "schedules", "header", "shape", "report",
-     "results", "entries", "tables", "anchors", "curves", "thumbnails", "page", "stages", "grid",
-     "estimate", "locks"},
+    {"errors", "recipes", "parts", "frames", "job", "toml", "schedules", "header", "shape",
+     "report", "results", "entries", "tables", "anchors", "curves", "thumbnails", "page",
+     "stages", "grid", "estimate", "locks"},
     {"rng", "storage", "runtime", "sources", "data", "augment", "models", "pgd", "clusters",
      "acm_score", "capture", "feed", "parallel", "parting", "step", "evaluation", "artifacts",
      "checkpoints", "inspection", "exporting", "plan", "prepare", "mix", "dropout"},

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stkit import header, results
 from stkit.errors import RecipeError
 
 FOLDER = Path(__file__).parent.parent / "examples" / "snakemake"
@@ -49,10 +50,21 @@ def test_commands_and_inputs(names):
         assert names["stem"](SimpleNamespace(cell=name)) in names["STAGES"]
 
 
-def test_blocks_of_python_compile():
+def test_a_cell_is_what_bench_would_write(names, made, tmp_path):
     (block,) = re.findall(r"    run:\n((?:        .*\n)+)", TEXT)
-    compile(re.sub(r"^ {8}", "", block, flags=re.M), "Snakefile", "exec")
-    assert "results.cell(cell.name, cell.settings, head, printed)" in block
+    printed, tries, path = (tmp_path / name for name in ("printed", "tries", "cell.json"))
+    printed.write_text('{"accuracy":0.5,"device":"X100","output":"x","seconds":2.0}')
+    tries.write_text("\n\n")
+    name = next(iter(names["CELLS"]))
+    weights = str(made / "nt.safetensors")
+    job = {
+        "wildcards": SimpleNamespace(cell=name), "output": [str(path)],
+        "input": SimpleNamespace(weights=weights, printed=str(printed), tries=str(tries)),
+    }  # fmt: skip
+    exec(compile(re.sub(r"^ {8}", "", block, flags=re.M), "Snakefile", "exec"), names | job)
+    found = results.read(path)
+    assert (found["attempts"], found["device"], found["seconds"]) == (2, "X100", 2.0)
+    assert found["name"] == name and found["digest"] == header.read(Path(weights))["digest"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="no snakemake here")

@@ -19,7 +19,8 @@ HELP = """Run a grid of trainings: poisons x poison rates x frames x models x se
 Every stage is a `stkit data`, `poison` or `train` of its own; a poison is made once for all cells
 that share it. Each finished cell is one JSON file in FOLDER. What is finished is skipped, what was
 stopped is gone on with, what fails is reported at the end (exit 1): run it until nothing is left.
-Several runs may share a FOLDER: a cell that one of them is at is skipped by the others.
+Several runs may share a FOLDER: a cell that one of them is at is skipped by the others, which look
+at it again before they end. What is not done then is `left`, see --json.
 
 \b
 A grid in TOML (examples/grid.toml has every key):
@@ -100,6 +101,7 @@ def bench(
             raise ArtifactError(f"{folder}: found a file, expected a folder; pass another one")
     there = cells.sort(asked, out, work)
     stages = Grid(tuple(there.todo.values()), found.keep).stages()
+    grids.check_sources(path, stages, work)
     if dry_run:
         plan = estimate.plan(
             stages, there.todo, there.done, work, keep=found.keep, device=places[0], jobs=jobs
@@ -124,7 +126,7 @@ def _end(
     """Say what became of the cells; exit 1 when some failed."""
     names = {stage.file: stage.name for stage in stages}
     failed = there.blocked | {names[file]: why for file, why in running.failed.items()}
-    ended = {*running.done, *running.failed, *running.elsewhere}
+    ended = {*running.done, *running.failed}
     mine = {cell.stage.file: name for name, cell in there.todo.items()}
     found: dict[str, Any] = {
         "output": str(out), "cells": len(there.states),
@@ -146,10 +148,12 @@ def _end(
         output.result(counts, as_json=False, quiet=quiet, brief=out)
         for name, why in failed.items():
             output.note(f"failed {name}: {why}")
-        if not quiet and found["left"]:
-            output.note("cells are left; the same command goes on with them")
-        if not quiet and found["elsewhere"]:
-            output.note("cells are made elsewhere; the same command takes what is not finished")
+        if found["left"] and not quiet:
+            others = f", others are at {len(found['elsewhere'])}" if found["elsewhere"] else ""
+            output.note(
+                f"{len(found['left'])} of {found['cells']} cells are left{others}; "
+                "the same command goes on with them"
+            )
     if failed:
         raise typer.Exit(1)
 

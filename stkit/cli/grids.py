@@ -1,15 +1,15 @@
 """Grids read with every option checked as its command would, before anything is run."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stkit import grid
+from stkit import grid, header
 from stkit.cli.train import _steps
-from stkit.errors import DataError, RecipeError
+from stkit.errors import DataError, RecipeError, StkitError
 from stkit.frames import Staged, frame_with
 from stkit.job import Job
 from stkit.recipes import DATASETS, METHODS, PRECISIONS, STEPS, choose, given, no_source
@@ -17,8 +17,7 @@ from stkit.stages import Cell, Grid, Stage
 
 
 def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:
-    """A grid in TOML. RecipeError names the first option that its command would refuse, DataError
-    images that are not there.
+    """A grid in TOML. RecipeError names the first option that its command would refuse.
 
     commands: stkit's, by name. source: in the place of the grid's.
     """
@@ -27,8 +26,6 @@ def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> 
         known[f"poison {name}"] = _names("poison", command)
     found = grid.read(path, known, source=source)
     for stage in found.stages():
-        if isinstance(stage.source, str):
-            _there(path, stage.source)
         if stage.verb[0] != "data":
             command = commands[stage.verb[0]]
             for word in stage.verb[1:]:
@@ -37,9 +34,23 @@ def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> 
     return found
 
 
-def _there(path: Path, source: str) -> None:
-    if source not in DATASETS and not Path(source).exists():
-        raise DataError(f"{path}: {no_source(source)}")
+def check_sources(path: Path, stages: Iterable[Stage], work: Path) -> None:
+    """DataError or ArtifactError where images that a stage has yet to read are not there."""
+    for stage in stages:
+        if isinstance(stage.source, str) and not (work / stage.file).exists():
+            try:
+                _check_source(stage.source)
+            except StkitError as error:
+                raise type(error)(f"{path}: {error}") from None
+
+
+def _check_source(source: str) -> None:
+    if source in DATASETS:
+        return
+    if not Path(source).exists():
+        raise DataError(no_source(source))
+    if header.is_stkit(Path(source)):
+        header.read(Path(source), "dataset")
 
 
 def _names(verb: str, command: Any) -> set[str]:

@@ -21,6 +21,7 @@ from stkit.stages import Stage
 
 POLL = 0.05  # seconds between two looks at the processes
 RETRY = 1.0  # seconds between two looks at a file that another run is making
+PATIENCE = 30.0  # seconds to wait at the end for cells that others are at
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 Finish = Callable[[Stage, dict[str, Any]], str]
@@ -53,7 +54,7 @@ class Pool:
         self.deadline, self.finish, self.say = deadline, finish, say
         self.done: set[str] = set()  # files
         self.failed: dict[str, str] = {}  # file -> why
-        self.elsewhere: dict[str, str] = {}  # file -> who makes it
+        self.elsewhere: dict[str, str] = {}  # file of a cell -> who is at it
         self.signal = 0  # that ended the run; 0: none
         self.stopping = False
         self.running: list[Running] = []
@@ -68,18 +69,27 @@ class Pool:
     def run(self, stages: list[Stage]) -> None:
         """Make the files of these stages, which come after those that they need.
 
-        What others are at is looked at again when nothing else is left, for as long as that helps:
-        they may have been stopped, or have died.
+        What others are at stays in the queue: they may stop, or have died. At the end it is waited
+        for a while.
         """
+        waiting, busy = list(stages), time.monotonic()
         names = (signal.SIGINT, signal.SIGTERM)
         before = {name: signal.signal(name, self._caught) for name in names}
         try:
-            self._until_settled(stages)
-            while self.elsewhere and not self.stopping:
-                skipped, self.elsewhere = self.elsewhere, {}
-                self._until_settled([stage for stage in stages if stage.file in skipped])
-                if self.elsewhere.keys() == skipped.keys():
+            while waiting or self.running:
+                if self.deadline is not None and time.monotonic() > self.deadline:
+                    self._stop("the time is up")
+                if self.signal:
+                    self._stop("interrupted")
+                self._reap()
+                if self.stopping:
+                    waiting.clear()
+                waiting = [stage for stage in waiting if not self._settled(stage)]
+                if self.running or any(stage.file not in self.elsewhere for stage in waiting):
+                    busy = time.monotonic()
+                elif time.monotonic() - busy > PATIENCE:
                     break
+                time.sleep(POLL)
         finally:
             self._stop("ending")
             while self.running:
@@ -87,18 +97,6 @@ class Pool:
                 time.sleep(POLL)
             for name, handler in before.items():
                 signal.signal(name, handler)
-
-    def _until_settled(self, waiting: list[Stage]) -> None:
-        while waiting or self.running:
-            if self.deadline is not None and time.monotonic() > self.deadline:
-                self._stop("the time is up")
-            if self.signal:
-                self._stop("interrupted")
-            self._reap()
-            if self.stopping:
-                waiting = []
-            waiting = [stage for stage in waiting if not self._settled(stage)]
-            time.sleep(POLL)
 
     def _caught(self, number: int, _: object) -> None:
         self.signal = self.signal or number
@@ -117,7 +115,8 @@ class Pool:
         needs = [other.file for other in stage.needs]
         lost = next((other for other in stage.needs if other.file in self.failed), None)
         if lost is not None:
-            self.failed[stage.file] = f"it needs {lost.name}, which failed"
+            why = self.failed[lost.file]
+            self.failed[stage.file] = f"it needs {lost.name}, which failed: {why}"
             return True
         if len(self.running) >= self.jobs or not self.done.issuperset(needs):
             return False
@@ -140,7 +139,8 @@ class Pool:
             self.later[stage.file] = time.monotonic() + RETRY
             if trains:
                 self.elsewhere[stage.file] = lock
-            return trains
+            return False
+        self.elsewhere.pop(stage.file, None)
         made = (self.work / stage.file).exists()
         if made or (trains and (self.out / f"{stage.name}.json").exists()):
             self._finish(stage, "kept", lock)
