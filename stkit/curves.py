@@ -10,6 +10,7 @@ WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 24, 34
 POINTS = 300  # a line; of longer ones every n-th point is drawn
 COLOURS = 8
+TICKS = 8  # powers of ten that have a name, at most so many and one
 
 Points = list[tuple[float, float]]
 
@@ -52,29 +53,34 @@ def chart(lines: list[Line], *, title: str, x: str, y: str, log: bool) -> str:
     if not points:
         return ""
     right = max(px for px, _ in points) or 1
-    values = [_value(py, log) for _, py in points]
+    values = [log10(py) if log else py for _, py in points]
     low, high = (floor(min(values)), ceil(max(values))) if log else (0, 100)
     high = max(high, low + 1)
 
+    def across(value: float) -> str:
+        return f"{LEFT + (WIDTH - LEFT - RIGHT) * value / right:.1f}"
+
+    def up(value: float) -> str:
+        share = (value - low) / (high - low)
+        return f"{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share:.1f}"
+
     def at(point: tuple[float, float]) -> str:
-        px = LEFT + (WIDTH - LEFT - RIGHT) * point[0] / right
-        share = (_value(point[1], log) - low) / (high - low)
-        return f"{px:.1f},{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share:.1f}"
+        return f"{across(point[0])},{up(log10(point[1]) if log else point[1])}"
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>']
-    for tick in range(low, high + 1, 1 if log else 20):
-        height = at((0, 10.0**tick if log else tick)).split(",")[1]
+    for tick in range(low, high + 1, -(-(high - low) // TICKS) if log else 20):
+        height = up(tick)
         name = f"1e{tick}" if log else str(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {height}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{height}" dy="4" text-anchor="end">{name}</text>')
     for number in sorted({round(right * quarter / 4) for quarter in range(5)}):
-        place = at((number, 10.0**low if log else low)).split(",")[0]
+        place = across(number)
         parts.append(
             f'<text x="{place}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number}</text>'
         )
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x)}</text>')
     parts.append(f'<text x="{LEFT}" y="12">{escape(y)}</text>')
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line.on):  # what is drawn last lies above
         if not line.points:
             continue
         step = -(-len(line.points) // POINTS)
@@ -97,7 +103,3 @@ def styled(kind: str, number: int, on: bool) -> str:
 def _dot(place: str, style: str, radius: float) -> str:
     x, y = place.split(",")
     return f'<circle {style} cx="{x}" cy="{y}" r="{radius}"/>'
-
-
-def _value(value: float, log: bool) -> float:
-    return log10(value) if log else value

@@ -130,9 +130,10 @@ def of_cell(file: str, found: dict) -> Entry:
     poison, frame = settings["poison"], settings["frame"]
     shown = ("train_accuracy", "accuracy", "best_accuracy", "best_rolled_back", "holdout_accuracy",
              "acm", "stages", "seconds", "images_per_second", "peak_memory")  # fmt: skip
-    rate = poison.get("rate", 1.0)
+    rate = poison.get("rate")
     row = {
-        "file": file, "kind": "cell", "data": poison["name"] + ("" if rate == 1 else f" {rate:g}"),
+        "file": file, "kind": "cell",
+        "data": poison["name"] + ("" if rate in (None, 1) else f" {rate:g}"),
         "frame": frame["name"], "model": settings["model"], "epochs": found["epochs"],
         "seed": settings["seed"], **{key: found[key] for key in shown if key in found},
     }  # fmt: skip
@@ -146,7 +147,7 @@ def of_cell(file: str, found: dict) -> Entry:
 def of_checkpoint(file: str, head: dict, row: dict[str, Any]) -> Entry:
     """A finished checkpoint as an entry; its records with numbers for nan and inf."""
     images = head["inputs"][0]
-    rate = _maker(images)["recipe"].get("poison_rate", 1.0)
+    rate = _maker(images)["recipe"].get("poison_rate")
     return Entry(
         file, *_data(_line(images)[-1]["recipe"].get("source", "unknown"), head),
         _published_poison(images), _rate(head, rate), head["frame"], head["model"],
@@ -155,9 +156,11 @@ def of_checkpoint(file: str, head: dict, row: dict[str, Any]) -> Entry:
     )  # fmt: skip
 
 
-def _rate(found: dict, rate: float) -> float:
-    """Clean images are those of any poison at rate 0."""
-    return 0.0 if _published_poison(found["inputs"][0]) == "clean" else rate
+def _rate(found: dict, rate: float | None) -> float:
+    """Clean images are those of any poison at rate 0; a poison that tells none is at rate 1."""
+    if _published_poison(found["inputs"][0]) == "clean":
+        return 0.0
+    return 1.0 if rate is None else rate
 
 
 def _data(name: str, found: dict) -> tuple[str, str]:
@@ -197,13 +200,13 @@ def _line(images: dict) -> list[dict]:
 def _maker(images: dict) -> dict:
     """The header that says how the images were poisoned; a part of a file says so by its parent."""
     line = _line(images)
-    return next((head for head in line if "method" in head["recipe"]), line[-1])
+    return next((head for head in line if head["recipe"].get("method")), line[-1])
 
 
 def _published_poison(images: dict) -> str:
     """clean, sp, em-class, ...: a poison by the name in tables of the literature."""
     recipe = _maker(images)["recipe"]
-    if "method" not in recipe:
+    if not recipe.get("method"):
         return "clean"
-    scope = f"-{recipe['scope']}" if "scope" in recipe else ""
+    scope = f"-{recipe['scope']}" if recipe.get("scope") else ""
     return recipe["method"] + scope + ("-fast" if recipe.get("fast") else "")

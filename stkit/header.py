@@ -109,7 +109,7 @@ def layout(path: Path) -> tuple[dict, int]:
         raise ArtifactError(f"{path}: found a folder, expected a stkit file") from None
     except PermissionError:
         raise ArtifactError(f"{path}: permission denied; check who may read it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ArtifactError(_foreign(path, "its header is not readable")) from None
     if not isinstance(head, dict):
         raise ArtifactError(_foreign(path, "its header is not readable"))
@@ -125,10 +125,11 @@ def read(path: Path, *kinds: str) -> dict:
     try:
         meta = json.loads(head.get("__metadata__", {})["stkit"])
         ends = [v["data_offsets"][1] for k, v in head.items() if k != "__metadata__"]
+        size = start + max(ends, default=0)
         kind, version = meta["kind"], meta["format"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ArtifactError(_foreign(path, "it was not written by stkit")) from None
-    if start + max(ends, default=0) != path.stat().st_size:
+    if size != path.stat().st_size:
         raise ArtifactError(_foreign(path, "it is truncated"))
     if version != FORMAT:
         raise ArtifactError(

@@ -26,11 +26,11 @@ def _images() -> dict[str, Any]:
     return {"digest": str, "recipe": recipe, "inputs": [_images]}
 
 
-STAGE = {"epoch": shape.COUNT, "tau": shape.COUNT}
+STAGE = {"epoch": shape.COUNT, "step": shape.COUNT, "tau": shape.COUNT}
 CHECK = {"step": shape.COUNT, "verdict": str, "acm": {str: float}}
 RECORD = {"epoch": shape.COUNT, "phase": shape.COUNT, "accuracy?": shape.SHARE, "checks?": [CHECK]}
 TRAINED = {
-    "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": float}}, shape.SOME]},
+    "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": shape.SHARE}}, shape.SOME]},
     "inputs": [_images, shape.SOME], "versions": {str: str},
 }  # fmt: skip
 SHAPES: dict[str, dict] = {
@@ -135,7 +135,7 @@ def read(path: Path) -> dict[str, Any]:
         )
     if found.get("format") != FORMAT:
         raise ArtifactError(
-            f"{path}: found format {found.get('format')}, expected {FORMAT}; "
+            f"{path}: found format {found.get('format')!r}, expected {FORMAT}; "
             "use the stkit that wrote it"
         )
     try:

@@ -1,9 +1,10 @@
 """Whether JSON from a file is of the types that its reader relies on.
 
-A shape is one of these: a type; a tuple of a type and its least and greatest value; a list of the
-shape of every item, and SOME where there must be one; a dict, in which keys that end in ? may be
-absent or null, `str` stands for any key, and what no key names may be anything; a function that
-returns a shape, for one that holds itself.
+A shape is one of these: a type (text is to be printable, a whole number smaller than LARGE); a
+tuple of a type and its least and greatest value; a list of the shape of every item, and SOME where
+there must be one; a dict, in which keys that end in ? may be absent or null, `str` stands for any
+key, and what no key names may be anything; a function that returns a shape, for one that holds
+itself.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from stkit.errors import ArtifactError
 
 SOME = ...
+LARGE = 2**63  # far below what no longer fits a float
 SHARE = (float, 0, 1)
 COUNT = (int, 0, float("inf"))
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false",
@@ -58,6 +60,10 @@ def _of_type(value: Any, kind: type, where: str) -> None:
     kinds = (int, float) if kind is float else kind
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
         raise ArtifactError(_wrong(value, WORDS[kind], where))
+    if isinstance(value, int) and abs(value) >= LARGE:
+        raise ArtifactError(_wrong(value, "a smaller number", where))
+    if isinstance(value, str) and not value.isprintable():
+        raise ArtifactError(_wrong(value, "text that can be printed", where))
 
 
 def _wrong(value: Any, expected: str, where: str) -> str:

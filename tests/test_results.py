@@ -305,6 +305,14 @@ def damaged(place: str, value: object) -> str:
         ("recipe.phases.0", 3, "3, expected an object"),
         ("recipe.phases.0.adversary", {"epsilon": "4/255"}, "expected a number"),
         ("recipe.frame", None, "None, expected text"),
+        ("recipe.phases.0.adversary", {"epsilon": 1e308}, "1e+308, expected a number from 0 to 1"),
+        ("stages.0.step", "one", "'one', expected a whole number"),
+        *((place, 10**400, "expected a smaller number") for place in (
+            "acm", "epochs", "seconds", "peak_memory", "settings.seed", "history.0.epoch",
+            "history.0.checks.0.step", "history.0.checks.0.acm.literal",
+        )),
+        ("settings.model", "a\nb", "'a\\nb', expected text that can be printed"),
+        ("versions.stkit", "\ud800", "'\\ud800', expected text that can be printed"),
     ],
 )
 def test_a_result_of_wrong_types_is_named_skipped_and_counted(
@@ -331,6 +339,37 @@ def test_a_result_that_is_no_plain_json_is_skipped(cli, tmp_path, text):
     found = cli("report", tmp_path)
     assert found.code == 0 and "Skipped files: 1" in found.out
     assert f"skipped {tmp_path}/z.json: damaged" in found.err and found.err.count("\n") == 1
+
+
+def test_null_is_as_good_as_absent(cli, tmp_path):
+    found = cell(0.5, poison="sp")
+    found["settings"]["poison"]["rate"] = None
+    found["inputs"][1]["recipe"] |= {"method": None, "scope": None, "poison_rate": None}
+    write(tmp_path, found)
+    (row,) = cli("report", tmp_path, "--json").json
+    assert row["data"] == "sp"
+    (row,) = cli("report", tmp_path, "--layout", 1, "--json").json
+    assert (row["poison"], row["rate"]) == ("sp", 1)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1.7e308])
+def test_an_acm_at_the_ends_of_what_a_float_holds(cli, tmp_path, value):
+    (tmp_path / "a.json").write_text(damaged("history.0.checks.0.acm.literal", value))
+    page = tmp_path / "x.html"
+    assert cli("report", tmp_path, "--format", "html", "-o", page).code == 0
+    assert 2 < page.read_text().count(">1e") < 12  # powers of ten that are named
+
+
+def test_a_header_that_is_nested_deep_or_of_wrong_types(cli, tmp_path):
+    deep, path = "[" * DEEP + "]" * DEEP, tmp_path / "c.safetensors"
+    inside = json.dumps({"__metadata__": {"stkit": f'{{"kind": {deep}}}'}})
+    said = {"stkit": json.dumps({"kind": "eval", "format": 1})}
+    typed = json.dumps({"__metadata__": said, "w": {"data_offsets": [0, "end"]}})
+    for text in (f'{{"a": {deep}}}', inside, typed):
+        path.write_bytes(len(text).to_bytes(8, "little") + text.encode())
+        found = cli("report", path)
+        assert found.code == 1 and found.err.startswith(f"error: {path}: it")
+        assert found.err.count("\n") == 1
 
 
 def test_infinite_acm_is_no_damage(cli, tmp_path):
