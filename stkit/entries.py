@@ -54,6 +54,12 @@ class Gathered:
     skipped: dict[str, str] = field(default_factory=dict)  # file -> why
     passed: int = 0  # JSON files in folders that no bench wrote
 
+    def add(self, entry: Entry) -> None:
+        """Take up a training; its row says where its accuracy is not of test images."""
+        self.entries.append(entry)
+        held = entry.split != "test" and "accuracy" in entry.row
+        self.rows.append(entry.row | ({"split": entry.split} if held else {}))
+
     def versions(self) -> str | None:
         """Which versions are mixed, for people; None when all are the same."""
         found = {
@@ -92,9 +98,7 @@ def _take(found: Gathered, path: Path, *, named: bool) -> None:
     try:
         result = results.read(path)
         if result["kind"] == "cell":
-            entry = of_cell(str(path), result)
-            found.entries.append(entry)
-            found.rows.append(entry.row)
+            found.add(of_cell(str(path), result))
         elif named:
             found.rows.append(_poison_row(str(path), result))
     except ArtifactError as error:
@@ -114,8 +118,9 @@ def _take_file(found: Gathered, path: Path) -> None:
             shape.check(head, results.CHECKPOINT)
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from None
-        found.entries.append(of_checkpoint(str(path), head, row))
-    found.rows.append(row)
+        found.add(of_checkpoint(str(path), head, row))
+    else:
+        found.rows.append(row)
 
 
 def _poison_row(file: str, found: dict) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from stkit.tables import Group
 
 COLUMNS = {
     "dataset": "data set", "poison": "poison", "rate": "rate", "frame": "frame", "model": "model",
-    "seed": "seed", "epochs": "epochs", "accuracy": "accuracy, %", "best": "best epoch, %",
-    "acm": "ACM", "stages": "roll-backs", "seconds": "seconds", "speed": "images/s",
-    "memory": "peak memory, GiB",
+    "seed": "seed", "epochs": "epochs", "split": "tested on", "accuracy": "accuracy, %",
+    "best": "best epoch, %", "acm": "ACM", "stages": "roll-backs", "seconds": "seconds",
+    "speed": "images/s", "memory": "peak memory, GiB",
 }  # fmt: skip
 """Of the table of all trainings."""
 HOW = "Point at a name or a line to see which is which; a click keeps it, or lets it go."
@@ -149,7 +149,8 @@ def _trainings(entries: list[Entry]) -> str:
         memory = row.get("peak_memory")
         rows.append([
             entry.dataset, entry.poison, entry.rate, entry.frame, entry.model, entry.seed,
-            row["epochs"], _percent(row.get("accuracy")), _percent(row.get("best_accuracy")),
+            row["epochs"], entry.split if "accuracy" in row else "",
+            _percent(row.get("accuracy")), _percent(row.get("best_accuracy")),
             row.get("acm"), ", ".join(f"{s['tau']}@{s['epoch']}" for s in row.get("stages") or []),
             row.get("seconds"), row.get("images_per_second"),
             None if memory is None else memory / 2**30,
@@ -170,7 +171,8 @@ def _curves(entries: list[Entry]) -> str:
     grounds: dict[tuple, list[Group]] = {}
     for group in made:
         grounds.setdefault(group.first.ground, []).append(group)
-    numbers = {name: n for n, name in enumerate(dict.fromkeys(group.frame for group in made))}
+    names = sorted(dict.fromkeys(group.frame for group in made), key=lambda name: name not in PAPER)
+    numbers = {name: number for number, name in enumerate(names)}
     parts = []
     for here in grounds.values():
         first = here[0].first

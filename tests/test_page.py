@@ -215,6 +215,19 @@ def test_in_a_browser(made_page, tmp_path, scheme):
     assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"}[scheme]
 
 
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_numbers_that_are_not_finite_in_a_browser(made_page, tmp_path):
+    """inf is above all numbers, nan is last in either order."""
+    values = ("nan", 0.5, "inf", 0.001)
+    text = made_page(*({**cell(0.5, seed=i), "acm": acm} for i, acm in enumerate(values)))
+    page = tmp_path / "probe.html"
+    probe = PROBE.replace('"accuracy, %", "accuracy, %", "poison", "ACM"', '"ACM", "ACM"')
+    page.write_text(text.replace("</body>", probe + "</body>"))
+    found = browse(page, tmp_path / "profile", "--dump-dom").stdout
+    up, down, *_ = found.split('<pre id="probe">')[1].split("|")
+    assert (up, down) == ("0.001 0.5 inf nan", "inf 0.5 0.001 nan")
+
+
 LINES = """<script>
 const block = document.querySelector(".curves.many");
 const key = [...block.querySelectorAll(".key")].find(key => key.textContent === "wd-1e-2");
@@ -243,7 +256,8 @@ def test_many_lines_in_a_browser(made_page, tmp_path):
     said = found.stdout.split('<pre id="probe">')[1].split("</pre>")[0].split("|")
     on, lines, before, pointed, after, clicked, pressed = said
     assert (on, lines, pressed) == ("2", "1", "true")
-    assert before == after == "rgb(195, 202, 209)" and pointed == clicked == "rgb(11, 102, 195)"
+    assert before == after == "rgb(195, 202, 209)"
+    assert pointed == clicked == "rgb(18, 128, 92)"  # the third colour: nt and st have two
 
 
 # Pictures

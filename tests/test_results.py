@@ -422,6 +422,9 @@ def test_validation_is_never_mixed_with_test(cli, tmp_path):
     page = tmp_path / "x.html"
     assert cli("report", tmp_path, "--format", "html", "--anchors", "-o", page).code == 0
     assert "Accuracy on clean validation images, %</text>" in page.read_text()
+    assert page.read_text().count("<td>validation</td>") == 1
+    rows = cli("report", tmp_path, "--json").json
+    assert {row["seed"]: row.get("split") for row in rows} == {0: None, 1: "validation"}
 
 
 def test_a_part_of_a_set_is_no_place_for_published_numbers(cli, tmp_path):

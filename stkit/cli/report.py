@@ -170,7 +170,7 @@ def _shared(found: list[dict]) -> dict:
     first = found[0]
     return {
         key: first[key]
-        for key in ("kind", "model", "epochs", "seed")
+        for key in ("kind", "model", "epochs", "seed", "split")
         if key in first and all(row.get(key) == first[key] for row in found)
     }
 
