@@ -79,11 +79,16 @@ def gather(paths: Iterable[Path]) -> Gathered:
 
     ArtifactError for a path that is not there and for a damaged safetensors file.
     """
-    found = Gathered()
+    found, files = Gathered(), set()
     for path in paths:
+        if path.resolve() in files:  # named twice, or in a folder that is named too
+            continue
+        files.add(path.resolve())
         if path.is_dir():
             for file in sorted(path.glob("*.json")):
-                _take(found, file, named=False)
+                if file.resolve() not in files:
+                    files.add(file.resolve())
+                    _take(found, file, named=False)
         elif path.suffix != ".json":
             _take_file(found, path)
         elif not path.exists():
@@ -171,13 +176,18 @@ def _rate(found: dict, rate: float | None) -> float:
 def _data(name: str, found: dict) -> tuple[str, str]:
     """What a data set is called, a part of it by its number of images, and what was tested on."""
     images, *tested = found["inputs"]
-    part = None
+    part, out = None, 0
     for recipe in reversed([head["recipe"] for head in _line(images)]):
-        part = recipe.get("limit") or part
-        if part and recipe.get("part") == "rest":
-            part -= recipe.get("holdout") or 0
+        if recipe.get("limit"):
+            part, out = recipe["limit"], 0
+        if recipe.get("part") == "rest":
+            out += recipe.get("holdout") or 0
+    if part:
+        name += f", {part - out} images"
+    elif out:
+        name += f", all but {out} images"
     held = any(test["recipe"].get("part") == "held" for test in tested[:1])
-    return name + (f", {part} images" if part else ""), "validation" if held else "test"
+    return name, "validation" if held else "test"
 
 
 def _provenance(found: dict) -> tuple[dict, tuple[str, str]]:

@@ -417,7 +417,7 @@ def test_validation_is_never_mixed_with_test(cli, tmp_path):
     text = cli("report", tmp_path, "--layout", 1, "--anchors").out
     first, second = text.split("Accuracy on clean ")[1:]
     assert first.startswith("test images, %, cifar10\n") and "20.00 [ST paper 24.08" in first
-    assert second.startswith("validation images, %, cifar10\n")
+    assert second.startswith("validation images, %, cifar10, all but 2000 images\n")
     assert "30.00\n" in second and "30.00 [" not in second
     page = tmp_path / "x.html"
     assert cli("report", tmp_path, "--format", "html", "--anchors", "-o", page).code == 0
@@ -425,6 +425,14 @@ def test_validation_is_never_mixed_with_test(cli, tmp_path):
     assert page.read_text().count("<td>validation</td>") == 1
     rows = cli("report", tmp_path, "--json").json
     assert {row["seed"]: row.get("split") for row in rows} == {0: None, 1: "validation"}
+
+
+def test_a_file_that_is_named_twice_counts_once(cli, tmp_path):
+    write(tmp_path, cell(0.5), cell(0.6, seed=1))
+    one, two = sorted(tmp_path.glob("*.json"))
+    for paths in ((one, tmp_path), (tmp_path, one, two, tmp_path)):
+        (row,) = cli("report", *paths, "--layout", 1, "--json").json
+        assert row["seeds"] == 2
 
 
 def test_a_part_of_a_set_is_no_place_for_published_numbers(cli, tmp_path):
