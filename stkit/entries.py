@@ -6,7 +6,7 @@ what came out, and what the literature calls it.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,43 @@ class Entry:
     versions: dict[str, str]
     images: str  # digest of what it was trained on
     parent: str  # digest of the clean images, or the same
+    tested: str  # digest of what it was tested on; empty: on nothing
+    digest: str  # of the weights
+    apart: str = ""  # in a name, where other images share what this data set is called
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """What all accuracies of a table share: the clean images, and what was tested on."""
+        return self.dataset + self.apart, self.split
 
     @property
     def ground(self) -> tuple:
         """What frames are compared on: trained and tested on the same images with one model."""
-        return self.dataset, self.split, self.poison, self.rate, self.model
+        return *self.data, self.poison, self.rate, self.model
 
     @property
     def called(self) -> str:
-        """The poison, with its rate where only a part is poisoned."""
-        return self.poison + (f" {self.rate:g}" if 0 < self.rate < 1 else "")
+        """The poison, with its rate where not all images are poisoned."""
+        whole = self.rate == 1 or self.published[0] == "clean"
+        return self.poison + ("" if whole else f" {self.rate:g}")
+
+
+def named_apart(entries: Iterable[Entry]) -> list[Entry]:
+    """Data sets that share a name but not their images get the digests into their names."""
+    found = list(entries)
+    images: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for entry in found:
+        images.setdefault(entry.data, set()).add((entry.parent, entry.tested))
+    return [replace(entry, apart=_apart(entry, images[entry.data])) for entry in found]
+
+
+def _apart(entry: Entry, images: set[tuple[str, str]]) -> str:
+    words = []
+    if len({parent for parent, _ in images}) > 1:
+        words.append(f"images {entry.parent[:8]}")
+    if len({tested for _, tested in images}) > 1:
+        words.append(f"tested on {entry.tested[:8] or 'nothing'}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 @dataclass
@@ -140,7 +167,7 @@ def of_cell(file: str, found: dict) -> Entry:
     poison, frame = settings["poison"], settings["frame"]
     shown = ("train_accuracy", "accuracy", "best_accuracy", "best_rolled_back", "holdout_accuracy",
              "acm", "stages", "seconds", "images_per_second", "peak_memory")  # fmt: skip
-    rate = poison.get("rate")
+    rate = poison.get("rate", _maker(found["inputs"][0])["recipe"].get("poison_rate"))
     row = {
         "file": file, "kind": "cell",
         "data": poison["name"] + ("" if rate in (None, 1) else f" {rate:g}"),
@@ -182,6 +209,8 @@ def _data(name: str, found: dict) -> tuple[str, str]:
             part, out = recipe["limit"], 0
         if recipe.get("part") == "rest":
             out += recipe.get("holdout") or 0
+        if recipe.get("part") == "held":
+            part, out = recipe.get("holdout"), 0
     if part:
         name += f", {part - out} images"
     elif out:
@@ -201,10 +230,12 @@ def _provenance(found: dict) -> tuple[dict, tuple[str, str]]:
     return setup, (_published_poison(images), frame)
 
 
-def _lineage(found: dict) -> tuple[str, str]:
-    made = found["inputs"][0]
-    clean = _maker(made)
-    return made["digest"], clean["inputs"][0]["digest"] if clean["inputs"] else clean["digest"]
+def _lineage(found: dict) -> tuple[str, str, str, str]:
+    """The digests of the images, of the clean ones, of those tested on, and of the weights."""
+    made, *tested = found["inputs"]
+    maker = _maker(made)
+    clean = maker["inputs"][0] if maker["recipe"].get("method") and maker["inputs"] else made
+    return made["digest"], clean["digest"], tested[0]["digest"] if tested else "", found["digest"]
 
 
 def _line(images: dict) -> list[dict]:

@@ -38,14 +38,14 @@ class Data:
         return 3 * self.count * self.side**2
 
 
-def data(clean: Stage, settings: dict[str, Any], work: Path) -> Data:
-    """The training images: from their file where it is there, else from the name of the source."""
+def data(file: Path, settings: dict[str, Any]) -> Data:
+    """The training images: from their file where it is there, else from the data set's name."""
     try:
-        head, _ = header.layout(work / clean.file)
+        head, _ = header.layout(file)
         count, _, side, _ = head["images"]["shape"]
-        return Data(count, len(header.read(work / clean.file)["classes"]), side)
+        return Data(count, len(header.read(file)["classes"]), side)
     except (StkitError, KeyError, ValueError):
-        count, classes = SIZES.get(str(clean.source), SIZES["cifar10"])
+        count, classes = SIZES.get(settings["name"], SIZES["cifar10"])
         return Data(settings["limit"] or count, classes, settings["size"] or 32)
 
 
@@ -115,12 +115,13 @@ def plan(
     What of a cell is done already counts as to be done. device: `auto` is a GPU where NVIDIA's
     driver is there. keep: of checkpoints; else only those count that are there at a time.
     """
-    clean = next((stage for stage in stages if stage.verb == ("data",)), None)
-    if clean is None:
+    if not todo:
         nothing = {"cells": {}, "images": {}, "seconds": 0.0, "disk_bytes": 0}
         return nothing | {"basis": "nothing is left to do"}
-    settings = next(iter(todo.values())).settings["data"]
-    images = data(clean, settings, work)
+    first = next(iter(todo.values()))
+    clean = next((stage for stage in stages if stage.name == "clean"), None)
+    file = work / clean.file if clean else Path(str(first.stage.source))  # else poisons are files
+    images = data(file, first.settings["data"])
     gpu = device.startswith("cuda") or (
         device == "auto" and Path("/proc/driver/nvidia/version").exists()
     )

@@ -112,7 +112,7 @@ def _data(table: dict[str, Any], instead: str | None) -> tuple[dict[str, Any], S
             number(f"[data] {key}", value, 1, inf)
             parts["train"].append(f"--{key}={value}")
     if holdout is not None:
-        number("[data] holdout", holdout, 1, inf)
+        number("[data] holdout", holdout, 1, (sizes["limit"] or inf) - 1)
         parts["train"].append(f"--holdout={holdout}")
         parts["test"] = [*parts["train"], "--part=held"]
         sizes["holdout"] = holdout

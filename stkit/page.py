@@ -172,27 +172,30 @@ def _curves(entries: list[Entry]) -> str:
     for group in made:
         grounds.setdefault(group.first.ground, []).append(group)
     names = sorted(dict.fromkeys(group.frame for group in made), key=lambda name: name not in PAPER)
-    numbers = {name: number for number, name in enumerate(names)}
+    everywhere = {name: number for number, name in enumerate(names)}
     parts = []
     for here in grounds.values():
         first = here[0].first
         many = len(here) > curves.COLOURS
         on = {group.frame for group in here if many and group.frame in PAPER}
-        title = f"{first.dataset}, {first.called}, {first.model}"
+        title = f"{first.data[0]}, {first.called}, {first.model}"
+        if not many and len(names) > curves.COLOURS:  # colours of this block's own, none twice
+            numbers = {group.frame: number for number, group in enumerate(here)}
+        else:
+            numbers = everywhere
 
-        def line(group: Group, points: Any, marks: Any, on: set[str] = on) -> curves.Line:
-            name = group.frame
-            return curves.Line(numbers[name], name, points, marks, name in on)
-
-        each = [(group, entry) for group in here for entry in group.entries]
+        each = [
+            (numbers[group.frame], group.frame, entry) for group in here for entry in group.entries
+        ]
         drawn = [
             curves.chart(
-                [line(group, curves.accuracy(entry), []) for group, entry in each],
+                [curves.Line(n, name, curves.accuracy(entry), [], name in on)
+                 for n, name, entry in each],
                 title=f"{title}: accuracy by epoch", x="epoch",
                 y=f"Accuracy on clean {first.split} images, %", log=False,
             ),
             curves.chart(
-                [line(group, *curves.acm(entry)) for group, entry in each],
+                [curves.Line(n, name, *curves.acm(entry), name in on) for n, name, entry in each],
                 title=f"{title}: ACM by step", x="step",
                 y="ACM as it was judged; dots: rolled back", log=True,
             ),

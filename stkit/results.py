@@ -30,6 +30,7 @@ STAGE = {"epoch": shape.COUNT, "step": shape.COUNT, "tau": shape.COUNT}
 CHECK = {"step": shape.COUNT, "verdict": str, "acm": {str: float}}
 RECORD = {"epoch": shape.COUNT, "phase": shape.COUNT, "accuracy?": shape.SHARE, "checks?": [CHECK]}
 TRAINED = {
+    "digest": str,
     "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": shape.SHARE}}, shape.SOME]},
     "inputs": [_images, shape.SOME], "versions": {str: str},
 }  # fmt: skip
@@ -107,7 +108,8 @@ def whole(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
+        # what no encoding has, such as half of a pair, is written as its number
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -139,7 +141,8 @@ def read(path: Path) -> dict[str, Any]:
             "use the stkit that wrote it"
         )
     try:
-        found = header.numbers(found)
+        names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
+        found = {k: v if k in names else header.numbers(v) for k, v in found.items()}
         shape.check(found, SHAPES[found["kind"]])
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from stkit import anchors
-from stkit.entries import Entry
+from stkit.entries import Entry, named_apart
 from stkit.frames import FRAMES
 
 LAYOUTS = ("1", "2", "4", "7", "8")
@@ -98,15 +98,17 @@ def groups(entries: Iterable[Entry], measure: str | None = "accuracy") -> list[G
 
     measure: a key of MEASURES; None: all trainings, with no numbers.
     """
-    found: dict[tuple, list[Entry]] = {}
-    for entry in entries:
-        if measure is None or entry.row.get(measure) is not None:
-            key = (*_place(entry), *sorted((k, repr(v)) for k, v in entry.setup.items()))
-            found.setdefault(key, []).append(entry)
+    found: dict[tuple, dict[tuple, Entry]] = {}
+    measured = [e for e in entries if measure is None or e.row.get(measure) is not None]
+    for entry in named_apart(measured):
+        key = (*_place(entry), *sorted((k, repr(v)) for k, v in entry.setup.items()))
+        # one training may be found twice: its result and its checkpoint, or a copy
+        found.setdefault(key, {}).setdefault((entry.seed, entry.digest), entry)
     made = [
-        Group(sorted(group, key=lambda e: e.seed), group[0].frame, measure or "")
+        Group(sorted(group.values(), key=lambda e: e.seed), next(iter(group.values())).frame,
+              measure or "")
         for group in found.values()
-    ]
+    ]  # fmt: skip
     _tell_apart(made)
     for group in made if measure else ():
         group.difference = _difference(group, made)
@@ -117,7 +119,7 @@ def groups(entries: Iterable[Entry], measure: str | None = "accuracy") -> list[G
         entry = group.first
         poison, frame = entry.published[0], entry.setup["train.frame"]
         return (
-            entry.dataset, entry.split,
+            entry.data,
             POISONS.index(poison) if poison in POISONS else len(POISONS), seen.index(entry.poison),
             -entry.rate,
             names.index(frame) if frame in names else len(names), group.frame,
@@ -161,7 +163,7 @@ def records(made: list[Group], *, with_anchors: bool) -> list[dict[str, Any]]:
     for group in made:
         entry = group.first
         row: dict[str, Any] = {
-            "dataset": entry.dataset, "split": entry.split, "poison": entry.poison,
+            "dataset": entry.data[0], "split": entry.split, "poison": entry.poison,
             "rate": entry.rate, "frame": group.frame, "model": entry.model,
             "epochs": entry.row["epochs"], "seeds": len(group.entries),
             group.measure: group.mean, "deviation": group.deviation,
@@ -179,8 +181,8 @@ def arrange(made: list[Group], layout: str) -> list[Table]:
     layout: one of the paper's, or "poisons": a row a frame and model, a column a poison.
     """
     tables = []
-    for dataset, split in dict.fromkeys((g.first.dataset, g.first.split) for g in made):
-        mine = [g for g in made if (g.first.dataset, g.first.split) == (dataset, split)]
+    for dataset, split in dict.fromkeys(group.first.data for group in made):
+        mine = [group for group in made if group.first.data == (dataset, split)]
         title = f"{MEASURES[mine[0].measure].format(split=split)}, {dataset}"
         if layout == "poisons":
             tables.append(_pivot(title, mine, ("frame", "model"), "poison"))

@@ -47,7 +47,8 @@ def cell(
             ]  # fmt: skip
         records.append(record)
     head = {
-        "kind": "checkpoint", "frame": frame, "model": model, "seed": seed, "digest": "d",
+        "kind": "checkpoint", "frame": frame, "model": model, "seed": seed,
+        "digest": f"d of {accuracy} {seed}",
         "recipe": {"frame": frame, "model": model, "phases": phases, "batch_size": 128},
         "inputs": [images(poison, rate, source), images("clean", source=source)],
         "records": records, "progress": {"done": True},

@@ -266,6 +266,18 @@ def test_a_stage_whose_run_was_killed_is_whole_in_the_next(cli, tmp_path, stand_
     assert left == {"", ".safetensors"}  # and the folder of logs
 
 
+def test_a_time_that_nobody_saw_is_not_told(cli, tmp_path, stand_in):
+    """The run and its stage were killed together: one try has no time, so the whole has none."""
+    path = toml(tmp_path, frames=("nt",), poisons=("clean",))
+    cli("bench", path, "-o", "other")
+    (file,) = (tmp_path / "other/work").glob("clean_nt_*.safetensors")
+    work = tmp_path / "out/work"
+    results.write(work / f"{file.name}.tries", {"attempts": 1, "seconds": 0.0, "timed": 0})
+    assert cli("bench", path, "-o", "out", "--json").json["done"] == 1
+    found = results.read(tmp_path / "out" / "clean_nt_small_s0.json")
+    assert found["attempts"] == 2 and "seconds" not in found
+
+
 def test_a_poison_that_another_run_makes_is_waited_for(cli, tmp_path, stand_in, made):
     path, work = toml(tmp_path, frames=("nt",), poisons=("ops",)), tmp_path / "out/work"
     assert cli("bench", path, "-o", "other", "--json").json["done"] == 1
@@ -345,6 +357,18 @@ def test_a_checkpoint_whose_result_was_lost_is_not_trained_again(cli, tmp_path, 
     assert len(stages(stand_in)) == 7
     found = results.read(result)
     assert found["history"] == whole["history"] and "seconds" not in found
+
+
+def test_a_truncated_checkpoint_is_named_with_what_to_do(cli, tmp_path, stand_in):
+    path = toml(tmp_path, frames=("nt",), poisons=("clean",))
+    cli("bench", path, "-o", "out")
+    (tmp_path / "out" / "clean_nt_small_s0.json").unlink()
+    (file,) = (tmp_path / "out/work").glob("clean_nt_*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    found = cli("bench", path, "-o", "out", "-q")
+    assert found.code == 1 and "remove it and run again" in found.err
+    file.unlink()
+    assert cli("bench", path, "-o", "out", "--json").json["done"] == 1
 
 
 def test_checkpoints_go_when_they_are_not_kept(cli, tmp_path, stand_in):

@@ -284,6 +284,23 @@ def test_efforts(tmp_path):
     assert [estimate.effort(cell, images) for cell in less] == [1800, 11 * 1800, 5 * 900]
 
 
+def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
+    """Not the test images, which come first where poisons are files."""
+    file = tmp_path / "p.safetensors"
+    file.write_bytes((made / "ops.safetensors").read_bytes())
+    tables = f'frames = ["nt"]\n{DATA}[[poison]]\nname = "p"\nfile = "{file}"\n'
+    grid_of = grid.parse(tomllib.loads(tables))
+    shown = estimate.plan(
+        grid_of.stages(), {cell.name: cell for cell in grid_of.cells}, (), tmp_path,
+        keep=True, device="cpu", jobs=1,
+    )  # fmt: skip
+    count = header.layout(file)[0]["images"]["shape"][0]
+    (cell,) = grid_of.cells
+    images = estimate.data(file, cell.settings["data"])
+    assert images.count == count != 1437
+    assert shown["cells"] == {cell.name: 6 + estimate.effort(cell, images) / 35}
+
+
 def test_efforts_of_poisons():
     images = estimate.Data(50_000, 10, 32)
 
@@ -335,5 +352,7 @@ def test_a_holdout_of_the_data_takes_the_place_of_the_test_images():
     assert cell.settings["data"]["holdout"] == 20
     with pytest.raises(RecipeError, match="holdout and test"):
         made(PLAIN + 'holdout = 20\ntest = "digits"\n')
+    with pytest.raises(RecipeError, match="holdout is 50, expected a number from 1 to 49"):
+        made(PLAIN + "limit = 50\nholdout = 50\n")
     with pytest.raises(RecipeError, match="holdout is 0"):
         made(PLAIN + "holdout = 0\n")

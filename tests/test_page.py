@@ -100,6 +100,22 @@ def test_page_of_checkpoints_and_of_nothing_tested(made_page, cli, made, tmp_pat
     assert "All trainings" in Reader(out.read_text()).text
 
 
+def test_a_page_of_no_trainings(cli, made, tmp_path):
+    out = tmp_path / "x.html"
+    found = cli("report", made / "ops.safetensors", "--format", "html", "-o", out)
+    assert (found.code, found.err.count("\n"), out.exists()) == (1, 1, False)
+    assert "found no trainings; pass checkpoints" in found.err
+
+
+def test_no_colour_twice_in_a_block_of_few(made_page):
+    """Among more frames than colours in all."""
+    more = ("nt", "gray", "jpeg", "bdr", "gauss", "cutout", "mixup", "dropout", "cutmix", "wd-1e-2")
+    few = [cell(0.5, poison="sp", frame=name) for name in ("nt", "cutmix", "wd-1e-2")]
+    text = made_page(*(cell(0.5, frame=name) for name in more), *few)
+    (block,) = [b for b in text.split('<div class="curves')[1:] if not b.startswith(" many")]
+    assert sorted(re.findall(r'class="key (c\d)"', block)) == ["c0", "c1", "c2"]
+
+
 # Curves
 
 

@@ -91,6 +91,76 @@ def test_what_was_not_tested_has_no_place_in_a_table(cli, tmp_path):
     assert held == "no such accuracies; `stkit train` takes them with --holdout N\n"
 
 
+# What is the same, and what is not
+
+
+def test_rates_0_and_1_have_rows_of_their_own(cli, tmp_path):
+    write(tmp_path, *(cell(0.9 - rate / 2, poison="ops", rate=rate) for rate in (0, 0.5, 1)))
+    for layout in (1, 4):
+        shown = cli("report", tmp_path, "--layout", layout).out
+        assert all(value in shown for value in ("90.00", "65.00", "40.00", "ops 0 ", "ops 0.5"))
+
+
+def test_other_images_are_no_other_seed(cli, tmp_path):
+    """Of one name; nor is natural training on them what others are compared to."""
+    tested, trained, same = cell(0.5, frame="st"), cell(0.6, seed=1), cell(0.9)
+    tested["inputs"][1] = {**tested["inputs"][1], "digest": "another test set"}
+    trained["inputs"][0] = {**trained["inputs"][0], "digest": "some other images"}
+    write(tmp_path, same, tested, {**trained, "name": "trained"})
+    found = cli("report", tmp_path, "--layout", 1, "--json").json
+    assert {row["dataset"]: (row["seeds"], row["difference_to_nt"]) for row in found} == {
+        "cifar10 (images clean of, tested on clean of)": (1, None),
+        "cifar10 (images clean of, tested on another )": (1, None),
+        "cifar10 (images some oth, tested on clean of)": (1, None),
+    }
+    text = cli("report", tmp_path, "--layout", 1).out
+    assert text.count("Accuracy on clean test images, %, cifar10 (images ") == 3
+
+
+def test_poisons_of_one_clean_set_share_a_table(cli, tmp_path):
+    write(tmp_path, cell(0.9), *(cell(0.5, poison=name) for name in ("sp", "ops", "em-class")))
+    assert {row["dataset"] for row in cli("report", tmp_path, "--layout", 1, "--json").json} == {
+        "cifar10"
+    }
+
+
+def test_a_training_that_is_found_twice_counts_once(cli, tmp_path):
+    for folder in ("a", "b"):
+        write(tmp_path / folder, cell(0.5), cell(0.6, seed=1))
+    (row,) = cli("report", tmp_path / "a", tmp_path / "b", "--layout", 1, "--json").json
+    assert row["seeds"] == 2 and len(cli("report", tmp_path / "a", "--json").json) == 2
+
+
+def test_the_rate_of_a_poison_that_came_as_a_file(cli, tmp_path):
+    found = cell(0.5, poison="sp", rate=0.5)
+    del found["settings"]["poison"]["rate"]
+    write(tmp_path, found)
+    (row,) = cli("report", tmp_path, "--layout", 7, "--json").json
+    assert row["rate"] == 0.5
+
+
+def test_names_that_look_like_numbers(cli, tmp_path):
+    write(tmp_path, cell(0.5, label="inf", dataset="nan"))
+    (row,) = cli("report", tmp_path, "--layout", 1, "--json").json
+    assert (row["dataset"], row["frame"]) == ("nan", "inf")
+
+
+def test_text_of_no_encoding(cli, tmp_path):
+    found, out = cell(0.5, frame="st"), tmp_path / "deep" / "x.html"
+    write(tmp_path, cell(0.5, frame="st", seed=1))
+    found["recipe"]["precision"] = "\ud800"
+    (tmp_path / "a.json").write_text(json.dumps(found))
+    assert cli("report", tmp_path, "--layout", 1).code == 0
+    assert cli("report", tmp_path, "--format", "html", "-o", out).code == 0
+    assert list(out.parent.iterdir()) == [out] and "\\ud800" in out.read_text()
+
+
+def test_why_a_table_is_empty(cli, tmp_path):
+    write(tmp_path, cell(0.5))
+    text = cli("report", tmp_path, "--layout", 7).out
+    assert text == "no poisoned images among these; layouts 7 and 8 show them by their rate\n"
+
+
 # Layouts
 
 
@@ -462,6 +532,7 @@ def test_bad_options(cli, tmp_path):
     for args, message in (
         (("--layout", 3), "unknown layout '3'"),
         (("--format", "html"), "HTML is written to a file"),
+        (("--format", "html", "--layout", 1, "-o", tmp_path / "x"), "leave out --layout"),
         (("--format", "htm"), "did you mean 'html'?"),
     ):
         found = cli("report", tmp_path, *args)

@@ -4,6 +4,7 @@ Only `main` catches errors; only this folder prints. Nothing here imports torch,
 import time, so that `--help` answers at once.
 """
 
+import io
 import os
 import signal
 import sys
@@ -82,6 +83,9 @@ def _run(args: list[str] | None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
     if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
         return 0
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be of no encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(args, standalone_mode=False)
         sys.stdout.flush()

@@ -81,15 +81,18 @@ class Writer:
         if cell and path.exists():
             _result(path, cell)
             return ""
-        head = header.read(self.work / stage.file)
+        try:
+            head = header.read(self.work / stage.file)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; remove it and run again") from None
         if path.exists():
             _same_poison(path, head)
             return ""
         spent = pool.spent(self.work, stage)
-        more: dict[str, Any] = {}
-        if spent["attempts"]:
-            more = {"attempts": spent["attempts"]}
-            more["seconds"] = printed.get("seconds", 0.0) + spent["seconds"]
+        more: dict[str, Any] = {"attempts": spent["attempts"]} if spent["attempts"] else {}
+        last = printed.pop("seconds", None)
+        if last is not None and spent["timed"] == spent["attempts"] - 1:  # all times are known
+            more["seconds"] = last + spent["seconds"]
         if cell:
             found = results.cell(cell.name, cell.settings, head, printed, **more)
         else:

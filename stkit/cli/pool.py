@@ -229,12 +229,18 @@ def printed(work: Path, stage: Stage) -> dict[str, Any]:
 
 
 def spent(work: Path, stage: Stage) -> dict[str, Any]:
-    """How many processes a stage has had, and the seconds of those interrupted."""
+    """How many processes a stage has had, `seconds` of those interrupted, `timed` how many.
+
+    One that ended unseen, when the run that had begun it was gone, has no time.
+    """
     try:
         found = json.loads(_tries(work, stage).read_text())
-        return {"attempts": int(found["attempts"]), "seconds": float(found["seconds"])}
+        return {
+            "attempts": int(found["attempts"]), "seconds": float(found["seconds"]),
+            "timed": int(found["timed"]),
+        }  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
-        return {"attempts": 0, "seconds": 0.0}
+        return {"attempts": 0, "seconds": 0.0, "timed": 0}
 
 
 def _begin(work: Path, stage: Stage) -> None:
@@ -244,7 +250,8 @@ def _begin(work: Path, stage: Stage) -> None:
 
 def _spent(work: Path, stage: Stage, seconds: float) -> None:
     before = spent(work, stage)
-    results.write(_tries(work, stage), before | {"seconds": before["seconds"] + seconds})
+    found = {"seconds": before["seconds"] + seconds, "timed": before["timed"] + 1}
+    results.write(_tries(work, stage), before | found)
 
 
 def _forget(work: Path, stage: Stage) -> None:

@@ -21,6 +21,7 @@ ABSENT = {
     "best": "no such accuracies; `stkit train` takes them with --test SOURCE",
     "holdout": "no such accuracies; `stkit train` takes them with --holdout N",
 }
+UNPOISONED = "no poisoned images among these; layouts 7 and 8 show them by their rate"
 KINDS = ("accuracy", "acm", "images")
 WIDE = ("images_per_second", "peak_memory")  # for machines; too much for a table of rows
 
@@ -72,6 +73,8 @@ def report(
     choose("measure", measure, MEASURES)
     if format == "html" and out is None:
         raise RecipeError("HTML is written to a file; pass -o FILE.html")
+    if format == "html" and layout is not None:
+        raise RecipeError("HTML has tables of its own; leave out --layout")
     if out is not None:
         _free(out, force)
     from stkit import entries, page, results, tables
@@ -80,6 +83,8 @@ def report(
     _notes(found)
     made = tables.groups(found.entries, MEASURES[measure])
     if format == "html":
+        if not found.entries:
+            raise ArtifactError("found no trainings; pass checkpoints, or the folder of a bench")
         text = page.page(found, made, files, absent=ABSENT[measure], with_anchors=anchors)
     elif layout is None:
         text = _rows(found, format, anchors)
@@ -89,7 +94,7 @@ def report(
         text = "\n\n".join(
             f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
             for table in tables.arrange(made, layout) if table.rows
-        ) or ABSENT[measure]  # fmt: skip
+        ) or (UNPOISONED if made else ABSENT[measure])  # fmt: skip
         text += _sources(made) if anchors else ""
     if found.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(found.skipped)}"
