@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from stkit.augment import augment
-from stkit.rng import stream
+from stkit.core.rng import stream
+from stkit.engine.augment import augment
 
 CROP_FLIP = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
 JITTER_GREY = [

@@ -31,7 +31,7 @@ from typing import Any
 
 import measuring
 
-from stkit.recipes import MODELS
+from stkit.recipes.catalogue import MODELS
 
 BASE = {"images": 2000, "classes": 10, "size": 32, "batch": 64, "model": "small"}
 FULL = {"images": 50_000, "classes": 10, "size": 32, "batch": 128, "model": "resnet18"}
@@ -40,7 +40,8 @@ VALUES: dict[str, list[Any]] = {
     "batch": [16, 32, 64, 128], "model": list(MODELS),
 }  # fmt: skip
 FULL_VALUES: dict[str, list[Any]] = VALUES | {
-    "images": [5000, 10_000, 20_000, 50_000], "size": [32, 64, 128, 224],
+    "images": [5000, 10_000, 20_000, 50_000],
+    "size": [32, 64, 128, 224],
     "batch": [32, 128, 512, 1024],
 }
 AXES = {
@@ -66,9 +67,9 @@ def images(case: dict[str, Any]) -> Any:
     """Random 8-bit images, as many of each class."""
     import torch
 
-    from stkit import header
-    from stkit.data import Images
-    from stkit.rng import stream
+    from stkit.core import header
+    from stkit.core.rng import stream
+    from stkit.data.images import Images
 
     count, size = case["images"], case["size"]
     pixels = torch.randint(
@@ -86,7 +87,7 @@ def features(case: dict[str, Any]) -> tuple[Any, Any]:
     """Clusters around random centres, as activations are: not negative. [N,512] and labels."""
     import torch
 
-    from stkit.rng import stream
+    from stkit.core.rng import stream
 
     generator = stream(0, "benchmark")
     labels = torch.arange(case["images"]) % case["classes"]
@@ -99,30 +100,31 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What a point times, and a call before it that only warms up libraries, or makes objects."""
     kind = case["kind"]
     if kind in ("acm", "acm-pairs"):
-        from stkit import acm_score
+        from stkit.measure import acm
 
-        run = acm_score.clusters
+        run = acm.clusters
         if kind == "acm-pairs":
             from plain import pairs as run
         found, labels = features(case)
         few = 10 * case["classes"]
         return (
-            lambda: acm_score.score(run(found, labels, case["classes"])),
+            lambda: acm.score(run(found, labels, case["classes"])),
             lambda: run(found[:few], labels[:few], case["classes"]),
         )
     data = images(case)
     if kind == "acm-model":
-        from stkit import acm_score, models
+        from stkit import models
+        from stkit.measure import acm
 
         model = models.create(case["model"], classes=case["classes"], size=case["size"])
         few = images({**case, "images": 4 * case["classes"]})
         return (
-            lambda: acm_score.acm(model, data, per_class=len(data), device=case["device"]),
-            lambda: acm_score.acm(model, few, device=case["device"]),
+            lambda: acm.acm(model, data, per_class=len(data), device=case["device"]),
+            lambda: acm.acm(model, few, device=case["device"]),
         )
     if kind in ("ops", "sp"):
         from stkit.poisons import poison
-        from stkit.recipes import METHODS
+        from stkit.recipes.poisons import METHODS
 
         recipe = METHODS[kind]()
         few = images({**case, "images": 4 * case["classes"], "size": 16})
@@ -132,12 +134,12 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
-    from stkit.frames import frame_with
-    from stkit.job import Job
+    from stkit.engine.runtime import pick
     from stkit.poisons import em
-    from stkit.recipes import EM
-    from stkit.runtime import pick
-    from stkit.training import Training
+    from stkit.recipes.frames import frame_with
+    from stkit.recipes.poisons import EM
+    from stkit.recipes.training import Job
+    from stkit.training.loop import Training
 
     runtime = pick(case["device"], case["precision"])
     box: list[Any] = []

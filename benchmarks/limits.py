@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from stkit import models
-from stkit.frames import FRAMES
+from stkit.recipes.frames import FRAMES
 
 SIDES = {"cuda": (2048, 4096, 8192), "cpu": (512, 1024), "mps": (1024, 2048)}
 COUNTED = 2  # images on the meta device

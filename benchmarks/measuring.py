@@ -22,9 +22,7 @@ STATUS = Path("/proc/self/status")
 
 def exponent(xs: Sequence[float], ys: Sequence[float]) -> float:
     """b of the least-squares fit y = a x^b: the slope of log y over log x. NaN without two xs."""
-    points = [
-        (math.log(x), math.log(y)) for x, y in zip(xs, ys, strict=True) if x > 0 and y > 0
-    ]
+    points = [(math.log(x), math.log(y)) for x, y in zip(xs, ys, strict=True) if x > 0 and y > 0]
     if len({x for x, _ in points}) < 2:
         return math.nan
     mx, my = (sum(values) / len(points) for values in zip(*points, strict=True))

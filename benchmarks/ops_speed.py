@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stkit import data
+from stkit.data import load
 from stkit.poisons import ops, poison
-from stkit.recipes import OPS
+from stkit.recipes.poisons import OPS
 
 
 def authors_search(images: np.ndarray, labels: np.ndarray, classes: int) -> list[int]:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    source = data.load(options.source)
+    source = load.load(options.source)
     classes = min(len(source.classes), options.classes or len(source.classes))
     chosen = source.rows((source.labels < classes).nonzero()[:, 0])
     pixels, labels = chosen.images.permute(0, 2, 3, 1).contiguous().numpy(), chosen.labels

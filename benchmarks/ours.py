@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from stkit.data import Images
-from stkit.evaluation import Evaluator
-from stkit.frames import FRAMES, frame_with
-from stkit.job import Job
-from stkit.runtime import pick
-from stkit.training import Training
+from stkit.data.images import Images
+from stkit.engine.runtime import pick
+from stkit.measure.accuracy import Evaluator
+from stkit.recipes.frames import FRAMES, frame_with
+from stkit.recipes.training import Job
+from stkit.training.loop import Training
 
 EPOCH = 50_000  # images, for what is done once an epoch
 WARM = 5  # steps before anything counts

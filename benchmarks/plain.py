@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 from torchvision import datasets, transforms
 
-from stkit import acm_score, models
-from stkit.data import Images
-from stkit.frames import FRAMES, Adversary
-from stkit.recipes import CG
+from stkit import models
+from stkit.data.images import Images
+from stkit.measure import acm
+from stkit.recipes.carried import CG
+from stkit.recipes.frames import FRAMES, Adversary
 
 WARM = 5  # steps before anything counts
 PREFETCH = 2  # batches a worker prepares ahead, DataLoader's default
@@ -90,7 +91,7 @@ class Side:
         if case["folder"] is not None:
             self.data = datasets.ImageFolder(case["folder"], chosen)
         if self.task == "acm":
-            rows = acm_score.draw(images.labels, classes=self.classes, seed=0)
+            rows = acm.draw(images.labels, classes=self.classes, seed=0)
             self.data = Subset(self.data, rows.tolist())
         self.model = models.create(case["model"], classes=self.classes, size=images.size)
         self.model.to(self.device)
@@ -190,11 +191,11 @@ class Side:
             for images, labels in DataLoader(self.data, 100, num_workers=self.workers)
         ]
         features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        self.meters = acm_score.score(pairs(features, labels, self.classes)), 0
+        self.meters = acm.score(pairs(features, labels, self.classes)), 0
         return len(labels)
 
 
-def pairs(features: Tensor, labels: Tensor, classes: int) -> acm_score.Clusters:
+def pairs(features: Tensor, labels: Tensor, classes: int) -> acm.Clusters:
     """Eq. 3-5 read aloud: a loop over the pairs of classes, in the features' own precision."""
     sets = [features[labels.to(features.device) == i] for i in range(classes)]
     spread = [(A - A.mean(0)).norm(dim=1) for A in sets]
@@ -203,7 +204,7 @@ def pairs(features: Tensor, labels: Tensor, classes: int) -> acm_score.Clusters:
         for j in range(classes):
             if i != j:
                 L[i, j] = torch.cdist(sets[i], sets[j]).min()
-    return acm_score.Clusters(
+    return acm.Clusters(
         L.double(),
         torch.stack([s.mean() for s in spread]).double().cpu(),
         torch.stack([s.max() for s in spread]).double().cpu(),

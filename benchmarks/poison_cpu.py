@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 
-from stkit import data
+from stkit.data import load
 from stkit.poisons import poison
-from stkit.recipes import METHODS
+from stkit.recipes.poisons import METHODS
 
 
 def measure(method: str, source: str, rounds: int) -> dict[str, str | int | float]:
     """One row, measured in this process."""
-    clean = data.load(source)
+    clean = load.load(source)
     taken = []
     for _ in range(rounds):
         start = time.perf_counter()

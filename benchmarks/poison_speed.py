@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stkit import load, models
-from stkit.data import Images, to_float
+from stkit.data.images import Images, to_float
+from stkit.engine.runtime import Runtime, pick
 from stkit.poisons import em, rem
-from stkit.recipes import EM, REM
-from stkit.runtime import Runtime, pick
+from stkit.recipes.poisons import EM, REM
 
 WHOLE_REM = 3.9e8  # image passes: 3.02 million batches of 128
 EPSILON, ATTACK = 8 / 255, 4 / 255

@@ -51,9 +51,9 @@ def synthetic(count: int, size: int) -> Any:
     import torch
     import torch.nn.functional as F
 
-    from stkit import header
-    from stkit.data import Images, to_uint8
-    from stkit.rng import stream
+    from stkit.core import header
+    from stkit.core.rng import stream
+    from stkit.data.images import Images, to_uint8
 
     generator = stream(0, "benchmark")
     blocks = []
@@ -79,7 +79,7 @@ def make(options: argparse.Namespace, size: int, where: Path) -> dict[str, Any]:
 
 
 def made(case: dict[str, Any]) -> dict[str, Any]:
-    from stkit.data import load
+    from stkit.data.load import load
 
     size, where = case["size"], Path(case["where"])
     if case["source"]:
@@ -145,7 +145,7 @@ def start(case: dict[str, Any], parts: dict[str, float]) -> Any:
     else:
         import ours as chosen  # type: ignore[no-redef]
 
-    from stkit.data import load
+    from stkit.data.load import load
 
     parts["import the rest"], begun = time.time() - begun, time.time()
     images = load(case["file"])

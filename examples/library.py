@@ -7,7 +7,7 @@ folders, or a file that stkit wrote.
 """
 
 from stkit import acm, evaluate, load, poison, train
-from stkit.recipes import OPS, SP
+from stkit.recipes.poisons import OPS, SP
 
 
 def main(epochs: int = 6, limit: int | None = None) -> None:

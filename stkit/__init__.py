@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "load": "stkit.data",
+    "load": "stkit.data.load",
     "poison": "stkit.poisons",
-    "train": "stkit.training",
-    "acm": "stkit.acm_score",
-    "evaluate": "stkit.evaluation",
+    "train": "stkit.training.loop",
+    "acm": "stkit.measure.acm",
+    "evaluate": "stkit.measure.accuracy",
 }
 __all__ = ["__version__", "acm", "evaluate", "load", "poison", "train"]
 
 if TYPE_CHECKING:
-    from stkit.acm_score import acm
-    from stkit.data import load
-    from stkit.evaluation import evaluate
+    from stkit.data.load import load
+    from stkit.measure.accuracy import evaluate
+    from stkit.measure.acm import acm
     from stkit.poisons import poison
-    from stkit.training import train
+    from stkit.training.loop import train
 
 
 def __getattr__(name: str) -> Any:

@@ -88,13 +88,14 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def made(photos, tmp_path_factory) -> Path:
     """A folder with clean.safetensors, ops.safetensors (its poison) and nt.safetensors."""
-    from stkit import artifacts, load, poison, train
-    from stkit.recipes import OPS
+    from stkit import load, poison, train
+    from stkit.core import artifact
+    from stkit.recipes.poisons import OPS
 
     root = tmp_path_factory.mktemp("made")
     images = load(photos)
     images.save(root / "clean.safetensors")
     poison(images, OPS()).save(root / "ops.safetensors")
     trained = train(images, "nt", model="small", batch_size=8, epochs=1, device="cpu")
-    artifacts.write(root / "nt.safetensors", trained.tensors(), trained.head())
+    artifact.write(root / "nt.safetensors", trained.tensors(), trained.head())
     return root

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from stkit import results
-from stkit.frames import FRAMES
-from stkit.recipes import as_dict
+from stkit.core.checks import as_dict
+from stkit.recipes.frames import FRAMES
+from stkit.report import result
 
 
 def images(poison: str, rate: float = 1.0, source: str = "cifar10") -> dict:
@@ -61,11 +61,11 @@ def cell(
         "frame": {"name": label or frame, "frame": frame}, "model": model, "seed": seed,
         "train": {},
     }  # fmt: skip
-    return results.cell(name, settings, head, {"seconds": 60.0}, attempts=1)
+    return result.cell(name, settings, head, {"seconds": 60.0}, attempts=1)
 
 
 def write(folder: Path, *cells: dict) -> Path:
     """Write results into a folder and return it."""
     for found in cells:
-        results.write(folder / f"{found['name'].replace('/', '')}.json", found)
+        result.write(folder / f"{found['name'].replace('/', '')}.json", found)
     return folder

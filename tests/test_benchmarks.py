@@ -158,7 +158,10 @@ def test_startup():
         run("startup.py", "--models", "small", "--batch-size", "10", "--rounds", "1", "--json")
     )
     assert [row["command"] for row in found["rows"]] == [
-        "python", "stkit --help", "imports", "train, one step",
+        "python",
+        "stkit --help",
+        "imports",
+        "train, one step",
     ]
     assert all(row["seconds"] > 0 for row in found["rows"])
 

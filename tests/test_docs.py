@@ -15,8 +15,9 @@ from PIL import Image
 
 import stkit
 from stkit.cli import app
-from stkit.frames import FRAMES
-from stkit.recipes import DATASETS, METHODS, MODELS
+from stkit.recipes.catalogue import DATASETS, MODELS
+from stkit.recipes.frames import FRAMES
+from stkit.recipes.poisons import METHODS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

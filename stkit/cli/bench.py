@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stkit import estimate
-from stkit.cli import cells, grids, output, pool
+from stkit.bench import estimate, progress, run
+from stkit.bench.tasks import Grid, Stage
+from stkit.cli import grids, output
 from stkit.cli import options as o
-from stkit.errors import ArtifactError, Interrupted, RecipeError
-from stkit.recipes import number
-from stkit.stages import Grid, Stage
+from stkit.core.checks import number
+from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 
 HELP = """Run a grid of trainings: poisons x poison rates x frames x models x seeds.
 
@@ -36,6 +36,8 @@ Example:
   stkit bench examples/grid.toml --dry-run
   stkit bench examples/grid.toml -o grid-out --jobs 2 --time-limit 9
   stkit report grid-out --layout 1"""
+
+PLACE = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -99,7 +101,7 @@ def bench(
     for folder in (out, work):
         if folder.exists() and not folder.is_dir():
             raise ArtifactError(f"{folder}: found a file, expected a folder; pass another one")
-    there = cells.sort(asked, out, work)
+    there = progress.sort(asked, out, work)
     stages = Grid(tuple(there.todo.values()), found.keep).stages()
     grids.check_sources(path, stages, work)
     if dry_run:
@@ -111,16 +113,16 @@ def bench(
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
     for name, why in there.blocked.items():
         say(f"failed {name}: {why}")
-    running = pool.Pool(
+    running = run.Pool(
         out, work, devices=places, jobs=jobs, deadline=deadline, data_root=data_root,
-        finish=cells.Writer(out, work, there.todo.values(), keep=found.keep).finish, say=say,
+        finish=progress.Writer(out, work, there.todo.values(), keep=found.keep).finish, say=say,
     )  # fmt: skip
     running.run(stages)
     _end(running, stages, there, out, as_json=json, quiet=quiet)
 
 
 def _end(
-    running: pool.Pool, stages: list[Stage], there: cells.Sorted, out: Path, *, as_json: bool,
+    running: run.Pool, stages: list[Stage], there: progress.Sorted, out: Path, *, as_json: bool,
     quiet: bool,
 ) -> None:  # fmt: skip
     """Say what became of the cells; exit 1 when some failed."""
@@ -158,7 +160,7 @@ def _end(
         raise typer.Exit(1)
 
 
-def _show(plan: dict[str, Any], there: cells.Sorted, *, as_json: bool, quiet: bool) -> None:
+def _show(plan: dict[str, Any], there: progress.Sorted, *, as_json: bool, quiet: bool) -> None:
     """What would be done: a row a cell, before them those a set of images, then the sums."""
     seconds, states = plan.pop("cells"), there.states
     rows = [

@@ -1,18 +1,18 @@
 """stkit data, inspect: getting images in, and looking at them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
-from stkit.errors import RecipeError
+from stkit.core.errors import RecipeError
+
+PLACE = 10
 
 
 def register(app: typer.Typer) -> None:
     app.command()(data)
-    app.command()(inspect)
 
 
 def data(
@@ -45,12 +45,12 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
-    from stkit import artifacts
+    from stkit.core import artifact
 
-    artifacts.free(out, force=force)
+    artifact.free(out, force=force)
     images = o.open_source(source, split, data_root, size=size, limit=limit)
     if holdout is not None:
-        from stkit.plan import part as part_of
+        from stkit.data.holdout import part as part_of
 
         images = part_of(images, holdout, part or "rest", seed)
     images.save(out)
@@ -62,32 +62,3 @@ def data(
         },
         as_json=json, quiet=quiet, brief=out,
     )  # fmt: skip
-
-
-def inspect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files written by stkit.")],
-    clean: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="The clean images to compare with.")
-    ] = None,
-    split: o.Split = None,
-    data_root: o.DataRoot = None,
-    json: o.Json = False,
-) -> None:
-    """Print a file's header; with --clean, also what was done to the images.
-
-    \b
-    Example:
-      stkit inspect sp.safetensors --clean digits
-    """
-    from stkit import header
-
-    for file in files:
-        found = {"file": str(file), **header.read(file)}
-        if clean is not None:
-            from stkit import inspection
-            from stkit.data import read
-
-            noisy = read(file)
-            original = o.open_source(clean, split, data_root, default_split=noisy.header["split"])
-            found |= inspection.compare(noisy, original)
-        output.result(found, as_json=json, quiet=False)

@@ -7,13 +7,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stkit import grid, header
+from stkit.bench import grid
+from stkit.bench.tasks import Cell, Grid, Stage
 from stkit.cli.train import _steps
-from stkit.errors import DataError, RecipeError, StkitError
-from stkit.frames import Staged, frame_with
-from stkit.job import Job
-from stkit.recipes import DATASETS, METHODS, PRECISIONS, STEPS, choose, given, no_source
-from stkit.stages import Cell, Grid, Stage
+from stkit.core import header
+from stkit.core.checks import choose, given
+from stkit.core.errors import DataError, RecipeError, StkitError
+from stkit.recipes.catalogue import DATASETS, no_source
+from stkit.recipes.frames import Staged, frame_with
+from stkit.recipes.poisons import METHODS
+from stkit.recipes.training import PRECISIONS, STEPS, Job
 
 
 def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:

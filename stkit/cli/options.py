@@ -8,8 +8,8 @@ import typer
 from stkit.cli.output import bar, note
 
 if TYPE_CHECKING:
-    from stkit.data import Images
-    from stkit.runtime import Runtime
+    from stkit.data.images import Images
+    from stkit.engine.runtime import Runtime
 
 
 def fraction(text: str | float) -> float:
@@ -92,7 +92,7 @@ def open_source(
     runtime: "Runtime | None" = None,
 ) -> "Images":
     """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same."""
-    from stkit.data import load
+    from stkit.data.load import load
 
     def read() -> "Images":
         with bar("reading images") as progress:

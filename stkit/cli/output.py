@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stkit.header import dumps
+from stkit.core.header import dumps
 
 
 def rank() -> int:

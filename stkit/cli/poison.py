@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stkit.cli import options as o
-from stkit.cli import output, running
-from stkit.recipes import ABOUT, LONG, METHODS, MODELS, TIMM, as_dict, given, number
+from stkit.cli import output, saving
+from stkit.core.checks import as_dict, given, number
+from stkit.recipes.catalogue import MODELS, TIMM
+from stkit.recipes.poisons import ABOUT, LONG, METHODS
 
 if TYPE_CHECKING:
-    from stkit.runtime import Runtime
+    from stkit.engine.runtime import Runtime
 
 Rate = Annotated[
     float, typer.Option("--poison-rate", help="The share of images that get noise, 0 to 1.")
@@ -65,6 +67,8 @@ FIELDS: dict[str, tuple[Any, str | dict[str, str], str | None]] = {
 }  # fmt: skip
 """Field -> type, help (by method where it differs), what stands for its value in the help."""
 
+PLACE = 30
+
 
 def register(app: typer.Typer) -> None:
     methods = typer.Typer(rich_markup_mode=None, help="Make a poisoned data set.")
@@ -73,7 +77,6 @@ def register(app: typer.Typer) -> None:
         example = f"stkit poison {name} cifar10 -o {name}.safetensors"
         methods.command(name, help=f"{about}.\n\n\b\nExample:\n  {example}")(command(name, recipe))
     app.add_typer(methods, name="poison")
-    app.command()(rate)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     """Read, poison, write, and say what was done; `seconds` is the computing alone."""
     number("poison-rate", asked.poison_rate, 0, 1)
     from stkit import poisons
-    from stkit.runtime import pick
+    from stkit.engine.runtime import pick
 
     out, runtime = asked.out, None
     if method in LONG:
@@ -155,7 +158,7 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with runtime.together() if runtime else nullcontext():
         if not asked.dry_run:
-            running.clear(out, resume=asked.resume, force=asked.force)
+            saving.clear(out, resume=asked.resume, force=asked.force)
     images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
     poisons.check(images, recipe, asked.seed, asked.poison_rate)
     if runtime:
@@ -171,10 +174,10 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
         made = poisons.poison(images, recipe, seed=asked.seed, poison_rate=asked.poison_rate)
         seconds = perf_counter() - start
         made.save(out)
-        _say(method, made.header["statistics"], seconds, asked, len(images))
+        say(method, made.header["statistics"], seconds, asked, len(images))
         return
     if asked.resume:
-        running.take_up(making, out, "state")
+        saving.take_up(making, out, "state")
     published: list[dict] = []
 
     def finish() -> None:
@@ -182,48 +185,9 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
         if making.runtime.first:
             published.append(made.save(out)["statistics"])
 
-    running.run(making, out, finish, label=method, line=None if asked.quiet else _line)
+    saving.run(making, out, finish, label=method, line=None if asked.quiet else _line)
     if making.runtime.first:
-        _say(method, published[0], perf_counter() - start, asked, len(images), runtime)
-
-
-def rate(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A data set that stkit poison has made.")
-    ],
-    clean: Annotated[
-        str, typer.Option(metavar="SOURCE", help="The clean images that it was made from.")
-    ],
-    poison_rate: Rate,
-    out: o.Output,
-    split: o.Split = None,
-    data_root: o.DataRoot = None,
-    force: o.Force = False,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Publish a poison at a lower rate: its noise on fewer images, the others as they were.
-
-    The file is what `stkit poison` would write for that rate, which need not make the noise again.
-
-    \b
-    Example:
-      stkit rate em.safetensors --clean cifar10 --poison-rate 0.2 -o em-20.safetensors
-    """
-    number("poison-rate", poison_rate, 0, 1)
-    from stkit import artifacts, poisons
-    from stkit.data import read
-
-    artifacts.free(out, force=force)
-    made = read(file)
-    original = o.open_source(clean, split, data_root, default_split=made.header["split"])
-    start = perf_counter()
-    found = poisons.at_rate(made, original, poison_rate)
-    seconds = perf_counter() - start
-    found.save(out)
-    statistics, method = found.header["statistics"], found.header["method"]
-    asked = Request(clean, out, 0, poison_rate, split, data_root, False, force, json, quiet)
-    _say(method, statistics, seconds, asked, len(found))
+        say(method, published[0], perf_counter() - start, asked, len(images), runtime)
 
 
 def _line(record: dict) -> str:
@@ -241,7 +205,7 @@ def _plan(method: str, recipe: Any, images: Any, asked: Request, state: int) -> 
     }  # fmt: skip
 
 
-def _say(
+def say(
     method: str,
     statistics: dict,
     seconds: float,

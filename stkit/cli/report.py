@@ -7,11 +7,11 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
-from stkit.errors import ArtifactError, RecipeError
-from stkit.recipes import choose
+from stkit.core.checks import choose
+from stkit.core.errors import ArtifactError, RecipeError
 
 if TYPE_CHECKING:
-    from stkit.entries import Gathered
+    from stkit.report.gather import Gathered
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "7", "8")
@@ -31,10 +31,11 @@ Paths = Annotated[
 ]
 Anchors = Annotated[bool, typer.Option("--anchors", help="Published numbers beside one's own.")]
 
+PLACE = 110
+
 
 def register(app: typer.Typer) -> None:
     app.command()(report)
-    app.command()(plot)
 
 
 def report(
@@ -76,11 +77,11 @@ def report(
     if format == "html" and layout is not None:
         raise RecipeError("HTML has tables of its own; leave out --layout")
     if out is not None:
-        _free(out, force)
-    from stkit import entries, page, results, tables
+        free(out, force)
+    from stkit.report import gather, page, result, tables
 
-    found = entries.gather(files)
-    _notes(found)
+    found = gather.gather(files)
+    notes(found)
     made = tables.groups(found.entries, MEASURES[measure])
     if format == "html":
         if not found.entries:
@@ -101,16 +102,16 @@ def report(
     if out is None:
         typer.echo(text)
     else:
-        results.whole(out, text + "\n")
+        result.whole(out, text + "\n")
         typer.echo(out)
 
 
-def _free(out: Path, force: bool) -> None:
+def free(out: Path, force: bool) -> None:
     if out.exists() and not force:
         raise ArtifactError(f"{out}: exists already; pass --force to replace it or another -o")
 
 
-def _notes(found: "Gathered") -> None:
+def notes(found: "Gathered") -> None:
     """What a reader of the numbers should know, a line each; an error when nothing is left."""
     if len(found.skipped) == 1 and not found.rows and not found.passed:
         ((file, why),) = found.skipped.items()
@@ -161,7 +162,7 @@ def _columns(rows: list[dict]) -> list[str]:
 
 
 def _published(entry: Any) -> dict[str, float]:
-    from stkit.tables import Group
+    from stkit.report.tables import Group
 
     if entry is None:
         return {}
@@ -186,37 +187,3 @@ def _sources(made: list) -> str:
         f"{a.key}: {a.source} ({a.setting})" for group in made for a in group.published.values()
     )
     return "\n\n" + "\n".join(lines) if lines else ""
-
-
-def plot(
-    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))],
-    paths: Paths,
-    out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="FILE.png, .svg or .pdf.")
-    ],
-    force: o.Force = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Draw accuracy by epoch, ACM by step, or the images of data sets. Needs matplotlib.
-
-    accuracy and acm: of checkpoints and of the results of stkit bench. images: the first image of
-    each class; of two data sets, the clean one first, also the difference.
-
-    \b
-    Example:
-      stkit plot acm sp-st.safetensors -o acm.png
-      stkit plot images digits.safetensors sp.safetensors -o sp.png
-    """
-    choose("kind", kind, KINDS)
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise RecipeError(f"{out}: expected a name that ends in .png, .svg or .pdf")
-    _free(out, force)
-    from stkit import entries, plots
-
-    if kind == "images":
-        plots.images(paths, out)
-    else:
-        found = entries.gather(paths)
-        _notes(found)
-        plots.lines(kind, found.entries, out)
-    typer.echo(out if quiet else f"output  {out}")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stkit.cli import options as o
-from stkit.cli import output, running
-from stkit.frames import FRAMES, GAMMAS, RESTORES, called, frame_with
-from stkit.parts import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
-from stkit.recipes import ABOUT, MODELS, TIMM, as_dict, model_name
+from stkit.cli import output, saving
+from stkit.core.checks import as_dict
+from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
+from stkit.recipes.catalogue import MODELS, TIMM, model_name
+from stkit.recipes.frames import ABOUT, FRAMES, GAMMAS, RESTORES, called, frame_with
 
 if TYPE_CHECKING:
-    from stkit.training import Training
+    from stkit.training.loop import Training
 
 PARTS = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
@@ -21,6 +22,8 @@ PARTS = {
     "bundles": BUNDLES,
 }
 """What `--augment` knows, as the help shows it."""
+
+PLACE = 70
 
 
 def register(app: typer.Typer) -> None:
@@ -107,14 +110,16 @@ def train(
     mean: Annotated[
         Any,
         typer.Option(
-            parser=o.triple, metavar="R,G,B",
+            parser=o.triple,
+            metavar="R,G,B",
             help="Subtracted in the model.  [default: 0; a timm model's own]",
         ),
     ] = None,  # fmt: skip
     std: Annotated[
         Any,
         typer.Option(
-            parser=o.triple, metavar="R,G,B",
+            parser=o.triple,
+            metavar="R,G,B",
             help="Divided by in the model.  [default: 1; a timm model's own]",
         ),
     ] = None,  # fmt: skip
@@ -138,9 +143,9 @@ def train(
         restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
-    from stkit.job import Job
-    from stkit.runtime import pick
-    from stkit.training import Training
+    from stkit.engine.runtime import pick
+    from stkit.recipes.training import Job
+    from stkit.training.loop import Training
 
     runtime = pick(device, precision, step=step, sync_bn=sync_bn)
     name = called(frame, augment)
@@ -148,7 +153,7 @@ def train(
     runtime.agree(job, resume)
     with runtime.together():
         if not dry_run:
-            running.clear(out, resume=resume, force=force)
+            saving.clear(out, resume=resume, force=force)
     images = o.open_source(source, split, data_root, runtime=runtime)
     tested = None
     if test is not None:
@@ -160,9 +165,9 @@ def train(
     if tested is not None and not quiet:
         o.warn_of_training_images(tested, str(test))
     if resume:
-        running.take_up(training, out, "checkpoint")
+        saving.take_up(training, out, "checkpoint")
     first, start = training.executed, perf_counter()
-    running.run(
+    saving.run(
         training, out, lambda: training.save(out),
         label=frame, line=None if quiet else lambda record: _line(record, training),
     )  # fmt: skip
@@ -211,7 +216,7 @@ def _line(record: dict, training: "Training") -> str:
 
 
 def _summary(training: "Training", out: Path) -> dict:
-    from stkit.report import summary
+    from stkit.report.summary import summary
 
     row = summary(training.head())
     keys = ("frame", "model", "epochs", "train_accuracy", "accuracy", "best_accuracy",

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from stkit.errors import RecipeError
+from stkit.core.errors import RecipeError
+from stkit.core.rng import stream
 from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
 from stkit.models.structure import classifiers, features, layers
-from stkit.recipes import TIMM, model_name
-from stkit.rng import stream
+from stkit.recipes.catalogue import TIMM, model_name
 
 __all__ = [
     "BUILDERS", "classifiers", "create", "features", "layers", "normalisation", "normalise",

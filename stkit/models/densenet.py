@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.errors import RecipeError
+from stkit.core.errors import RecipeError
 
 GROWTH = 32
 BLOCKS = (6, 12, 24, 16)

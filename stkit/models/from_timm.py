@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from stkit.errors import RecipeError, StkitError
+from stkit.core.errors import RecipeError, StkitError
 from stkit.models.structure import check, reason, unfit
 
 Triple = tuple[float, float, float]
@@ -93,4 +93,3 @@ def _check_patch(model: nn.Module, name: str, size: int) -> None:
             f"timm's {name} cuts images into patches of {patch} pixels, which do not divide "
             f"{size}; resize the images with `stkit data --size {fitting}`"
         )
-

@@ -13,9 +13,7 @@ def shortcut(inside: int, outside: int, stride: int) -> nn.Module:
     """Identity, or a projection by 1x1 where the shape changes."""
     if stride == 1 and inside == outside:
         return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-    )
+    return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
 
 class BasicBlock(nn.Module):

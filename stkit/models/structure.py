@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from stkit.errors import RecipeError
-from stkit.pgd import evaluating
+from stkit.core.errors import RecipeError
+from stkit.engine.pgd import evaluating
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

@@ -7,7 +7,7 @@ Five poolings need 32 pixels or more; what is left of more than 32 is averaged.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.errors import RecipeError
+from stkit.core.errors import RecipeError
 from stkit.models.conv import Conv2d
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))

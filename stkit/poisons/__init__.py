@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stkit import header
-from stkit.data import Images
-from stkit.errors import DataError, RecipeError
-from stkit.poisons import em, ops, publish, rem, sp
-from stkit.recipes import EM, OPS, REM, SP, as_dict, number
-from stkit.runtime import Runtime, pick
+from stkit.core import header
+from stkit.core.checks import as_dict, number
+from stkit.core.errors import DataError, RecipeError
+from stkit.data import perturbation
+from stkit.data.images import Images
+from stkit.engine.runtime import Runtime, pick
+from stkit.poisons import em, ops, rem, sp
+from stkit.recipes.poisons import EM, OPS, REM, SP
 
 Recipe = SP | OPS | EM | REM
 Making = em.Making | rem.Making
@@ -64,7 +66,7 @@ def poison(
         return published(made, poison_rate)
     check(images, recipe, seed, poison_rate)
     method = MAKERS[type(recipe)]
-    poisoned = publish.draw(len(images), poison_rate, seed)
+    poisoned = perturbation.draw(len(images), poison_rate, seed)
     pixels, statistics = method.make(images, recipe, poisoned, seed)
     head = _head(
         images, {"method": method.name, **as_dict(recipe), "poison_rate": poison_rate},
@@ -87,17 +89,17 @@ def published(made: Making, poison_rate: float = 1.0) -> Images:
     """
     number("poison-rate", poison_rate, 0, 1)
     images, rounding = made.images, made.recipe.rounding
-    poisoned = publish.draw(len(images), poison_rate, made.seed)
+    poisoned = perturbation.draw(len(images), poison_rate, made.seed)
     noise, about = made.result()
     recipe = {**made.head()["recipe"], "poison_rate": poison_rate}
     if not made.runtime.first:  # rank 0 has the noise of all
         return images
 
     def levels(rows: slice) -> np.ndarray:
-        return publish.grey_levels(noise(rows), rounding)
+        return perturbation.grey_levels(noise(rows), rounding)
 
-    pixels = publish.add(images.images, poisoned, levels)
-    statistics = publish.statistics(images.images, pixels, int(poisoned.sum()))
+    pixels = perturbation.add(images.images, poisoned, levels)
+    statistics = perturbation.statistics(images.images, pixels, int(poisoned.sum()))
     head = _head(images, recipe, made.seed, statistics | about)
     return replace(images, images=pixels, header=head, poisoned=poisoned)
 
@@ -122,9 +124,9 @@ def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
             f"poison-rate is {poison_rate:g}, expected at most {recipe['poison_rate']:g}, at which "
             "it was made; make the poison anew"
         )
-    poisoned = publish.draw(len(clean), poison_rate, made.header["seed"])
-    pixels = publish.chosen(clean.images, made.images, poisoned)
-    found = publish.statistics(clean.images, pixels, int(poisoned.sum()))
+    poisoned = perturbation.draw(len(clean), poison_rate, made.header["seed"])
+    pixels = perturbation.chosen(clean.images, made.images, poisoned)
+    found = perturbation.statistics(clean.images, pixels, int(poisoned.sum()))
     head = {
         **made.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
         "statistics": {**made.header["statistics"], **found},

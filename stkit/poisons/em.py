@@ -22,16 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import header, models, parallel, pgd, rng, step
-from stkit.capture import Captured, fitted
-from stkit.data import Images, to_float
-from stkit.feed import Feed
-from stkit.frames import Phase
+from stkit import models
+from stkit.core import header, rng
+from stkit.core.checks import as_dict
+from stkit.core.rng import stream
+from stkit.data.images import Images, to_float
+from stkit.data.sampling import balanced
+from stkit.engine import pgd, ranks, step
+from stkit.engine.feed import Feed
+from stkit.engine.graphs import Captured
+from stkit.engine.memory import fitted
+from stkit.engine.runtime import Runtime
 from stkit.poisons import surrogate
-from stkit.recipes import EM, as_dict, em_for
-from stkit.rng import stream
-from stkit.runtime import Runtime
-from stkit.sources import balanced
+from stkit.recipes.frames import Phase
+from stkit.recipes.poisons import EM, em_for
 
 FIFTH = 0.2  # the share of the set that class-wise noise is made and judged on
 
@@ -55,8 +59,8 @@ class Making:
         )
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
         runtime.check_batch(min(recipe.batch_size or 1, len(images)))
-        self.network = parallel.wrap(self.model, runtime, images.size)
-        self.frozen = parallel.alone(self.model, self.network)  # while noise is made
+        self.network = ranks.wrap(self.model, runtime, images.size)
+        self.frozen = ranks.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.per_class = recipe.scope == "class"
         count = len(images.classes) if self.per_class else len(images)

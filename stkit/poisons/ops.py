@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stkit.data import Images
-from stkit.errors import RecipeError
-from stkit.poisons import publish
-from stkit.recipes import OPS
+from stkit.core.errors import RecipeError
+from stkit.data import perturbation
+from stkit.data.images import Images
+from stkit.recipes.poisons import OPS
 
 COLOURS = np.array([[v >> 2 & 1, v >> 1 & 1, v & 1] for v in range(8)])  # v = 4R + 2G + B
 SQUARES, CROSS = [(0, 0), (1, 1), (2, 2)], [(0, 1), (0, 2), (1, 2)]  # pairs of channels
@@ -47,10 +47,10 @@ def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tens
         after[rows] = np.where(chosen[rows], colours[labels[rows]], before[rows])
         np.put_along_axis(flat[rows], where, after[rows], 2)
 
-    publish.each(work, len(labels), before[0].size)
+    perturbation.each(work, len(labels), before[0].size)
     # Nothing else changed, so that these pixels alone give the statistics.
     changed = torch.from_numpy(before), torch.from_numpy(after)
-    return torch.from_numpy(published), publish.statistics(*changed, int(poisoned.sum()))
+    return torch.from_numpy(published), perturbation.statistics(*changed, int(poisoned.sum()))
 
 
 def search(images: Tensor, labels: Tensor, classes: int, recipe: OPS) -> np.ndarray:
@@ -109,14 +109,14 @@ def moments(
     lock = Lock()
 
     def work(piece: slice) -> None:
-        x = flat[rows[piece]].astype(np.int32)  # `publish.ROWS` keeps its sums below 2^31
+        x = flat[rows[piece]].astype(np.int32)  # `perturbation.ROWS` keeps its sums below 2^31
         first = x.sum(0, dtype=np.int32)
         second = [(x[:, i] * x[:, j]).sum(0, dtype=np.int32) for i, j in pairs]
         with lock:
             np.add(sums, first, out=sums)
             np.add(products, second, out=products)
 
-    publish.each(work, len(rows), flat[0].size)
+    perturbation.each(work, len(rows), flat[0].size)
     return sums, products
 
 

@@ -22,15 +22,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stkit import augment, header, models, parallel, pgd, rng, step, storage
-from stkit.capture import Captured
-from stkit.data import Images, to_float
-from stkit.feed import Feed
-from stkit.frames import Adversary, Phase
+from stkit import models
+from stkit.core import arrays, header, rng
+from stkit.core.checks import as_dict
+from stkit.core.rng import stream
+from stkit.data.images import Images, to_float
+from stkit.engine import augment, pgd, ranks, step
+from stkit.engine.feed import Feed
+from stkit.engine.graphs import Captured
+from stkit.engine.runtime import Runtime
 from stkit.poisons import surrogate
-from stkit.recipes import AUGMENTS, REM, as_dict, rem_for
-from stkit.rng import stream
-from stkit.runtime import Runtime
+from stkit.recipes.carried import AUGMENTS
+from stkit.recipes.frames import Adversary, Phase
+from stkit.recipes.poisons import REM, rem_for
 
 
 class Making:
@@ -49,14 +53,14 @@ class Making:
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         phase = Phase(lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
-        self.network = parallel.wrap(self.model, runtime, images.size)
-        self.frozen = parallel.alone(self.model, self.network)  # while noise is made
+        self.network = ranks.wrap(self.model, runtime, images.size)
+        self.frozen = ranks.alone(self.model, self.network)  # while noise is made
         self.feed = Feed(images.images, images.labels, runtime)
         self.adversary = Adversary(
             recipe.adversary, recipe.adversary_step_size or 0.0, recipe.adversary_steps or 1
         )
         self.names = AUGMENTS[recipe.augment]
-        self.noise = torch.from_numpy(storage.zeros(tuple(images.images.shape), np.int8))
+        self.noise = torch.from_numpy(arrays.zeros(tuple(images.images.shape), np.int8))
         self.at = 0
         self.model_steps = recipe.model_steps or 0
         self.batch = min(recipe.batch_size or 1, len(images))
@@ -188,9 +192,7 @@ class Making:
         return moved.clamp(-recipe.epsilon, recipe.epsilon)
 
     def _attack(self, u: Tensor, labels: Tensor, start: Tensor) -> Tensor:
-        return pgd.adversarial(
-            self.frozen, u, labels, self.adversary, start, self.runtime.autocast
-        )
+        return pgd.adversarial(self.frozen, u, labels, self.adversary, start, self.runtime.autocast)
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         with self.runtime.autocast():

@@ -14,10 +14,11 @@ import math
 import numpy as np
 from torch import Tensor
 
-from stkit.data import Images
-from stkit.errors import RecipeError
-from stkit.poisons import publish
-from stkit.recipes import SP
+from stkit.core.errors import RecipeError
+from stkit.data import perturbation
+from stkit.data.images import Images
+from stkit.data.sampling import assign
+from stkit.recipes.poisons import SP
 
 
 def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
@@ -27,15 +28,16 @@ def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tenso
     labels, classes = images.labels.numpy(), len(images.classes)
     cells = noise(labels, classes, (height, width), recipe=recipe, patch=patch, seed=seed)
     # The authors add float32 noise to float64 images: the noise is taken at its word.
-    levels = publish.grey_levels(cells.astype(np.float64), recipe.rounding).transpose(0, 3, 1, 2)
+    levels = perturbation.grey_levels(cells.astype(np.float64), recipe.rounding)
+    levels = levels.transpose(0, 3, 1, 2)
 
     def spread(rows: slice) -> np.ndarray:
         wide = levels[rows].repeat(patch, 3)[..., :width]
         return wide.repeat(patch, 2)[:, :, :height]
 
-    published = publish.add(images.images, poisoned, spread)
+    published = perturbation.add(images.images, poisoned, spread)
     count = int(poisoned.sum())
-    return published, publish.statistics(images.images, published, count)
+    return published, perturbation.statistics(images.images, published, count)
 
 
 def patch_size(patch: int | None, height: int, width: int) -> int:
@@ -109,16 +111,6 @@ def sample_count(sizes: list[int]) -> int:
     return classes * max(sizes)
 
 
-def assign(labels: np.ndarray, blobs: np.ndarray) -> np.ndarray:
-    """For each image the row of its point: the j-th of its class, both in order of occurrence."""
-    order, source = np.argsort(labels, kind="stable"), np.argsort(blobs, kind="stable")
-    ordered = labels[order]
-    within = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
-    rows = np.empty(len(labels), np.int64)
-    rows[order] = source[np.searchsorted(blobs[source], ordered) + within]
-    return rows
-
-
 def norms(points: np.ndarray, patch: int, size: tuple[int, int]) -> np.ndarray:
     """The L2 norm of each sample as an image, float32 [n,1,1,1], from cells [n,rows,columns,3].
 
@@ -132,5 +124,5 @@ def norms(points: np.ndarray, patch: int, size: tuple[int, int]) -> np.ndarray:
         wide = points[rows].repeat(patch, 2).repeat(patch, 1)[:, :height, :width]
         found[rows] = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
 
-    publish.each(work, len(points), 3 * height * width)
+    perturbation.each(work, len(points), 3 * height * width)
     return found[:, None, None, None]

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stkit import header, step, storage
-from stkit.checkpoints import fill
-from stkit.errors import DataError
-from stkit.feed import ROOM
-from stkit.runtime import Runtime
+from stkit.core import arrays, header
+from stkit.core.errors import DataError
+from stkit.engine import step
+from stkit.engine.feed import ROOM
+from stkit.engine.runtime import Runtime
+from stkit.models.weights import fill
 
 BLOCK = 4096  # images whose noise is gathered at a time
 
@@ -20,14 +21,14 @@ def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
     """Zeros for an image's noise and for the best so far: float32 on the device if both fit, else
     float32 in memory, else float16 in files."""
     both = (2, *shape)
-    room = storage.fits(both, np.float32)
+    room = arrays.fits(both, np.float32)
     device = runtime.device
     room = all(runtime.gathered(room))  # ranks need the same
     fits = device.type == "cuda" and 4 * math.prod(both) <= ROOM * runtime.room()
     if all(runtime.gathered(fits if device.type == "cuda" else room)):
         return torch.zeros(shape, device=device), torch.zeros(shape, device=device)
     dtype = np.float32 if room else np.float16
-    first, second = (torch.from_numpy(storage.zeros(shape, dtype)) for _ in range(2))
+    first, second = (torch.from_numpy(arrays.zeros(shape, dtype)) for _ in range(2))
     return first, second
 
 
@@ -47,7 +48,7 @@ def gathered(noise: Tensor, mine: Tensor, runtime: Runtime) -> Tensor:
     if runtime.world_size == 1:
         return noise
     shape = tuple(noise.shape) if runtime.first else (0,)
-    whole = torch.from_numpy(storage.zeros(shape, noise[:0].cpu().numpy().dtype.type))
+    whole = torch.from_numpy(arrays.zeros(shape, noise[:0].cpu().numpy().dtype.type))
     for rows in torch.arange(len(noise)).split(BLOCK):
         block = noise[rows.to(noise.device)] * mine[rows].to(noise.device).view(-1, 1, 1, 1)
         runtime.sum_(block)

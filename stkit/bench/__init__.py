@@ -1,0 +1,1 @@
+"""Many trainings on one machine, planned, run and gone on with."""

@@ -1,0 +1,187 @@
+"""The command line: parse, import inside the body, one library call, render.
+
+Only `main` catches errors; only this folder prints. Nothing here imports torch, numpy or timm at
+import time, so that `--help` answers at once.
+"""
+
+import io
+import os
+import signal
+import sys
+import traceback
+import warnings
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import typer
+
+from stkit import __version__, cli
+from stkit.cli import poison
+from stkit.cli.output import error, rank
+from stkit.core.checks import nearest
+from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
+
+
+def commands() -> list[str]:
+    """Every module of this folder; those with a PLACE, which orders the help, are commands."""
+    return [f"{cli.__name__}.{m.name}" for m in iter_modules(cli.__path__) if m.name != "app"]
+
+
+app = typer.Typer(
+    name="stkit",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Unlearnable examples from end to end: poison a data set, train on it by the frames that "
+    "are said to undo the poison, measure ACM and accuracy. Each command reads and writes one "
+    "safetensors file.",
+    epilog="""\b
+Example:
+  stkit poison sp digits -o sp.safetensors
+  stkit train sp.safetensors --frame st --model small --test digits -o st.safetensors
+  stkit report st.safetensors""",
+)
+for module in sorted(
+    (m for m in map(import_module, commands()) if hasattr(m, "PLACE")), key=lambda m: m.PLACE
+):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version or context.invoked_subcommand is None:
+        typer.echo(f"stkit {__version__}" if version else context.get_help())
+        raise typer.Exit()
+
+
+class _Stop(BaseException):
+    """A signal outside the training loop; no `except Exception` on the way swallows it."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract).
+
+    Of several ranks one that failed ends the process here: to part in good order, as the libraries
+    want to at the end, takes the others, which may be gone.
+    """
+    try:
+        code = _run(args)
+    except BaseException:
+        if not _has_others():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code and _has_others():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _has_others() -> bool:
+    """Whether this process is connected to other ranks."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
+
+
+def _run(args: list[str] | None) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
+    if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
+        return 0
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be of no encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = app(args, standalone_mode=False)
+        sys.stdout.flush()
+        if "stkit.engine.runtime" in sys.modules:
+            from stkit.engine import ranks
+
+            ranks.leave()
+        return result if isinstance(result, int) else 0
+    except Interrupted as stop:
+        return _said(str(stop), 128 + stop.signal, by_all=True)
+    except RankError as failed:
+        return _said(str(failed), failed.code, by_all=True)
+    except RecipeError as wrong:
+        return _said(str(wrong), 2)
+    except StkitError as failed:
+        return _said(str(failed), 1)
+    except _Stop as stop:
+        return _said("interrupted; nothing was left to save", 128 + stop.args[0], by_all=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        return _said("out of memory; pass fewer or smaller images: stkit data --limit --size", 1)
+    except OSError as failed:
+        return _said(f"{failed.filename or 'system'}: {failed.strerror or failed}", 1)
+    except RuntimeError as failed:
+        from stkit.engine.memory import out_of_memory
+        from stkit.engine.ranks import lost_rank
+
+        if lost_rank(failed):
+            return _said(
+                "another rank ended, see what it said; unfinished work is where it was last saved, "
+                "the same command with --resume goes on",
+                1,
+            )
+        if not out_of_memory(failed):
+            raise
+        return _said(
+            "the device is out of memory; lower --batch-size (acm: --per-class; rem: also --eot), "
+            "or pass --device cpu",
+            1,
+        )
+    except Exception as wrong:
+        if not hasattr(wrong, "format_message"):  # Typer's, under a name that depends on its age
+            raise
+        return _said(_usage(wrong), 2)
+
+
+def _by_all_ranks(args: list[str]) -> bool:
+    """Whether this command is computed by all ranks; any other is rank 0's alone."""
+    words = [*args, "", ""]
+    long = words[0] == "poison" and words[1] in poison.LONG
+    return words[0] in ("train", "acm", "eval") or long
+
+
+def _said(message: str, code: int, *, by_all: bool = False) -> int:
+    """`error`, once where several ranks have the same to say: by rank 0, unless it has no part.
+
+    by_all: it is known that they all have. What goes wrong before ranks know each other goes wrong
+    on all of them alike.
+    """
+    if by_all or not _has_others():
+        return code if rank() else error(message, code)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun sends when a rank has ended
+    from stkit.engine.ranks import said_by_first
+
+    if rank() == 0:
+        error(message, code)
+        said_by_first(0)
+    elif not said_by_first(rank()):
+        error(f"rank {rank()}: {message}", code)
+    return code
+
+
+def _usage(wrong: Any) -> str:
+    """A usage error in one line, with the nearest command where one is unknown."""
+    message = " ".join(wrong.format_message().split()).rstrip(".")
+    context = getattr(wrong, "ctx", None)
+    if context is None:
+        return message
+    known = getattr(context.command, "commands", None)
+    if known and message.startswith("No such command"):
+        kind = "method" if context.command.name == "poison" else "command"
+        return nearest(kind, message.split("'")[1], known)
+    return f"{message}; see `{context.command_path} --help`"
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stop(number)

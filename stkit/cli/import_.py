@@ -1,0 +1,95 @@
+"""stkit import: poisons that others made."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stkit.cli import options as o
+from stkit.cli import output
+
+PLACE = 50
+
+
+def register(app: typer.Typer) -> None:
+    app.command("import")(bring)
+
+
+def bring(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Noise or poisoned images: a file or a folder.")
+    ],
+    clean: Annotated[
+        str, typer.Option(metavar="SOURCE", help="The clean images that it was made for.")
+    ],
+    out: o.Output,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|em|pil|rem|sp|ops|ntga|png|npz",
+            help="What FILE is; auto looks into it, and asks where that does not tell.",
+        ),
+    ] = "auto",
+    scope: Annotated[
+        str | None,
+        typer.Option(metavar="sample|class", help="One noise an image, or a class (if unclear)."),
+    ] = None,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            metavar="both|positive",
+            help="positive drops the negative half of EM's noise, as its authors' loader does. "
+            " [default: both]",
+        ),
+    ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(metavar="floor|nearest", help="Of floating point.  [default: floor]"),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(parser=o.budget, help="Refuse noise that is larger, such as 8/255."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The .npy labels of SP noise or NTGA images."),
+    ] = None,
+    seed: o.Seed = 0,
+    split: o.Split = None,
+    data_root: o.DataRoot = None,
+    force: o.Force = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Bring in noise or poisoned images that others made, as a poisoned dataset file.
+
+    Nothing in FILE is ever run. It holds EM, TUE or AUE noise (.pt), PIL's images (.pt), REM or SEM
+    noise (.pkl), SP or OPS noise or NTGA images (.npy), <index>.png files (a folder), or data and
+    targets (.npz).
+
+    \b
+    Example:
+      stkit import perturbation.pt --clean cifar10 --epsilon 8/255 -o em.safetensors
+      stkit import simple_data.npy --labels simple_label.npy --clean cifar10 -o sp.safetensors
+    """
+    from stkit.core import artifact
+    from stkit.core.checks import choose
+    from stkit.data import importing
+    from stkit.data.importing.values import Options
+
+    choose("format", format, ("auto", *importing.LAYOUTS))
+    asked = Options(
+        scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, seed=seed
+    )
+    artifact.free(out, force=force)
+    images = o.open_source(clean, split, data_root)
+    published, notes = importing.load(file, images, layout=format, options=asked)
+    published.save(out)
+    for i, line in enumerate(() if quiet else notes):
+        output.note(f"note: {line}" if i else line)
+    head = published.header
+    found = {
+        "output": str(out), "method": head["method"], "layout": head["recipe"]["imported"],
+        "content": head["recipe"]["content"], **head["statistics"],
+    }  # fmt: skip
+    output.result(found, as_json=json, quiet=quiet, brief=out)

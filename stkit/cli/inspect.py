@@ -1,0 +1,44 @@
+"""stkit inspect: what a file says of itself, and what was done to its images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stkit.cli import options as o
+from stkit.cli import output
+
+PLACE = 20
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(inspect)
+
+
+def inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files written by stkit.")],
+    clean: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="The clean images to compare with.")
+    ] = None,
+    split: o.Split = None,
+    data_root: o.DataRoot = None,
+    json: o.Json = False,
+) -> None:
+    """Print a file's header; with --clean, also what was done to the images.
+
+    \b
+    Example:
+      stkit inspect sp.safetensors --clean digits
+    """
+    from stkit.core import header
+
+    for file in files:
+        found = {"file": str(file), **header.read(file)}
+        if clean is not None:
+            from stkit.data.images import read
+            from stkit.measure import comparison
+
+            noisy = read(file)
+            original = o.open_source(clean, split, data_root, default_split=noisy.header["split"])
+            found |= comparison.compare(noisy, original)
+        output.result(found, as_json=json, quiet=False)

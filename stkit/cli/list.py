@@ -1,0 +1,46 @@
+"""stkit list, env: what is there, and where it runs."""
+
+from typing import Annotated
+
+import typer
+
+from stkit.cli import options as o
+from stkit.cli import output
+from stkit.core.checks import as_dict, choose
+from stkit.recipes import frames
+from stkit.recipes.catalogue import DATASETS, MODELS
+from stkit.recipes.frames import FRAMES
+from stkit.recipes.poisons import ABOUT, METHODS
+
+KINDS = ("methods", "frames", "models", "datasets")
+
+PLACE = 130
+
+
+def register(app: typer.Typer) -> None:
+    app.command("list")(names)
+
+
+def names(
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))],
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """The methods, frames, models or datasets there are.
+
+    \b
+    Example:
+      stkit list frames
+    """
+    choose("kind", kind, KINDS)
+    if kind == "datasets":
+        found = [{"name": name, "about": line} for name, line in DATASETS.items()]
+    elif kind == "models":
+        found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
+    else:
+        known, about = (METHODS, ABOUT) if kind == "methods" else (FRAMES, frames.ABOUT)
+        found = [{"name": name, "about": about[name]} for name in known]
+    if quiet:
+        typer.echo("\n".join(row["name"] for row in found))
+        return
+    typer.echo(output.rows(found, "json" if json else "table"))

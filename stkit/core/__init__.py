@@ -1,0 +1,1 @@
+"""Ground floor: errors, checks, files, random streams; nothing of images or nets."""

@@ -1,0 +1,153 @@
+"""What a stkit file says of itself: the one metadata key, read without torch.
+
+A safetensors file begins with 8 bytes (length) and a JSON object; stkit puts one compact, sorted
+JSON text under `__metadata__.stkit`, so that equal runs write equal bytes.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from stkit import __version__
+from stkit.core.errors import ArtifactError
+
+FORMAT = 1
+COMMON = ("kind", "recipe", "seed", "digest", "inputs")
+
+
+def make(kind: str, recipe: dict, *, seed: int, inputs: list[dict], **more: Any) -> dict:
+    """A header's common part and `more`; the digest and the versions come when it is written.
+
+    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept.
+    """
+    kept = [{key: parent[key] for key in COMMON} for parent in inputs]
+    return {
+        "format": FORMAT, "kind": kind, "recipe": recipe, "seed": seed, "digest": "",
+        "inputs": kept, "versions": {"stkit": __version__}, **more,
+    }  # fmt: skip
+
+
+def dumps(value: Any) -> str:
+    """Sorted, compact JSON; numbers that JSON cannot hold become the strings nan, inf, -inf."""
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def differences(found: dict, expected: dict) -> list[str]:
+    """The settings in which two headers differ, one readable item each."""
+    a, b = (
+        flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
+        for h in (found, expected)
+    )
+    return [
+        f"{key} was {a.get(key, 'absent')}, now {b.get(key, 'absent')}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
+
+
+def same(found: dict, expected: dict) -> None:
+    """ArtifactError unless unfinished work was made with the settings that are expected."""
+    other = differences(found, expected)
+    if other:
+        raise ArtifactError(
+            f"the unfinished work was made with other settings: {'; '.join(other)}; "
+            "pass the same ones, or --force to start again"
+        )
+
+
+def numbers(value: Any) -> Any:
+    """What `dumps` wrote as nan, inf and -inf as numbers again; for measurements, not for names."""
+    if isinstance(value, dict):
+        return {k: numbers(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [numbers(v) for v in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts and lists, each by its path: {"a": [5]} gives {"a.0": 5}."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)  # type: ignore[assignment]
+    else:
+        return {name: value}
+    return {k: v for key, item in items for k, v in flat(item, f"{name}.{key}".strip(".")).items()}
+
+
+def is_stkit(path: Path) -> bool:
+    """Whether the path is to be read as a stkit file rather than as a folder or a name."""
+    return path.is_file() or path.suffix == ".safetensors"
+
+
+def layout(path: Path) -> tuple[dict, int]:
+    """The whole safetensors header and the offset of the tensors' bytes, checked for length."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise ArtifactError(_foreign(path, "it is truncated or not a safetensors file"))
+            head = json.loads(file.read(length))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise ArtifactError(f"{path}: found a folder, expected a stkit file") from None
+    except PermissionError:
+        raise ArtifactError(f"{path}: permission denied; check who may read it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise ArtifactError(_foreign(path, "its header is not readable")) from None
+    if not isinstance(head, dict):
+        raise ArtifactError(_foreign(path, "its header is not readable"))
+    return head, 8 + length
+
+
+def read(path: Path, *kinds: str) -> dict:
+    """The stkit header of a file; ArtifactError unless it is whole and of one of `kinds` (or any).
+
+    A few hundred bytes are read, and the size is checked, so a truncated file is found here.
+    """
+    head, start = layout(path)
+    try:
+        meta = json.loads(head.get("__metadata__", {})["stkit"])
+        ends = [v["data_offsets"][1] for k, v in head.items() if k != "__metadata__"]
+        size = start + max(ends, default=0)
+        kind, version = meta["kind"], meta["format"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise ArtifactError(_foreign(path, "it was not written by stkit")) from None
+    if size != path.stat().st_size:
+        raise ArtifactError(_foreign(path, "it is truncated"))
+    if version != FORMAT:
+        raise ArtifactError(
+            f"{path}: found file format {version}, expected {FORMAT}; use the stkit that wrote it"
+        )
+    if kinds and kind not in kinds:
+        raise ArtifactError(
+            f"{path}: found a {kind} file, expected a {' or '.join(kinds)} file; {_remedy(kinds)}"
+        )
+    return meta
+
+
+def _foreign(path: Path, found: str) -> str:
+    return f"{path}: {found}; expected a file made by stkit data, poison, train, acm or eval"
+
+
+def _remedy(kinds: tuple[str, ...]) -> str:
+    return {
+        "dataset": "pass what `stkit data` or `stkit poison` wrote",
+        "checkpoint": "pass what `stkit train` wrote",
+    }.get(kinds[0], "pass another file")

@@ -1,0 +1,1 @@
+"""A labelled set of images, and every way in and out."""

@@ -1,0 +1,104 @@
+"""A data set as a folder of lossless PNG files."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from stkit.core.errors import ArtifactError, DataError
+from stkit.data.images import Images
+
+Progress = Callable[[int, int], None]
+
+
+def unused(root: Path) -> None:
+    """ArtifactError if there is anything at `root`."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ArtifactError(f"{root}: exists already; pass a new folder as -o")
+
+
+def folder(images: Images, root: Path, *, progress: Progress) -> None:
+    """class/name.png for every image, under the source's names; see `file_names`."""
+    _tree(images, root, file_names(images), progress)
+
+
+def png(images: Images, root: Path, *, progress: Progress) -> None:
+    """<index>.png for every image, as APBench, TAP and others have them."""
+    if len(images.index.unique()) < len(images):
+        raise DataError("two images have one index, so their files would collide; pass npz")
+    _tree(images, root, [f"{index}.png" for index in images.index.tolist()], progress)
+
+
+def file_names(images: Images) -> list[str]:
+    """A relative path with a .png ending for each image, all different.
+
+    Sources without file names get their position in the source's order. Another image type's
+    ending becomes .png, or is kept before it where two files of a class would then collide.
+    DataError for names that lead out of the folder, which only a forged file has.
+    """
+    if images.names is None:
+        wide = len(str(int(images.index.max())))
+        names = [
+            f"{images.classes[label]}/{index:0{wide}}.png"
+            for label, index in zip(images.labels.tolist(), images.index.tolist(), strict=True)
+        ]
+    else:
+        names = _as_png(images.names)
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DataError(f"the file name {name!r} leads out of the folder; make the file again")
+    return names
+
+
+def _as_png(names: tuple[str, ...]) -> list[str]:
+    """The names with a .png ending: those that have one first, the others as is free."""
+    new = {name: name for name in names if name.lower().endswith(".png")}
+    taken = set(new)
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    count = Counter(stems)
+    for name, stem in sorted(zip(names, stems, strict=True)):
+        if name not in new:
+            free = f"{stem}.png" if count[stem] == 1 else f"{name}.png"
+            while free in taken:
+                free += ".png"
+            new[name] = free
+            taken.add(free)
+    return [new[name] for name in names]
+
+
+def _tree(images: Images, root: Path, names: list[str], progress: Progress) -> None:
+    """Every image under its name in `root`, all or nothing."""
+    unused(root)
+    temporary = root.absolute().parent / f"{root.absolute().name}.tmp"
+    if temporary.exists():
+        raise ArtifactError(f"{temporary}: left by an export that was stopped; remove it")
+    try:
+        _fill(images, temporary, names, progress)
+        root.mkdir(exist_ok=True)
+        for child in temporary.iterdir():
+            child.rename(root / child.name)
+    except OSError as error:
+        raise ArtifactError(
+            f"{root}: cannot be written ({error.strerror or error}); free some space or pass "
+            "another -o"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(images: Images, root: Path, names: list[str], progress: Progress) -> None:
+    """The images written by all cores."""
+    pixels = images.images.permute(0, 2, 3, 1)
+
+    def save(row: int) -> None:
+        path = root / names[row]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[row].contiguous().numpy()).save(path)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(save, range(len(images))), 1):
+            progress(done, len(images))

@@ -1,0 +1,98 @@
+"""What is done with a whole batch: mixup, CutMix, and the choice among augmented copies.
+
+| name | what it does | source |
+|---|---|---|
+| mixup | lambda of one image and 1 - lambda of another, labels likewise | Zhang et al. 2018 |
+| cutmix | a box of 1 - lambda of the area from another image | Yun et al. 2019 |
+
+As in the authors' codes one lambda a batch, from Beta(1, 1), which is uniform; the box is clipped
+at the border, and lambda is then the share that is left. Differences: the other image is the next
+of the batch, where they draw a permutation, for batches come in random order as it is; and every
+batch is mixed, as in the papers (CutMix's command for CIFAR mixes every second one). ISS mixes
+twice with p 0.5, each image with a lambda of its own.
+
+`choose` is the heart of UEraser-Max (Qin et al. 2023): of K = 5 augmented copies of an image the
+one of largest loss counts. Their code takes the gradient of the largest loss through all copies,
+which is that of the copy chosen; only the BatchNorm statistics are of another batch here.
+
+As with augmentation, drawing is apart from applying, and nothing here waits for the device. Tables
+have a row an image, so that a batch can be cut up.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stkit.core.checks import choose as known
+from stkit.recipes.carried import MIXES
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Images [N,3,H,W], the labels int64 [N] of each and of the one mixed in, and the share of the
+    former, [N]."""
+
+    images: Tensor
+    labels: Tensor
+    others: Tensor
+    share: Tensor
+
+
+def draw(
+    name: str,
+    count: int,
+    size: int,
+    generator: torch.Generator,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """One draw for a batch: float32 [count,5], rows of lambda, top, bottom, left, right, all equal.
+
+    On `device`, or where the generator is. RecipeError for a name that is not one of MIXES.
+    """
+    known("mix", name, MIXES)
+    u = torch.rand(3, generator=generator, device=generator.device)
+    half = ((size * (1 - u[:1]).sqrt()).floor() / 2).floor()
+    centre = (u[1:] * size).floor()
+    low, high = (centre - half).clamp(0, size), (centre + half).clamp(0, size)
+    share = u[:1] if name == "mixup" else 1 - (high - low).prod(0, keepdim=True) / size**2
+    row = torch.cat((share, torch.stack((low, high), 1).flatten()))
+    return row.expand(count, -1).to(device or generator.device)
+
+
+def apply(name: str, images: Tensor, labels: Tensor, table: Tensor) -> Mixed:
+    """Float images [N,3,H,W] in [0,1], labels int64 [N], table [N,5] -> both mixed."""
+    share, top, bottom, left, right = table.to(images.dtype).split(1, 1)
+    other = images.roll(1, 0)
+    if name == "mixup":
+        blended = torch.lerp(other, images, share[:, :, None, None])
+    else:
+        steps = torch.arange(images.shape[-1], device=images.device)
+        rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
+        blended = torch.where(rows[:, None, :, None] & columns[:, None, None, :], other, images)
+    return Mixed(blended, labels, labels.roll(1, 0), share.flatten())
+
+
+def losses(logits: Tensor, mixed: Mixed) -> Tensor:
+    """Each image's cross-entropy [N]: share times that of its label, plus the rest of the other."""
+    own, other = (
+        F.cross_entropy(logits, labels, reduction="none") for labels in (mixed.labels, mixed.others)
+    )
+    return torch.lerp(other, own, mixed.share.to(own.dtype))
+
+
+def hits(logits: Tensor, mixed: Mixed) -> Tensor:
+    """How many answers are right, a label counting as much as its share; without dimensions."""
+    answers = logits.argmax(1)
+    own, other = ((answers == labels).float() for labels in (mixed.labels, mixed.others))
+    return torch.lerp(other, own, mixed.share.float()).sum()
+
+
+def choose(losses: Tensor, images: Tensor) -> Tensor:
+    """Losses [K,N] of K copies, images [K,N,...] -> [N,...]: each image's copy of largest loss.
+
+    The first of equal ones; a loss that is NaN is the largest.
+    """
+    index = losses.argmax(0).view(1, -1, *(1,) * (images.ndim - 2))
+    return images.gather(0, index.expand(1, *images.shape[1:])).squeeze(0)

@@ -1,0 +1,112 @@
+"""Projected gradient steps inside the L-infinity ball: one loop for EM, REM, AT and evaluation.
+
+The loop carries the noise (EM's eta) and returns it *before* the last clipping to the image range,
+because that is what EM stores; the perturbed images are `(images + noise).clamp(low, high)`, the
+same as in AT, where only those count. Inputs and noise stay float32 under autocast; sign(0) = 0.
+
+How each method calls it: EM with its stored noise and ascend=False. AT, REM's inner adversary and
+robust evaluation through `adversarial` (Madry et al. 2018), as in REM's train.py. REM's defender
+steps on the noise alone, so for it `images` are zeros and the range is infinite: its loss adds the
+noise to the images, clamps, augments and attacks, and sums over the draws of the augmentation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stkit.recipes.frames import Adversary
+
+
+def pgd(
+    loss: Callable[[Tensor], Tensor],
+    images: Tensor,
+    noise: Tensor | None = None,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    ascend: bool = True,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Tensor:
+    """The noise, within epsilon, after so many signed gradient steps up (or down) the loss.
+
+    loss: perturbed images [N,...] -> scalar; the model in it is in the mode that the caller wants.
+    images [N,...], noise (the start, zero by default) and the result share shape and scale. Only
+    the gradient with respect to the images is computed: no parameter's `grad` is touched.
+    """
+    stride = step_size if ascend else -step_size
+    noise = torch.zeros_like(images) if noise is None else noise.detach()
+    for _ in range(steps):
+        inputs = perturbed(images, noise, low, high).requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(loss(inputs), inputs)
+        moved = torch.add(inputs.detach(), gradient.sign(), alpha=stride)
+        noise = (moved - images.detach()).clamp(-epsilon, epsilon)
+    return noise
+
+
+def perturbed(images: Tensor, noise: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """images + noise inside the range, detached."""
+    return (images.detach() + noise.detach()).clamp(low, high)
+
+
+def random_start(
+    shape: Sequence[int],
+    epsilon: float,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Noise of this shape, uniform in [-epsilon, epsilon], on the generator's device.
+
+    It may leave the image range: `pgd` clips the images that it makes.
+    """
+    u = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
+    return (2 * u - 1) * epsilon
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode (running BatchNorm statistics, no dropout); each module's own mode after."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def adversarial(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    adversary: Adversary,
+    start: Tensor,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+) -> Tensor:
+    """Images perturbed to raise the cross entropy, float [N,3,H,W]: PGD from the noise `start`.
+
+    images float [N,3,H,W] in [0,1], labels int64 [N], start: see `random_start`. BatchNorm is in
+    evaluation mode meanwhile. The loss is a sum over images, so that an image's gradient does not
+    depend on the batch. The weights keep `requires_grad`: freezing them measured no gain.
+    """
+
+    def loss(inputs: Tensor) -> Tensor:
+        with autocast():
+            logits = model(inputs)
+        return F.cross_entropy(logits.to(images.dtype), labels, reduction="sum")
+
+    with evaluating(model):
+        noise = pgd(
+            loss,
+            images,
+            start,
+            epsilon=adversary.epsilon,
+            step_size=adversary.step_size,
+            steps=adversary.steps,
+        )
+    return perturbed(images, noise)

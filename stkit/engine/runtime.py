@@ -1,0 +1,282 @@
+"""Where, how precisely and by how many ranks to compute: the only place that picks a device.
+
+A rank is one process on one device; `torchrun` starts several. Every rank walks the same data in
+the same order and takes its part of each batch; what is decided, is decided on numbers that were
+added up over the ranks. With one rank all of this is the identity.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stkit import __version__
+from stkit.core import arrays
+from stkit.core.checks import choose
+from stkit.core.errors import DeviceError, RankError, RecipeError, StkitError
+from stkit.recipes.training import PRECISIONS, STEPS
+
+UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
+# how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
+# file; that a rank has died, gloo and torchrun notice at once
+PATIENCE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device, a precision, and this process among `world_size` ranks.
+
+    how: `eager`; `graph`, steps replayed as a CUDA graph; `compile`, by torch.compile, and on a GPU
+    replayed. sync_bn: BatchNorm over the global batch, else over each rank's part, as is usual.
+    """
+
+    device: torch.device
+    precision: str  # fp32 or bf16
+    rank: int = 0
+    world_size: int = 1
+    sync_bn: bool = False
+    how: str = "eager"
+
+    def autocast(self) -> torch.autocast:
+        """bf16 autocast where the precision is bf16, else a context that does nothing."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The type in which losses and counts are added up on the device: MPS has no float64."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes files."""
+        return self.rank == 0
+
+    @property
+    def replays(self) -> bool:
+        """Whether steps are recorded and replayed as CUDA graphs, see `capture`."""
+        return self.how != "eager" and self.device.type == "cuda"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What of this decides the numbers, for a header."""
+        ranks = {"ranks": self.world_size, "sync_bn": self.sync_bn} if self.world_size > 1 else {}
+        return {"precision": self.precision, **ranks}
+
+    @property
+    def machine(self) -> str:
+        """What computes, for results: `NVIDIA H100`, `2 x NVIDIA H100`, `cpu, 8 threads`."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        elif self.device.type == "cpu":
+            name = f"cpu, {torch.get_num_threads()} threads"
+        else:
+            name = self.device.type
+        return name if self.world_size == 1 else f"{self.world_size} x {name}"
+
+    def place(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device, without waiting for the copy."""
+        return tensor.to(self.device, non_blocking=True)
+
+    def room(self) -> float:
+        """Bytes that are free on a GPU; infinite elsewhere, where the host's memory is used."""
+        if self.device.type != "cuda":
+            return float("inf")
+        return torch.cuda.mem_get_info(self.device)[0]
+
+    def peak_memory(self) -> int:
+        """The most bytes in use so far: on a GPU by tensors, else by the whole process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def shares(self, count: int) -> bool:
+        """Whether a batch of so many is cut up. One with fewer than two images a rank is not, as
+        BatchNorm needs two: every rank takes all of it. (Only EM's last batch of a round may be so
+        small; the unbiased running variance of `sync_bn` then counts its images once a rank.)"""
+        return count >= 2 * self.world_size
+
+    def check_batch(self, count: int) -> None:
+        """RecipeError when batches of so many cannot be cut up."""
+        if not self.shares(count):
+            raise RecipeError(
+                f"batch-size is {count} for {self.world_size} ranks, "
+                "expected at least two images a rank"
+            )
+
+    def part(self, count: int) -> slice:
+        """The rows of a batch of `count` that this rank computes."""
+        if not self.shares(count):
+            return slice(0, count)
+        cuts = [count * rank // self.world_size for rank in (self.rank, self.rank + 1)]
+        return slice(*cuts)
+
+    def owned(self, count: int) -> slice:
+        """The same, each row by one rank only: what may be added up over the ranks."""
+        return self.part(count) if self.shares(count) or self.first else slice(0, 0)
+
+    def total(self, count: int) -> int:
+        """By what a rank divides its sum so that the mean over ranks is the mean over a batch."""
+        return count if self.shares(count) else count * self.world_size
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def broadcast_(self, *tensors: Tensor) -> None:
+        """Rank 0's values, in place."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def shared(self, value: Any) -> Any:
+        """Rank 0's value of any plain kind."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+        return box[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Every rank's value, in their order."""
+        if self.world_size == 1:
+            return [value]
+        found: list[Any] = [None] * self.world_size
+        dist.all_gather_object(found, value)
+        return found
+
+    def same(self, value: Any, what: str) -> None:
+        """RankError unless every rank has this value."""
+        found = self.gathered(value)
+        for rank, other in enumerate(found):
+            if other != found[0]:
+                raise RankError(
+                    f"ranks 0 and {rank} have different {what}, expected the same on all; "
+                    "give every machine the same files and options"
+                )
+
+    def agree(self, *settings: Any) -> None:
+        """RankError unless every rank was given these settings, and runs the same versions."""
+        self.same((repr(settings), __version__, torch.__version__), "options or versions")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one rank fails in, all fail in, by the same RankError; so none waits for another."""
+        problem: StkitError | OSError | None = None
+        try:
+            yield
+        except (StkitError, OSError) as error:
+            if self.world_size == 1:
+                raise
+            problem = error
+        if self.world_size == 1:
+            return
+        said = [(type(problem).__name__, str(problem)) if problem else None]
+        for rank, found in enumerate(self.gathered(said[0])):
+            if found:
+                where = "" if rank == 0 else f"rank {rank}: "
+                code = 2 if found[0] == "RecipeError" else 1
+                raise RankError(where + found[1], code) from problem
+
+    def meet(self, stop: int, save: bool, after: int) -> tuple[int, bool, int]:
+        """Where ranks agree now and then: the largest `stop` of any, `save` and `after` of rank 0.
+
+        after: in how many steps to meet again.
+        """
+        if self.world_size == 1:
+            return stop, save, after
+        found = torch.tensor([stop, int(save) * self.first, after * self.first])
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        stop, save_, after = found.tolist()
+        return stop, bool(save_), after
+
+
+def pick(
+    device: str = "auto", precision: str = "auto", *, step: str = "auto", sync_bn: bool = False
+) -> Runtime:
+    """The runtime for `--device auto|cpu|cuda|cuda:N|mps`, `--precision auto|fp32|bf16`, `--step`.
+
+    auto takes the GPU when there is one, bf16 on a GPU that has it, and CUDA graphs on one GPU.
+    Under torchrun a rank takes the GPU of its own number. DeviceError when the device named is not
+    there, RecipeError when there is no such name.
+    """
+    choose("precision", precision, PRECISIONS)
+    choose("step", step, STEPS)
+    rank, world_size = (int(os.environ.get(k) or d) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and torch.backends.mps.is_available() and world_size == 1:
+            device = "mps"
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise RecipeError(UNKNOWN.format(device)) from None
+    if world_size > 1:
+        found = _of_rank(found)
+    if found.type == "cuda":
+        _check_cuda(found)
+    elif found.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device mps is asked for but not there; pass --device cpu")
+    elif found.type not in ("cpu", "mps"):
+        raise RecipeError(UNKNOWN.format(device))
+    if precision == "auto":
+        able = found.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if able else "fp32"
+    if found.type == "cuda" and precision == "fp32":  # not TF32, which torch has on by default
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if found.type == "cpu":
+        arrays.keep_freed()
+    if step == "auto":
+        step = "graph" if found.type == "cuda" and world_size == 1 else "eager"
+    if step == "graph" and found.type != "cuda":
+        raise RecipeError(f"step graph needs a GPU, the device is {found}; leave --step out")
+    if step != "eager" and world_size > 1:
+        raise RecipeError(f"step {step} is for one rank, {world_size} were started; leave it out")
+    if world_size > 1 and not dist.is_initialized():
+        backends = "cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo"
+        dist.init_process_group(backends, timeout=PATIENCE)
+    runtime = Runtime(found, precision, rank, world_size, sync_bn, step)
+    runtime.same((found.type, precision), "devices or precisions")
+    return runtime
+
+
+def _of_rank(device: torch.device) -> torch.device:
+    """The device of this rank on its machine."""
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda" or device.index is not None:
+        raise RecipeError(f"device {device} is one device, for several ranks pass --device cuda")
+    mine, ranks = (int(os.environ[k]) for k in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    count = torch.cuda.device_count()
+    if ranks > count:
+        raise DeviceError(
+            f"{ranks} ranks on a machine with {count} GPU(s), expected one GPU a rank; "
+            f"pass torchrun --nproc-per-node {max(count, 1)}, or --device cpu"
+        )
+    return torch.device("cuda", mine)
+
+
+def _check_cuda(device: torch.device) -> None:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise DeviceError(
+            f"device {device} is asked for, but {count or 'no'} GPU is there; "
+            "pass --device cpu, or auto"
+        )
+    torch.backends.cudnn.benchmark = True
+    if device.index is not None:
+        torch.cuda.set_device(device)

@@ -1,0 +1,212 @@
+"""One optimisation step, for training and for the surrogates of EM and REM.
+
+Nothing in it waits for the host: draws are made beforehand, learning rates lie on the device, and
+the sums it keeps stay there until somebody asks for them at the end of an epoch. So on a GPU the
+whole of it, augmentation, forward, backward and update, is one CUDA graph (`capture`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stkit.core import rng
+from stkit.data.images import to_float
+from stkit.engine import augment, mix, pgd, ranks
+from stkit.engine.graphs import Captured
+from stkit.engine.runtime import Runtime
+from stkit.recipes.frames import Phase
+
+MOMENTUM = "optimizer/"  # before a parameter's name
+
+
+def optimizer(
+    model: nn.Module, groups: Sequence[Sequence[str]], phase: Phase
+) -> torch.optim.Optimizer:
+    """SGD with one parameter group a layer; weight decay on every parameter, as PyTorch's does.
+
+    Momentum starts as zeros, which gives PyTorch's first step and can be saved and restored. Each
+    group's rate is a number on the device, so that a new one needs no new recording.
+    """
+    named = dict(model.named_parameters())
+    device = next(iter(named.values())).device
+    rates = torch.full((len(groups),), float(phase.lr), device=device)
+    sgd = torch.optim.SGD(
+        [
+            {"params": [named[name] for name in group], "lr": rate}
+            for group, rate in zip(groups, rates, strict=True)
+        ],
+        momentum=phase.momentum,
+        weight_decay=phase.weight_decay,
+        fused=True,
+    )
+    for parameter in named.values():
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
+
+
+def momentum(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The momentum of every parameter, by the parameter's name; the tensors themselves."""
+    return {name: sgd.state[p]["momentum_buffer"] for name, p in model.named_parameters()}
+
+
+def set_lr(sgd: torch.optim.Optimizer, lr: float, scales: Sequence[float]) -> None:
+    """Eq. 6: each layer's learning rate is lr times its scale."""
+    for group, scale in zip(sgd.param_groups, scales, strict=True):
+        group["lr"].fill_(lr * scale)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Losses are never computed in bf16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def descend(
+    network: nn.Module,
+    sgd: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    runtime: Runtime,
+    *,
+    total: int,
+    clip: float | None = None,
+    mixed: mix.Mixed | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One SGD step on float images [B,3,H,W] as they are, in training mode.
+
+    network: the model as `ranks.wrap` gives it. total: see `Runtime.total`. clip: the largest L2
+    norm of the whole gradient. mixed: the labels, where an image has two. Returns this rank's share
+    of the batch's mean loss and its number of right answers: scalars of type `runtime.sums`.
+    """
+    network.train()
+    with runtime.autocast():
+        logits = network(images)
+    answers = at_least_float32(logits)
+    if mixed is None:
+        loss = F.cross_entropy(answers, labels, reduction="sum") / total
+        hits = (logits.detach().argmax(1) == labels).sum()
+    else:
+        loss = mix.losses(answers, mixed).sum() / total
+        hits = mix.hits(logits.detach(), mixed)
+    sgd.zero_grad(set_to_none=True)
+    (loss * runtime.world_size).backward()  # ranks take the mean of their gradients
+    if clip is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
+    sgd.step()
+    return loss.detach().to(runtime.sums), hits.to(runtime.sums)
+
+
+class Step:
+    """A phase's step: augment, perturb where the phase has an adversary, mix, and descend.
+
+    sums: this rank's loss and right answers over the steps taken, on the device. network: the model
+    as `ranks.wrap` gives it; model: itself.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        layers: Sequence[Sequence[str]],
+        phase: Phase,
+        runtime: Runtime,
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
+        self.attacked = ranks.alone(model, network)
+        self.seed = seed
+        self.sgd = optimizer(model, layers, phase)
+        self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
+        self.size = self.batch_size = 0  # of the batch at hand
+        self._run = Captured(self._body, runtime, self._state)
+
+    def __call__(self, pixels: Tensor, labels: Tensor, *, batch_size: int, clock: int) -> None:
+        """Take the step number `clock` (which picks the draws) on this rank's part of a batch.
+
+        pixels: uint8 [b,3,H,W] on the device. labels: int64 [b]. batch_size: of the whole batch.
+        """
+        part, device = self.runtime.part(batch_size), pixels.device
+        self.size, self.batch_size = pixels.shape[-1], batch_size
+        generator = rng.stream(self.seed, "augment", clock, device)
+        copies = self.phase.copies
+        table = augment.draw(
+            self.phase.augment, copies * batch_size, self.size, generator,
+            strength=self.phase.jitter,
+        ).table  # fmt: skip
+        table = table.unflatten(0, (copies, batch_size))[:, part].transpose(0, 1)
+        inputs = [pixels, labels, table]
+        if self.phase.mix is not None:
+            generator = rng.stream(self.seed, "mix", clock, device)
+            inputs.append(mix.draw(self.phase.mix, batch_size, self.size, generator)[part])
+        if self.phase.adversary is not None:
+            generator = rng.stream(self.seed, "adversary", clock, device)
+            shape = (batch_size, *pixels.shape[1:])
+            start = pgd.random_start(shape, self.phase.adversary.epsilon, generator)
+            inputs.append(start[part])
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, device)
+        self._run(*inputs)
+
+    def _body(self, pixels: Tensor, labels: Tensor, table: Tensor, *more: Tensor) -> None:
+        """table: [b, copies, columns]. more: the table of the mix, the adversary's start."""
+        drawn = list(more)
+        blend = drawn.pop(0) if self.phase.mix is not None else None
+        x = self._augmented(to_float(pixels), labels, table)
+        if self.phase.adversary is not None:
+            x = pgd.adversarial(
+                self.attacked, x, labels, self.phase.adversary, drawn.pop(), self.runtime.autocast
+            )
+        mixed = None
+        if self.phase.mix is not None and blend is not None:
+            mixed = mix.apply(self.phase.mix, x, labels, blend)
+            x = mixed.images.contiguous(memory_format=torch.channels_last)
+        loss, hits = descend(
+            self.network, self.sgd, x, labels, self.runtime,
+            total=self.runtime.total(self.batch_size), mixed=mixed,
+        )  # fmt: skip
+        self.sums += torch.stack((loss, hits))
+
+    def _augmented(self, x: Tensor, labels: Tensor, table: Tensor) -> Tensor:
+        """Of each image's augmented copies that of the largest loss, as UEraser-Max has it.
+
+        As with its authors the model judges in training mode, so that its BatchNorm statistics see
+        the copies too.
+        """
+        count, copies = table.shape[:2]
+        table = table.transpose(0, 1).flatten(0, 1)
+        draws = augment.Draws(self.phase.augment, self.size, table)
+        x = augment.apply(x.repeat(copies, 1, 1, 1) if copies > 1 else x, draws)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if copies == 1:
+            return x
+        self.attacked.train()
+        with torch.no_grad(), self.runtime.autocast():
+            answers = at_least_float32(self.attacked(x))
+        losses = F.cross_entropy(answers, labels.repeat(copies), reduction="none")
+        x = mix.choose(losses.view(copies, count), x.unflatten(0, (copies, count)))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def live(self) -> dict[str, Tensor]:
+        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
+        momenta = momentum(self.model, self.sgd)
+        return dict(self.model.state_dict()) | {f"{MOMENTUM}{k}": v for k, v in momenta.items()}
+
+    def restore(self, trusted: dict[str, Tensor], what: str) -> None:
+        """Back to `live()` as it was. what: of momentum, see `frames.RESTORES`."""
+        chosen = {k: v for k, v in trusted.items() if what == "all" or not k.startswith(MOMENTUM)}
+        copy(chosen, self.live())
+        if what == "zero":
+            for buffer in momentum(self.model, self.sgd).values():
+                buffer.zero_()
+
+    def _state(self) -> list[Tensor]:
+        """What a step changes."""
+        return [*self.live().values(), self.sums]
+
+
+@torch.no_grad()
+def copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Each tensor of the source into the target's of the same name."""
+    for name, value in source.items():
+        target[name].copy_(value)

@@ -1,0 +1,1 @@
+"""Values only, no torch: every number, with its source."""

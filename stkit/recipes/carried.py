@@ -1,0 +1,112 @@
+"""The parts that any frame can carry, and how `--augment jpeg,cg` is read. Values only: no torch.
+
+Preparations are made once, of the published images (`data/prepare.py`); augmentations are drawn
+anew for each image at each step (`engine/augment/`); a mix blends the images of a batch
+(`engine/mix.py`); `ueraser-max` trains on the worst of five augmented copies; `dropout` acts on the
+classifier's input (`models/dropout.py`). Each module names the papers its numbers are from.
+"""
+
+from dataclasses import dataclass
+
+from stkit.core.checks import choose, number
+from stkit.core.errors import RecipeError
+
+PLAIN = ("crop", "flip")
+CG = (*PLAIN, "jitter", "grey")
+AUGMENTS = {"plain": PLAIN, "cg": CG}
+AUGMENTATIONS = (
+    "crop", "flip", "autoaugment", "jitter", "grey", "plasma", "channel-shuffle", "trivial",
+    "cutout",
+)  # fmt: skip
+"""Every random augmentation, in the order in which they are applied, however they are listed."""
+PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
+    "gray": None,
+    "jpeg": (10, 1, 100),  # quality: Liu et al. 2023 (ISS) take 10
+    "bdr": (2, 1, 8),  # bits a channel: ISS take 2
+    "gauss": None,
+    "orthogonal": None,
+}
+"""Every preparation, and for `jpeg-50` and the like: the default, the least and the most."""
+MIXES = ("mixup", "cutmix")
+UERASER = (*PLAIN, "plasma", "channel-shuffle", "trivial")
+COPIES = 5  # Qin et al. 2023: K = 5 augmented copies in UEraser-Max
+DROPOUT = 0.5  # ST paper, C.5
+BUNDLES = {"none": (), "plain": PLAIN, "cg": CG, "ueraser": UERASER, "ueraser-max": UERASER}
+NAMES = (*BUNDLES, *PREPARATIONS, *AUGMENTATIONS, *MIXES, "dropout")
+"""All that `read` knows; a preparation with a number may have it appended: `jpeg-50`."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a phase carries besides its optimizer, adversary and schedule; see `frames.Phase`."""
+
+    prepare: tuple[str, ...] = ()  # in the order in which they are made
+    augment: tuple[str, ...] = PLAIN  # in the order of AUGMENTATIONS
+    mix: str | None = None
+    copies: int = 1
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in self.prepare:
+            preparation(name)
+        for name in self.augment:
+            choose("augmentation", name, AUGMENTATIONS)
+        if self.mix is not None:
+            choose("mix", self.mix, MIXES)
+        number("copies", self.copies, 1, 100)
+        number("dropout", self.dropout, 0, 0.99)
+
+
+def preparation(name: str) -> tuple[str, int | None]:
+    """Kind and number: jpeg-50 -> ("jpeg", 50), jpeg -> ("jpeg", 10), gray -> ("gray", None).
+
+    RecipeError for an unknown name, and for a number that is not one or out of its range.
+    """
+    stem, dash, text = name.partition("-")
+    limits = PREPARATIONS[choose("preparation", stem, PREPARATIONS)]
+    if limits is None:
+        if dash:
+            raise RecipeError(f"{stem} takes no number, found {name!r}; write {stem}")
+        return stem, None
+    default, low, high = limits
+    if dash and not (text.isascii() and text.isdigit()):
+        raise RecipeError(f"found {name!r}, expected {stem}-N with a whole number N")
+    value = int(text) if dash else default
+    number(stem, value, low, high)
+    return stem, value
+
+
+def listed(text: str) -> list[str]:
+    """The names in a comma list, as they are to be looked up."""
+    return [name.strip().lower() for name in text.split(",")]
+
+
+def read(text: str) -> Parts:
+    """A comma list of `NAMES` as parts; crop and flip are always among them, unless `none` is.
+
+    RecipeError for an unknown name (the nearest is suggested), and for two mixes.
+    """
+    prepare, mixes = [], []
+    chosen = set(PLAIN)
+    names = listed(text)
+    for name in names:
+        stem = name.partition("-")[0]
+        if stem in PREPARATIONS:
+            kind, value = preparation(name)
+            prepare.append(kind if value is None else f"{kind}-{value}")
+        elif name in MIXES:
+            mixes.append(name)
+        elif name != "dropout":
+            choose("augmentation", name, NAMES)
+            chosen |= set(BUNDLES.get(name, (name,)))
+    if len(set(mixes)) > 1:
+        raise RecipeError(f"found {' and '.join(mixes)}, expected one of them; leave one out")
+    if "none" in names:
+        chosen -= set(PLAIN) - set(names)
+    return Parts(
+        prepare=tuple(prepare),
+        augment=tuple(name for name in AUGMENTATIONS if name in chosen),
+        mix=mixes[0] if mixes else None,
+        copies=COPIES if "ueraser-max" in names else 1,
+        dropout=DROPOUT if "dropout" in names else 0.0,
+    )

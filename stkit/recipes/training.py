@@ -1,0 +1,41 @@
+"""What a training is asked to do, and what of that no training could do. No torch."""
+
+from dataclasses import dataclass
+from math import inf, isfinite
+
+from stkit.core.checks import number
+from stkit.core.errors import RecipeError
+from stkit.recipes.catalogue import model_name
+from stkit.recipes.frames import Frame
+
+PRECISIONS = ("auto", "fp32", "bf16")
+STEPS = ("auto", "eager", "graph", "compile")
+"""How a training step is run, see `runtime.pick`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides the result of a training besides the images: the recipe of a checkpoint."""
+
+    name: str  # the frame's
+    frame: Frame
+    model: str = "resnet18"
+    batch_size: int = 128
+    seed: int = 0
+    holdout: int = 0  # training images kept out for validation, class-balanced
+    pretrained: bool = False  # start from timm's weights
+    mean: tuple[float, ...] | None = None  # None: the model's own, see `models.normalisation`
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        model_name(self.model)
+        number("batch-size", self.batch_size, 1, inf)
+        number("holdout", self.holdout, 0, inf)
+        number("seed", self.seed, 0, 2**32 - 1)
+        given = [values for values in (self.mean, self.std) if values is not None]
+        if any(len(values) != 3 for values in given) or min(self.std or (1,)) <= 0:
+            raise RecipeError(
+                f"mean {self.mean} and std {self.std}: expected three numbers each, std above 0"
+            )
+        if not all(isfinite(v) for values in given for v in values):
+            raise RecipeError(f"mean {self.mean} and std {self.std}: expected finite numbers")

@@ -1,0 +1,1 @@
+"""Results as rows, tables, pages and pictures."""

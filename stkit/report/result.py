@@ -1,0 +1,155 @@
+"""Results: the JSON that `stkit bench` writes for a cell, and checkpoints seen the same way.
+
+A cell's file holds what `stkit train --json` printed, the settings in the grid, the records of the
+checkpoint, versions, device, and the provenance of the images and of the weights: all that a report
+needs, so the checkpoint may go. It has no paths and no time stamps.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stkit.core import header, schema
+from stkit.core.errors import ArtifactError
+from stkit.report import summary
+
+FORMAT = 1
+
+
+def _images() -> dict[str, Any]:
+    """The shape of the header of images, which holds its parents'."""
+    recipe = {
+        "method?": str, "scope?": str, "fast?": bool, "poison_rate?": schema.SHARE, "source?": str,
+        "limit?": schema.COUNT, "holdout?": schema.COUNT, "part?": str,
+    }  # fmt: skip
+    return {"digest": str, "recipe": recipe, "inputs": [_images]}
+
+
+STAGE = {"epoch": schema.COUNT, "step": schema.COUNT, "tau": schema.COUNT}
+CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}}
+RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
+          "checks?": [CHECK]}  # fmt: skip
+TRAINED = {
+    "digest": str,
+    "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": schema.SHARE}}, schema.SOME]},
+    "inputs": [_images, schema.SOME], "versions": {str: str},
+}  # fmt: skip
+SHAPES: dict[str, dict] = {
+    "cell": {
+        "settings": {
+            "data": {"name": str}, "poison": {"name": str, "rate?": schema.SHARE},
+            "frame": {"name": str}, "model": str, "seed": int,
+        },
+        **TRAINED, "name": str, "epochs": schema.COUNT, "history": [RECORD],
+        "train_accuracy?": schema.SHARE, "accuracy?": schema.SHARE, "best_accuracy?": schema.SHARE,
+        "holdout_accuracy?": schema.SHARE, "best_rolled_back?": bool, "acm?": float,
+        "stages?": [STAGE], "seconds?": float, "images_per_second?": float, "peak_memory?": float,
+    },
+    "poison": {
+        "name": str, "method?": str, "n?": schema.COUNT, "linf?": float, "l2_mean?": float,
+        "l0_max?": float, "seconds?": float, "seed?": int,
+    },
+}  # fmt: skip
+"""What a report relies on, by kind of result; see `shape`."""
+CHECKPOINT = {**TRAINED, "frame": str, "model": str, "seed": int, "records": [RECORD]}
+"""The same of a checkpoint's header."""
+
+
+def cell(name: str, settings: dict, head: dict, printed: dict, **more: Any) -> dict[str, Any]:
+    """The result of a finished cell.
+
+    head: the checkpoint's header. printed: what `stkit train --json` said, empty if that was lost.
+    """
+    said = {key: value for key, value in printed.items() if key != "output"}
+    row = summary.summary(head)
+    return {
+        "format": FORMAT, "kind": "cell", "name": name, "settings": settings,
+        **{key: value for key, value in row.items() if key not in ("kind", "data")}, **said, **more,
+        "history": history(head["records"]),
+        "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
+        "versions": head["versions"],
+    }  # fmt: skip
+
+
+def poison(name: str, head: dict, printed: dict, **more: Any) -> dict[str, Any]:
+    """The result of a poison that a grid made."""
+    said = {key: value for key, value in printed.items() if key != "output"}
+    kept = ("recipe", "seed", "digest", "inputs", "statistics", "versions")
+    return {
+        "format": FORMAT, "kind": "poison", "name": name, **said, **more,
+        **{key: head[key] for key in kept},
+    }  # fmt: skip
+
+
+def history(records: list[dict]) -> list[dict]:
+    """A checkpoint's records without what is a function of the rest: the layers' rates."""
+    return [
+        {
+            **record,
+            **(
+                {"checks": [{k: v for k, v in check.items() if k != "lr_scales"}
+                            for check in record["checks"]]}
+                if "checks" in record else {}
+            ),
+        }
+        for record in records
+    ]  # fmt: skip
+
+
+def write(path: Path, value: dict) -> None:
+    """Write a result as JSON, whole or not at all."""
+    whole(path, header.dumps(value) + "\n")
+
+
+def whole(path: Path, text: str) -> None:
+    """Write a text file under another name, then rename it. ArtifactError when that fails."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # what no encoding has, such as half of a pair, is written as its number
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror}); free some space or pass another -o"
+        ) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
+    if not isinstance(found, dict) or found.get("kind") not in ("cell", "poison"):
+        raise ArtifactError(
+            f"{path}: found other JSON, expected what `stkit bench` wrote; "
+            "pass a checkpoint, or the folder of a bench"
+        )
+    if found.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{path}: found format {found.get('format')!r}, expected {FORMAT}; "
+            "use the stkit that wrote it"
+        )
+    try:
+        names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
+        found = {k: v if k in names else header.numbers(v) for k, v in found.items()}
+        schema.check(found, SHAPES[found["kind"]])
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"found {text}")

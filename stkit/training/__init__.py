@@ -1,0 +1,1 @@
+"""Training by a frame: the schedule that decides, the one loop that obeys, checkpoints."""

@@ -1,0 +1,171 @@
+"""Preparations against PIL and plain loops: 8-bit in, 8-bit out, the same whatever the blocks."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+import reference
+from stkit.core import arrays
+from stkit.core.errors import RecipeError
+from stkit.core.rng import stream
+from stkit.data import prepare
+from stkit.data.images import Images, to_float
+from stkit.data.prepare import directions, project
+from stkit.data.prepare import prepare as prepared
+
+
+def images(count: int = 12, size: int = 16, classes: int = 3) -> Images:
+    """Smooth random pictures, as JPEG likes them, and one of noise."""
+    coarse = torch.rand(count, 3, 4, 4, generator=stream(0, "coarse"))
+    pixels = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic")
+    pixels[0] = torch.rand(3, size, size, generator=stream(0, "noise"))
+    labels = torch.arange(count) % classes
+    head = {"classes": [str(c) for c in range(classes)], "digest": "known"}
+    return Images((pixels.clamp(0, 1) * 255).round().to(torch.uint8), labels, labels, head)
+
+
+def pictures(found: Images) -> list[Image.Image]:
+    return [Image.fromarray(row.permute(1, 2, 0).numpy()) for row in found.images]
+
+
+def stacked(rows: list[Image.Image]) -> Tensor:
+    return torch.stack([torch.from_numpy(np.array(row)).permute(2, 0, 1) for row in rows])
+
+
+def test_gray_is_pils() -> None:
+    published = images()
+    wanted = stacked([row.convert("L").convert("RGB") for row in pictures(published)])
+    assert torch.equal(prepared(published, ("gray",)).images, wanted)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+def test_bdr_is_pils_posterize(bits: int) -> None:
+    published = images()
+    wanted = stacked([ImageOps.posterize(row, bits) for row in pictures(published)])
+    assert torch.equal(prepared(published, (f"bdr-{bits}",)).images, wanted)
+    if bits == 2:
+        assert torch.equal(prepared(published, ("bdr",)).images, wanted)
+        assert set(wanted.unique().tolist()) == {0, 64, 128, 192}
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_jpeg_is_pils(quality: int) -> None:
+    """PIL and torchvision bring libjpegs of their own: equal but for a level here and there."""
+    published = images()
+    rows = []
+    for row in pictures(published):
+        file = io.BytesIO()
+        row.save(file, "JPEG", quality=quality)
+        rows.append(Image.open(file))
+    found = prepared(published, (f"jpeg-{quality}",)).images.int()
+    difference = (found - stacked(rows).int()).abs()
+    assert difference.max() <= 1 and (difference > 0).float().mean() < 0.01
+    if quality == 10:
+        assert torch.equal(prepared(published, ("jpeg",)).images.int(), found)
+
+
+def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
+    published = images(count=2, size=7)
+    weights = [math.exp(-((i - 2) ** 2) / (2 * 1.5**2)) for i in range(5)]
+    weights = [w / sum(weights) for w in weights]
+    found = prepared(published, ("gauss",)).images
+    for k, image in enumerate(published.images.tolist()):
+        for c in range(3):
+            for y in range(7):
+                for x in range(7):
+                    total = 0.0
+                    for i, wy in enumerate(weights):
+                        for j, wx in enumerate(weights):
+                            v, u = abs(y + i - 2), abs(x + j - 2)  # mirrored, border not repeated
+                            v, u = (12 - q if q > 6 else q for q in (v, u))
+                            total += wy * wx * image[c][v][u]
+                    assert abs(int(found[k, c, y, x]) - total) <= 0.5 + 1e-3
+
+
+def test_orthogonal_equals_the_transcription(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "EPOCHS", 4)
+    monkeypatch.setattr(prepare, "BATCHES", 2)
+    published = images(count=12, size=4)
+    flat = to_float(published.images).double().flatten(1)
+    start = torch.rand(3, 48, generator=stream(7, "orthogonal"))
+    weight = (2 * start - 1) / math.sqrt(48)
+    rows, labels = flat.tolist(), published.labels.tolist()
+    slow = torch.tensor(
+        reference.orthogonal(rows, labels, 3, weight.tolist(), 4, 6, 0.1), dtype=torch.float64
+    )
+    basis = directions(published.images, published.labels, 3, seed=7)
+    x = flat - (flat @ basis.double()) @ basis.double().T
+    torch.testing.assert_close(x, slow, rtol=0, atol=1e-5)
+    found = prepared(published, ("orthogonal",), seed=7).images
+    wanted = (slow * 255).clamp(0, 255).view_as(found)
+    assert (found - wanted).abs().max() <= 0.5 + 2e-3
+    assert not torch.equal(found, prepared(published, ("orthogonal",), seed=8).images)
+
+
+def test_projection_leaves_nothing_along_the_basis() -> None:
+    basis = torch.linalg.qr(torch.randn(192, 3, generator=stream(0, "q"))).Q
+    block = 100 + torch.randint(0, 50, (6, 3, 8, 8), generator=stream(0, "b"))
+    rest = to_float(project(block.to(torch.uint8), basis)).flatten(1) @ basis
+    before = to_float(block.to(torch.uint8)).flatten(1) @ basis
+    assert rest.abs().max() < 0.02 < before.abs().max()  # what rounding to levels leaves
+    again = project(project(block.to(torch.uint8), basis), basis)
+    assert (again.int() - project(block.to(torch.uint8), basis)).abs().max() <= 1
+
+
+def test_orthogonal_takes_class_wise_noise_off() -> None:
+    """Pictures without classes, and noise of 24 levels a class: most of it goes, they stay."""
+    generator = stream(0, "pictures")
+    pictures = torch.randint(108, 148, (960, 3, 6, 6), generator=generator)
+    noise = 24 * (2 * torch.randint(0, 2, (4, 3, 6, 6), generator=generator) - 1)
+    labels = torch.arange(960) % 4
+    basis = directions((pictures + noise[labels]).to(torch.uint8), labels, 4, seed=0)
+    for part, low, high in ((noise[labels] - noise.float().mean(0), 0, 0.25), (pictures, 0.9, 1)):
+        flat = part.float().flatten(1)
+        left = (flat - (flat @ basis) @ basis.T).norm() / flat.norm()
+        assert low <= left <= high
+
+
+@pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "orthogonal"])
+def test_blocks_and_files_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = images()
+    whole = prepared(published, (name,))
+    assert whole.images.dtype == torch.uint8 and whole.images.shape == published.images.shape
+    assert not torch.equal(whole.images, published.images)
+    if name != "orthogonal":  # whose sums are then taken in other parts
+        monkeypatch.setattr(prepare, "BLOCK", 5 * published.images[0].numel())
+    monkeypatch.setattr(arrays, "SHARE", 0.0)  # nothing fits into memory: all lies in files
+    assert torch.equal(prepared(published, (name,)).images, whole.images)
+
+
+def test_preparations_are_made_in_their_order_and_leave_the_published_set_alone() -> None:
+    published = images()
+    before = published.images.clone()
+    both = prepared(published, ("gray", "jpeg"))
+    assert torch.equal(both.images, prepared(prepared(published, ("gray",)), ("jpeg",)).images)
+    assert not torch.equal(both.images, prepared(published, ("jpeg", "gray")).images)
+    assert torch.equal(published.images, before)
+    assert both.header == {**published.header, "digest": ""}
+    assert torch.equal(both.labels, published.labels)
+    assert prepared(published, ()) is published
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("grey", "did you mean 'gray'"),
+        ("jpeg-0", "jpeg is 0, expected a number from 1 to 100"),
+        ("jpeg-x", "expected jpeg-N with a whole number N"),
+        ("jpeg-", "expected jpeg-N"),
+        ("bdr-9", "bdr is 9, expected a number from 1 to 8"),
+        ("gray-2", "gray takes no number"),
+        ("cutout", "unknown preparation 'cutout'"),
+    ],
+)
+def test_what_is_no_preparation(name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        prepared(images(), (name,))

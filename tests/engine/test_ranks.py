@@ -1,0 +1,320 @@
+"""Two ranks (gloo, on the CPU) against one; ranks that die, that are stopped, that do not agree."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stkit import load
+from stkit.cli import saving
+from stkit.core import artifact, header
+from stkit.core.errors import DeviceError, RankError, RecipeError
+from stkit.engine import ranks
+from stkit.engine.runtime import Runtime, pick
+
+HERE = Path(__file__).parent
+SMALL = "--model small --device cpu"
+TRAIN = f"{SMALL} --epochs 2 --batch-size 16 --test test.safetensors"
+COMMANDS = {
+    "st": f"train clean.safetensors --frame st --gamma 1.5 --check-every 2 {TRAIN} --sync-bn",
+    "at": f"train clean.safetensors --frame at {TRAIN} --holdout 10 --sync-bn",
+    "full": f"train clean.safetensors --frame st-full {TRAIN} --sync-bn",
+    "timm": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --model timm:test_efficientnet",
+    "apart": f"train clean.safetensors --frame nt {TRAIN}",
+    "em": f"poison em clean.safetensors {SMALL} --batch-size 27 --model-steps 7 --steps 2 "
+    "--max-rounds 2 --stop-error 0 --sync-bn",
+    "em-class": f"poison em clean.safetensors --scope class {SMALL} --batch-size 15 "
+    "--model-steps 3 --max-rounds 2 --stop-error 0 --sync-bn",
+    "rem": f"poison rem clean.safetensors {SMALL} --batch-size 16 --model-steps 3 --steps 2 "
+    "--adversary-steps 2 --eot 2 --sync-bn",
+}  # fmt: skip
+"""81 images: batches of 16 leave a single one over, which both ranks then compute, 27 is odd."""
+
+
+def start(count: int, *commands: str, folders: list[Path], options=()) -> list[subprocess.Popen]:
+    """So many ranks, each in a folder of its own or all in the first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }  # fmt: skip
+    return [
+        subprocess.Popen(
+            [sys.executable, HERE / "ranked.py", *options, *commands], text=True,
+            cwd=folders[rank % len(folders)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+
+
+def ended(ranks: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of each; one that hangs fails the test."""
+    try:
+        outs = [rank.communicate(timeout=120) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [(rank.returncode, *out) for rank, out in zip(ranks, outs, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A folder with 81 training images and 30 test images."""
+    folder = tmp_path_factory.mktemp("ranks")
+    load("digits", limit=81).save(folder / "clean.safetensors")
+    load("digits", "test", limit=30).save(folder / "test.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(work) -> dict[int, tuple[int, str, str]]:
+    """What one rank and rank 0 of two left, in float64: files NAME-1 and NAME-2."""
+    found = {}
+    for count in (1, 2):
+        commands = [f"{line} -q -o {name}-{count}" for name, line in COMMANDS.items()]
+        commands += [
+            f"acm st-{count} clean.safetensors --per-class 4 --device cpu --json",
+            f"eval st-{count} test.safetensors --batch-size 7 --adversary 4/255 --device cpu "
+            "--json",
+        ]  # fmt: skip
+        ranks = ended(start(count, *commands, folders=[work]))
+        assert [code for code, _, _ in ranks] == [0] * count, ranks
+        assert all(out == "" for _, out, _ in ranks[1:]), "only rank 0 speaks"
+        found[count] = ranks[0]
+    return found
+
+
+@pytest.mark.parametrize("name", ["st", "at", "full", "timm"])
+def test_training_on_two_ranks_is_training_on_one(name, work, both):
+    """Weights to 1e-9; the same verdicts, stages, accuracies, and losses to 1e-9."""
+    (one, weights), (two, others) = (artifact.read(work / f"{name}-{n}") for n in (1, 2))
+    for key, value in weights.items():
+        assert torch.allclose(value.double(), others[key].double(), rtol=1e-9, atol=1e-9), key
+    for a, b in zip(one["records"], two["records"], strict=True):
+        assert a.keys() == b.keys()
+        for key in a.keys() - {"loss", "checks"}:
+            assert a[key] == b[key], key
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-9)
+        for c, d in zip(a.get("checks", []), b.get("checks", []), strict=True):
+            assert c["acm"] == pytest.approx(d["acm"], rel=1e-4)
+            assert {**c, "acm": 0} == {**d, "acm": 0}
+    assert two["recipe"]["ranks"] == 2 and two["recipe"]["sync_bn"] is True
+    assert "ranks" not in one["recipe"]
+
+
+def test_the_compared_run_kept_and_rolled_back(work, both):
+    checks = [c for r in header.read(work / "st-1")["records"] for c in r.get("checks", [])]
+    assert {check["verdict"] for check in checks} == {"keep", "roll back"}
+
+
+def test_without_sync_bn_each_rank_has_its_own_statistics_and_says_so(work, both):
+    (one, weights), (two, others) = (artifact.read(work / f"apart-{n}") for n in (1, 2))
+    assert two["recipe"]["ranks"] == 2 and two["recipe"]["sync_bn"] is False
+    assert len(one["records"]) == len(two["records"]) == 2
+    assert not torch.equal(weights["bn1.running_var"], others["bn1.running_var"])
+
+
+@pytest.mark.parametrize("name", ["em", "em-class", "rem"])
+def test_poisoning_on_two_ranks_is_poisoning_on_one(name, work, both):
+    """Every pixel of every image, and the error of every round."""
+    (one, data), (two, other) = (artifact.read(work / f"{name}-{n}") for n in (1, 2))
+    clean = load(work / "clean.safetensors").images
+    assert torch.equal(data["images"], other["images"]) and torch.equal(
+        data["labels"], other["labels"]
+    )
+    assert (data["images"] != clean).any(dim=(1, 2, 3)).all(), "every image is poisoned"
+    for key, value in one["statistics"].items():
+        assert two["statistics"][key] == pytest.approx(value, rel=1e-12), key
+
+
+def test_acm_and_eval_add_up_over_ranks(both):
+    one, two = ([json.loads(line) for line in both[n][1].splitlines()[-2:]] for n in (1, 2))
+    assert one[0]["acm"] == pytest.approx(two[0]["acm"], rel=1e-5)
+    assert one[1] == two[1] and one[1]["n"] == 30 and one[1]["robust_accuracy"] is not None
+
+
+def test_a_rank_that_dies_ends_the_run_with_an_error(work):
+    line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
+    first, second = ended(start(2, line, folders=[work], options=("--float32", "--die-at", "1:3")))
+    assert second[0] == 7
+    assert first[0] == 1, first
+    assert "error: another rank ended" in first[2] and "Traceback" not in first[2]
+    assert not (work / "dead.safetensors").exists()
+
+
+def test_the_others_speak_when_rank_0_dies(work):
+    line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
+    first, second = ended(start(2, line, folders=[work], options=("--float32", "--die-at", "0:3")))
+    assert (first[0], second[0]) == (7, 1)
+    assert "error: rank 1: another rank ended" in second[2] and "Traceback" not in second[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (f"train clean.safetensors --frame nt {TRAIN} --seed @", 1, "different options"),
+        ("poison em clean.safetensors --model small --device cpu --max-rounds 1@", 1,
+         "different options"),
+        (f"train clean.safetensors --frame nt {TRAIN} --model timm:resnet_18", 2, "timm"),
+        (f"train clean.safetensors --frame nt {TRAIN} --batch-size 3", 2, "two images a rank"),
+        ("eval st-1 clean.safetensors --device cpu --batch-size 1@", 1, "different options"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_on_all_ranks_is_said_once(line, code, said, work, both):
+    first, second = ended(start(2, f"{line} -o x.safetensors", folders=[work]))
+    assert (first[0], second[0]) == (code, code)
+    assert said in first[2] and first[2].count("error:") == 1 and second[2] == ""
+    assert not (work / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["st", "em", "rem"])
+def test_ranks_judge_by_the_same_statistics_without_sync_bn(name, work, tmp_path):
+    line = COMMANDS[name].replace(" --sync-bn", "").replace("clean.saf", f"{work}/clean.saf")
+    line = line.replace("test.saf", f"{work}/test.saf")
+    ranks = ended(start(2, f"{line} -q -o x", folders=[tmp_path], options=("--buffers",)))
+    assert [code for code, _, _ in ranks] == [0, 0], ranks
+    one, other = ((tmp_path / f"buffers-{rank}").read_text() for rank in (0, 1))
+    assert one == other and len(set(one.splitlines())) > 1
+
+
+def test_ranks_with_different_files_say_so_once(work, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    load("digits", limit=60).save(other / "clean.safetensors")
+    load("digits", "test", limit=30).save(other / "test.safetensors")
+    line = f"train clean.safetensors --frame nt {TRAIN} -o x.safetensors"
+    first, second = ended(start(2, line, folders=[work, other], options=("--float32",)))
+    assert first[0] == second[0] == 1
+    assert "ranks 0 and 1 have different images in clean.safetensors" in first[2]
+    assert first[2].count("error:") == 1 and second[2] == ""
+    (other / "clean.safetensors").unlink()
+    first, second = ended(start(2, line, folders=[work, other], options=("--float32",)))
+    assert first[0] == second[0] == 1
+    assert "error: rank 1: clean.safetensors: no such" in first[2] and second[2] == ""
+
+
+@pytest.mark.parametrize("name", ["st", "em"])
+def test_stopped_ranks_resume_to_the_same_bytes(name, work):
+    """SIGTERM reaches every rank, as from torchrun; the state is saved whole, and gone on with."""
+    line = COMMANDS[name].replace("--epochs 2", "--epochs 12").replace("rounds 2", "rounds 10")
+    # so little noise that the error never is 0, which would end it before the signal comes
+    line = line.replace("--stop-error 0", "--stop-error 0 --step-size 1e-4 --lr 1e-4")
+    line += f" -o {name}-stopped --force"
+    ranks = start(2, line, folders=[work], options=("--float32",))
+    errors = ranks[0].stderr
+    assert errors is not None
+    errors.readline()  # the first epoch or round is over
+    for rank in ranks:
+        rank.send_signal(signal.SIGTERM)
+    stopped = ended(ranks)
+    assert [code for code, _, _ in stopped] == [143, 143], stopped
+    assert (work / f"{name}-stopped.part").exists() and stopped[1][2] == ""
+    again = f"{line} --resume"
+    whole = line.replace("stopped", "whole")
+    ranks = ended(start(2, again, whole, folders=[work], options=("--float32",)))
+    assert [code for code, _, _ in ranks] == [0, 0], ranks
+    assert (work / f"{name}-stopped").read_bytes() == (work / f"{name}-whole").read_bytes()
+    assert not (work / f"{name}-stopped.part").exists()
+    head = header.read(work / f"{name}-whole")
+    if name == "em":  # long enough, and not in vain
+        assert head["statistics"]["rounds"] == 10 and head["statistics"]["linf"] > 0
+
+
+def test_ranks_meet_often_enough_where_steps_differ():
+    assert saving.meet_after(1, 0.0001) == 2, "one quick step, and slow ones may follow"
+    assert saving.meet_after(100, saving.MEET_EVERY) == 100
+    assert saving.meet_after(100, 10 * saving.MEET_EVERY) == 10
+    assert saving.meet_after(3, 60.0) == 1
+    wait = 1
+    for _ in range(9):
+        wait = saving.meet_after(wait, wait * saving.MEET_EVERY / 300)
+    assert wait == 300
+    for _ in range(2000):  # of one rank, which looks after every step
+        wait = saving.meet_after(wait, 1e-5)
+    assert wait == 1000
+
+
+def test_torchrun_is_all_it_takes(work):
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "stkit"]
+    line = f"train clean.safetensors --frame nt {TRAIN} --json -o torchrun.safetensors"
+    found = subprocess.run(
+        [sys.executable, *command, *shlex.split(line)], cwd=work, text=True, capture_output=True,
+        timeout=120, env=os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["epochs"] == 2
+    assert header.read(work / "torchrun.safetensors")["recipe"]["ranks"] == 2
+
+
+def test_more_ranks_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for key, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0",
+                       "LOCAL_WORLD_SIZE": "4"}.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    with pytest.raises(DeviceError, match=r"4 ranks on a machine with 2 GPU.*--nproc-per-node 2"):
+        pick("auto")
+    with pytest.raises(RecipeError, match="one device"):
+        pick("cuda:1")
+
+
+@pytest.mark.parametrize(("device", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("cpu", "gloo")])
+def test_ranks_on_gpus_can_also_exchange_what_is_not_on_a_gpu(device, backends, monkeypatch):
+    """torch's own choice has only the accelerator's backend, and ranks agree on CPU tensors."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda b, **_: asked.append(b))
+    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [value, value])
+    for key, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1",
+                       "LOCAL_WORLD_SIZE": "2"}.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    found = pick(device, "fp32")
+    assert asked == [backends] and found.rank == 1 and found.device.type == device
+
+
+def test_parts_cover_a_batch_once():
+    for world in (1, 2, 3, 8):
+        ranks = [Runtime(torch.device("cpu"), "fp32", rank, world) for rank in range(world)]
+        for count in (1, 5, 16, 17):
+            rows = [list(range(count))[rank.owned(count)] for rank in ranks]
+            assert sum(rows, []) == list(range(count)), (world, count)
+            parts = [list(range(count))[rank.part(count)] for rank in ranks]
+            totals = [rank.total(count) for rank in ranks]
+            shares = [len(part) / total for part, total in zip(parts, totals, strict=True)]
+            assert sum(shares) == pytest.approx(1)
+    with pytest.raises(RecipeError, match="batch-size is 3 for 2 ranks"):
+        Runtime(torch.device("cpu"), "fp32", 0, 2).check_batch(3)
+
+
+def test_what_one_rank_fails_in_all_fail_in(monkeypatch):
+    other = Runtime(torch.device("cpu"), "fp32", 1, 2)
+    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [("DataError", "no file"), value])
+    with pytest.raises(RankError, match="^no file$"), other.together():
+        pass
+    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [None, value])
+    with pytest.raises(RankError, match="^rank 1: too few$") as failed, other.together():
+        raise RecipeError("too few")
+    assert failed.value.code == 2
+    assert not ranks.lost_rank(RuntimeError("shapes do not match"))
+
+
+def test_the_name_of_what_computes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"X{device.index}00")
+    cpu = torch.device("cpu")
+    assert Runtime(cpu, "fp32").machine == f"cpu, {torch.get_num_threads()} threads"
+    assert Runtime(torch.device("cuda:1"), "bf16").machine == "X100"
+    assert Runtime(torch.device("cuda:1"), "bf16", 0, 4).machine == "4 x X100"
+    assert Runtime(torch.device("mps"), "fp32").machine == "mps"

@@ -1,0 +1,140 @@
+"""REM against its transcription; resume, settings, the stacked draws, gradients through CG."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import reference
+from stkit import models
+from stkit.core import artifact
+from stkit.core.errors import RecipeError
+from stkit.core.rng import stream
+from stkit.data.images import Images
+from stkit.data.load import load
+from stkit.engine import augment, pgd
+from stkit.engine.runtime import pick
+from stkit.poisons import rem
+from stkit.recipes.carried import PLAIN
+from stkit.recipes.poisons import REM, REM_SETTINGS, rem_for
+
+CPU = pick("cpu", "fp32")
+QUICK = REM(
+    model="small", batch_size=8, steps=2, eot=2, adversary_steps=2, adversary_step_size=2 / 255,
+    step_size=4 / 255, model_steps=3, lr_decay_every=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load("digits", limit=20)
+
+
+def test_noise_equals_the_transcription(digits, monkeypatch):
+    """Three surrogate steps over two learning rates and the last pass, in float64: every level."""
+    monkeypatch.setattr(rem, "to_float", lambda pixels: pixels.double() / 255)
+    torch.set_default_dtype(torch.float64)
+    try:
+        making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+        slow = models.create("small", classes=10, size=32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for _ in making.steps():
+        pass
+    batches = []
+    for clock in range(3):
+        epoch, number = divmod(clock, 2)
+        order = torch.randperm(20, generator=stream(0, "order", epoch))
+        batches.append(order[number * 8 : (number + 1) * 8])
+    final = list(torch.arange(20).split(8))
+
+    def places(table):
+        tops, lefts = table["top"].long().flatten(), table["left"].long().flatten()
+        return zip(tops.tolist(), lefts.tolist(), table["flip"].flatten().tolist(), strict=True)
+
+    def draws(what, clock, number):
+        if what == "model":
+            table = augment.draw(PLAIN, 8, 32, stream(0, "augment", clock))
+            like = torch.zeros(8, 3, 32, 32, dtype=torch.float64)
+            starts = pgd.random_start(like.shape, 4 / 255, stream(0, "adversary", clock))
+            return list(zip(places(table), starts, strict=True))
+        count = 8 if what == "noise" else len(final[clock])
+        like = torch.zeros(count, 3, 32, 32, dtype=torch.float64)
+        if number is None:
+            return pgd.random_start(like.shape, 8 / 255, stream(0, what, clock))
+        generator = stream(0, f"{what}, step", clock * 2 + number)
+        table = augment.draw(PLAIN, 2 * count, 32, generator)
+        starts = pgd.random_start(like.repeat(2, 1, 1, 1).shape, 4 / 255, generator)
+        both = list(zip(places(table), starts, strict=True))
+        return [both[:count], both[count:]]
+
+    noise = reference.rem(
+        slow, digits.images.double(), digits.labels, batches=batches, final=final, steps=2, eot=2,
+        ru=8 / 255, au=4 / 255, ra=4 / 255, ka=2, aa=2 / 255, draws=draws,
+        rate=lambda clock: 0.1 * 0.1 ** (clock // 2),
+    )  # fmt: skip
+    assert torch.equal(making.noise, noise)
+    assert noise.abs().max() == 8 and len(noise.unique()) > 10
+
+
+def test_resume_at_any_step_gives_the_same_bytes(digits, tmp_path):
+    whole = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+    count = sum(1 for _ in whole.steps())
+    for stop in range(1, count, 2):
+        making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+        for _, _ in zip(range(stop), making.steps(), strict=False):
+            pass
+        artifact.write(tmp_path / "part", making.tensors(), making.head())
+        again = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+        again.resume(*artifact.read(tmp_path / "part", "state"))
+        for _ in again.steps():
+            pass
+        assert torch.equal(again.noise, whole.noise) and again.records == whole.records, stop
+
+
+def test_before_the_last_pass_no_noise_is_saved(digits):
+    making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+    next(making.steps())
+    assert making.tensors()["noise"].numel() == 0
+
+
+def test_every_image_gets_noise_within_epsilon(digits):
+    making = rem.Making(digits, replace(QUICK, epsilon=5 / 255), seed=0, runtime=CPU)
+    for _ in making.steps():
+        pass
+    assert int(making.noise.abs().max()) == 5
+    assert (making.noise.flatten(1) != 0).any(1).all()
+
+
+def test_cg_changes_the_noise_and_lets_gradients_through(digits):
+    noises = []
+    for name in ("plain", "cg"):
+        making = rem.Making(digits, replace(QUICK, augment=name), seed=0, runtime=CPU)
+        for _ in making.steps():
+            pass
+        noises.append(making.noise)
+    assert not torch.equal(*noises) and int(noises[1].abs().max()) == 8
+
+
+@pytest.mark.parametrize(("size", "row"), [(32, "32"), (224, "224")])
+def test_the_authors_settings(size, row):
+    found = rem_for(REM(), size)
+    assert all(getattr(found, k) == v for k, v in REM_SETTINGS[row].items())
+    assert found.epsilon == 8 / 255 and found.adversary == 4 / 255 and found.batch_size == 128
+
+
+def test_the_recipes_cost_is_the_published_one():
+    """Section 3.4: 2,805,000 batches of 128 and the last pass, 3.9e8 image passes."""
+    r = rem_for(REM(), 32)
+    defend = r.steps * r.eot * (r.adversary_steps + 1)
+    batches = r.model_steps * (defend + r.adversary_steps + 1)
+    assert batches == 2_805_000
+    assert batches * 128 + 50_000 * defend == pytest.approx(3.9e8, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epsilon": 0.0}, {"epsilon": 0.6}, {"augment": "all"}, {"eot": 0}]
+)
+def test_wrong_settings(wrong):
+    with pytest.raises(RecipeError):
+        REM(**wrong)

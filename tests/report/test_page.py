@@ -1,0 +1,333 @@
+"""The HTML report: whole, self-contained, escaped, sortable in a browser; and the pictures."""
+
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_up import cell, write
+
+from stkit import load, poison
+from stkit.core import header
+from stkit.recipes.poisons import OPS
+from stkit.report import charts, pictures
+
+VOID = {"meta", "img", "br", "path", "circle"}
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Reader(HTMLParser):
+    """Checks that every element is closed in its turn; keeps attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def made_page(cli, tmp_path):
+    def make(*cells: dict, args: tuple = ()) -> str:
+        folder, out = write(tmp_path / "results", *cells), tmp_path / "report.html"
+        found = cli("report", folder, "--format", "html", "-o", out, "--force", *args)
+        assert (found.code, found.out) == (0, f"{out}\n")
+        return out.read_text()
+
+    return make
+
+
+CELLS = (
+    cell(0.9), cell(0.8, seed=1), cell(0.2, poison="sp"), cell(0.45, poison="sp", frame="st"),
+    cell(0.7, poison="sp", rate=0.5), cell(0.6, poison="ops", frame="st", model="vgg16-bn"),
+)  # fmt: skip
+
+
+def test_page_is_whole_and_asks_for_nothing(made_page):
+    text = made_page(*CELLS, args=("--anchors",))
+    page = Reader(text)
+    loads = [(t, k, v) for t, k, v in page.attributes if k in ("src", "href", "action", "data")]
+    assert loads and all(v.startswith(("#", "data:image/png;base64,")) for _, _, v in loads)
+    assert not re.search(r"@import|url\(|<link|fetch\(|XMLHttp|<iframe", text)
+    assert "default-src 'none'" in text
+    for said in ("85.00 ± 7.07", "45.00 (+25.00)", "ST paper 24.08", "by poison rate", "1@1"):
+        assert said in page.text
+    assert text.count("<svg") == 6  # accuracy for four sets of images, ACM for two of them
+    assert "BridgePure, NeurIPS 2025, Table 1" in page.text and "d-vae" in page.text
+    assert "Published numbers" not in Reader(made_page(*CELLS)).text
+
+
+def test_text_from_files_is_escaped(made_page, tmp_path):
+    bad = "<script>alert('x')</script>\"{{body}}&"
+    found = cell(0.5, dataset=bad, label=bad, frame="st")
+    found["settings"]["poison"]["name"] = found["settings"]["model"] = bad
+    found["versions"] = {"stkit": bad, "torch": bad}
+    found["name"] = "bad"
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "<b>.json").write_text("{")
+    text = made_page(found, cell(0.6))
+    page = Reader(text)
+    assert text.count("<script>") == 1 and "alert('x')" not in text
+    assert "alert('x')</script>\"{{body}}&" in page.text
+    assert "Skipped <b>.json: damaged" in page.text
+    assert "Made by different versions" in page.text
+
+
+def test_page_of_checkpoints_and_of_nothing_tested(made_page, cli, made, tmp_path):
+    assert Reader(made_page(cell(None))).text.count("training") >= 1
+    out = tmp_path / "c.html"
+    assert cli("report", made / "nt.safetensors", "--format", "html", "-o", out).code == 0
+    assert "All trainings" in Reader(out.read_text()).text
+
+
+def test_a_page_of_no_trainings(cli, made, tmp_path):
+    out = tmp_path / "x.html"
+    found = cli("report", made / "ops.safetensors", "--format", "html", "-o", out)
+    assert (found.code, found.err.count("\n"), out.exists()) == (1, 1, False)
+    assert "found no trainings; pass checkpoints" in found.err
+
+
+def test_no_colour_twice_in_a_block_of_few(made_page):
+    """Among more frames than colours in all."""
+    more = ("nt", "gray", "jpeg", "bdr", "gauss", "cutout", "mixup", "dropout", "cutmix", "wd-1e-2")
+    few = [cell(0.5, poison="sp", frame=name) for name in ("nt", "cutmix", "wd-1e-2")]
+    text = made_page(*(cell(0.5, frame=name) for name in more), *few)
+    (block,) = [b for b in text.split('<div class="curves')[1:] if not b.startswith(" many")]
+    assert sorted(re.findall(r'class="key (c\d)"', block)) == ["c0", "c1", "c2"]
+
+
+# Curves
+
+
+def test_chart():
+    lines = [charts.Line(0, "n > t", [(1, 10.0), (2, 100.0)], []), charts.Line(1, "st", [], [])]
+    svg = charts.chart(lines, title="a < b", x="epoch", y="%", log=False)
+    assert svg.count("<polyline") == 1 and "<title>a &lt; b</title>" in svg
+    assert 'class="line c0" data-line="0"' in svg and "<title>n &gt; t</title></polyline>" in svg
+    (x1, y1), (x2, y2) = re.findall(r"([\d.]+),([\d.]+)", svg.split('points="')[1].split('"')[0])
+    assert float(x2) == charts.WIDTH - charts.RIGHT and float(y2) == charts.TOP
+    middle = (charts.LEFT + charts.WIDTH - charts.RIGHT) / 2
+    assert float(x1) == middle and float(y1) == pytest.approx(
+        charts.HEIGHT - charts.BOTTOM - 0.1 * (charts.HEIGHT - charts.TOP - charts.BOTTOM), abs=0.1
+    )
+    assert charts.chart([], title="", x="", y="", log=True) == ""
+
+
+def test_long_and_single_lines():
+    points = [(float(i), 1e-3 * i) for i in range(1, 5001)]
+    svg = charts.chart([charts.Line(0, "st", points, points)], title="", x="", y="", log=True)
+    drawn = svg.split('points="')[1].split('"')[0].split()
+    assert len(drawn) <= charts.POINTS + 1 and svg.count("<circle") == charts.POINTS
+    one = charts.chart([charts.Line(0, "st", [(1, 1.0)], [])], title="", x="", y="", log=False)
+    assert one.count("<circle") == 1
+
+
+# Images
+
+
+def test_strips(tmp_path):
+    """A strip's PNG holds the pixels of the first image of each class."""
+    images = load("digits", limit=30)
+    images.save(tmp_path / "a.safetensors")
+    rows = pictures.rows_of_classes(tmp_path / "a.safetensors")
+    assert [int(images.labels[row]) for row in rows] == list(range(10))
+    strip = pictures.strip(tmp_path / "a.safetensors", rows)
+    assert (strip.width, strip.height) == (320, 32)
+    wanted = images.images[rows].permute(2, 0, 3, 1).reshape(-1)
+    assert strip.pixels == bytes(wanted.tolist())
+    png = b64decode(strip.uri().removeprefix("data:image/png;base64,"))
+    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (320, 32)
+    length = struct.unpack(">I", png[33:37])[0]
+    raw = zlib.decompress(png[41 : 41 + length])
+    assert raw[1:961] == strip.pixels[:960] and len(raw) == 32 * 961
+
+
+def test_difference():
+    a = pictures.Strip(1, 1, bytes((10, 20, 30)))
+    delta, factor = pictures.difference(a, pictures.Strip(1, 1, bytes((10, 18, 34))))
+    assert factor == 127 / 4 and delta.pixels == bytes((128, round(128 - 63.5), 255))
+    assert pictures.difference(a, a)[1] == 1
+
+
+def test_images_beside_results_are_shown(made_page, tmp_path):
+    images = load("digits", limit=20)
+    work = tmp_path / "results" / "work"
+    clean = images.save(work / "c.safetensors")
+    made = poison(images, OPS()).save(work / "p.safetensors")
+    found = cell(0.5, poison="ops", source="digits")
+    found["inputs"][0] |= {"digest": made["digest"]}
+    found["inputs"][0]["inputs"] = [{**found["inputs"][1], "digest": clean["digest"]}]
+    page = Reader(made_page(found))
+    pictures = [v for tag, key, v in page.attributes if (tag, key) == ("img", "alt")]
+    assert pictures == ["ops, clean", "ops, as published", "ops, difference"]
+    (work / "c.safetensors").write_bytes(b"damaged")
+    assert "<img" not in made_page(found)
+    assert header.read(work / "p.safetensors")["digest"] in pictures.index([tmp_path / "results"])
+
+
+# A browser
+
+PROBE = """<script>
+const table = document.querySelector("#trainings table");
+const heads = [...table.tHead.rows[0].cells];
+const said = [];
+for (const name of ["accuracy, %", "accuracy, %", "poison", "ACM"]) {
+  const column = heads.findIndex(head => head.textContent === name);
+  heads[column].querySelector("button").click();
+  said.push([...table.tBodies[0].rows].map(row => row.cells[column].textContent).join(" "));
+}
+said.push(table.tHead.querySelectorAll("[aria-sort]").length);
+said.push(getComputedStyle(document.body).backgroundColor);
+document.body.innerHTML = "<pre id=probe>" + said.join("|") + "</pre>";
+</script>"""
+
+
+def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--no-first-run",
+         "--enable-logging=stderr", f"--user-data-dir={profile}", *flags, f"file://{page}"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser(made_page, tmp_path, scheme):
+    """A click on a head sorts, up and then down, empty cells last; both colour schemes."""
+    text = made_page(*CELLS)
+    page = tmp_path / "probe.html"
+    page.write_text(text.replace("</body>", PROBE + "</body>"))
+    dark = ("--blink-settings=preferredColorScheme=0",) if scheme == "dark" else ()
+    found = browse(page, tmp_path / "profile", "--dump-dom", *dark)
+    assert "CONSOLE" not in found.stderr, found.stderr  # no error, nothing that the policy refused
+    said = found.stdout.split('<pre id="probe">')[1].split("</pre>")[0].split("|")
+    up, down, poisons, acm, sorted_heads, colour = said
+    assert up == "20.00 45.00 60.00 70.00 80.00 90.00"
+    assert down == "90.00 80.00 70.00 60.00 45.00 20.00"
+    assert poisons == "clean clean ops sp sp sp"
+    assert acm.split() == ["0.001", "0.001"] and acm.startswith("0.001")
+    assert sorted_heads == "1"
+    assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"}[scheme]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_numbers_that_are_not_finite_in_a_browser(made_page, tmp_path):
+    """inf is above all numbers, nan is last in either order."""
+    values = ("nan", 0.5, "inf", 0.001)
+    text = made_page(*({**cell(0.5, seed=i), "acm": acm} for i, acm in enumerate(values)))
+    page = tmp_path / "probe.html"
+    probe = PROBE.replace('"accuracy, %", "accuracy, %", "poison", "ACM"', '"ACM", "ACM"')
+    page.write_text(text.replace("</body>", probe + "</body>"))
+    found = browse(page, tmp_path / "profile", "--dump-dom").stdout
+    up, down, *_ = found.split('<pre id="probe">')[1].split("|")
+    assert (up, down) == ("0.001 0.5 inf nan", "inf 0.5 0.001 nan")
+
+
+LINES = """<script>
+const block = document.querySelector(".curves.many");
+const key = [...block.querySelectorAll(".key")].find(key => key.textContent === "wd-1e-2");
+const lines = [...block.querySelectorAll(`.line[data-line="${key.dataset.line}"]`)];
+const colour = () => getComputedStyle(lines[0]).stroke;
+const said = [block.querySelectorAll(".key.on").length, lines.length, colour()];
+key.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+said.push(colour());
+key.dispatchEvent(new PointerEvent("pointerout", {bubbles: true}));
+said.push(colour());
+key.click();
+said.push(colour(), key.getAttribute("aria-pressed"));
+document.body.innerHTML = "<pre id=probe>" + said.join("|") + "</pre>";
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_many_lines_in_a_browser(made_page, tmp_path):
+    """More lines than colours are grey, but for the paper's frames and what is pointed at."""
+    frames = ("nt", "st", "gray", "jpeg", "bdr", "gauss", "cutout", "mixup", "wd-1e-2")
+    text = made_page(*(cell(0.5, frame=name) for name in frames))
+    page = tmp_path / "probe.html"
+    page.write_text(text.replace("</body>", LINES + "</body>"))
+    found = browse(page, tmp_path / "profile", "--dump-dom")
+    assert "CONSOLE" not in found.stderr, found.stderr
+    said = found.stdout.split('<pre id="probe">')[1].split("</pre>")[0].split("|")
+    on, lines, before, pointed, after, clicked, pressed = said
+    assert (on, lines, pressed) == ("2", "1", "true")
+    assert before == after == "rgb(195, 202, 209)"
+    assert pointed == clicked == "rgb(18, 128, 92)"  # the third colour: nt and st have two
+
+
+# Pictures
+
+
+def pictured(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    return struct.unpack(">II", data[16:24])
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "acm"])
+def test_plots_of_trainings(cli, tmp_path, kind):
+    pytest.importorskip("matplotlib")
+    folder, out = write(tmp_path / "r", *CELLS), tmp_path / "deep" / f"{kind}.png"
+    assert cli("plot", kind, folder, "-o", out).out == f"output  {out}\n"
+    assert min(pictured(out)) > 300
+    again = cli("plot", kind, folder, "-o", out)
+    assert again.code == 1 and "exists already" in again.err
+    vector = out.with_suffix(".svg")
+    assert cli("plot", kind, folder, "-o", vector, "-q").out == f"{vector}\n"
+    assert "<svg" in vector.read_text()
+
+
+def test_plots_of_images(cli, made, tmp_path):
+    pytest.importorskip("matplotlib")
+    clean, ops, out = made / "clean.safetensors", made / "ops.safetensors", tmp_path / "i.png"
+    assert cli("plot", "images", clean, ops, "-o", out).code == 0
+    three = pictured(out)
+    assert cli("plot", "images", clean, "-o", out, "--force").code == 0
+    assert pictured(out)[1] < three[1]
+
+
+def test_plots_that_cannot_be(cli, made, tmp_path, monkeypatch):
+    out = tmp_path / "o.png"
+    load("digits", limit=10).save(tmp_path / "d.safetensors")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write(tmp_path / "r", cell(0.5))
+    absent = cli("plot", "acm", tmp_path / "r", "-o", out)
+    assert (absent.code, absent.err.count("\n")) == (1, 1)
+    assert "pip install matplotlib" in absent.err
+    monkeypatch.undo()
+    pytest.importorskip("matplotlib")
+    for args, code, message in (
+        (("acm", tmp_path / "r"), 1, "found no acm in these files"),
+        (("accuracy", made / "nt.safetensors"), 1, "found no accuracy"),
+        (("images", made / "nt.safetensors"), 1, "expected a dataset file"),
+        (("images", made / "clean.safetensors", tmp_path / "d.safetensors"), 1, "different sizes"),
+        (("akm", tmp_path / "r"), 2, "did you mean 'acm'?"),
+    ):
+        found = cli("plot", *args, "-o", out)
+        assert (found.code, found.err.count("\n")) == (code, 1) and message in found.err, found.err
+    wrong = cli("plot", "acm", tmp_path / "r", "-o", tmp_path / "o.jpg")
+    assert wrong.code == 2 and "ends in .png" in wrong.err
+    assert not out.exists()

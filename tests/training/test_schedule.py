@@ -1,0 +1,105 @@
+"""The truth table of the staged schedule: Eq. 6-7, Algorithm 1 and the cosine, as numbers."""
+
+import math
+
+import pytest
+
+from stkit.training.schedule import KEEP, ROLL_BACK, STOP, cosine, judge, last_stage, lr_scales
+
+GAMMA = 2.6e-4
+
+
+@pytest.mark.parametrize(
+    ("tau", "frozen", "between", "free"), [(1, 4, 2, 15), (2, 8, 4, 9), (3, 12, 7, 2)]
+)
+def test_resnet18_at_a_quarter(tau: int, frozen: int, between: int, free: int) -> None:
+    """21 layers, beta 1/4: how many are below 0.01, between, above 0.99."""
+    scales = lr_scales(tau, 21, 0.25)
+    below, above = sum(s < 0.01 for s in scales), sum(s > 0.99 for s in scales)
+    assert (below, 21 - below - above, above) == (frozen, between, free)
+
+
+def test_the_last_layer_learns_in_the_last_stage() -> None:
+    assert lr_scales(3, 21, 0.25)[-1] == pytest.approx(0.9991, abs=5e-5)
+
+
+@pytest.mark.parametrize("tau", [1, 2, 3, 4])
+def test_four_stages_of_figure_4(tau: int) -> None:
+    """20 layers, beta 1/5: the half-point stands at tau fifths of the depth."""
+    scales = lr_scales(tau, 20, 0.2)
+    assert scales[4 * tau - 1] == pytest.approx(0.5)
+    assert scales[4 * tau - 2] < 0.5 < scales[4 * tau]
+    for i, scale in enumerate(scales, 1):
+        assert scale == pytest.approx(1 / (1 + math.exp(20 - i / (0.2 * tau))), rel=1e-9)
+
+
+@pytest.mark.parametrize("layers", [1, 14, 21, 54, 121])
+def test_scales_rise_with_depth_and_fall_with_the_stage(layers: int) -> None:
+    stages = [lr_scales(tau, layers, 0.25) for tau in range(4)]
+    assert stages[0] == (1.0,) * layers
+    for scales in stages:
+        assert len(scales) == layers
+        assert all(0 <= s <= 1 for s in scales) and list(scales) == sorted(scales)
+    for earlier, later in zip(stages, stages[1:], strict=False):
+        assert all(b <= a for a, b in zip(earlier, later, strict=True))
+
+
+@pytest.mark.parametrize("beta", [1e-300, 5e-324, 1e-3])
+def test_a_tiny_beta_does_not_overflow(beta: float) -> None:
+    """i / (beta tau) may be infinite: the limit of Eq. 7 at tau = 0, where every layer is free."""
+    assert lr_scales(1, 21, beta) == pytest.approx((1.0,) * 21)
+
+
+def test_very_deep_models_do_not_overflow() -> None:
+    assert lr_scales(1, 5000, 0.5)[0] == 0
+    assert lr_scales(1, 5000, 0.5)[-1] == 1
+
+
+@pytest.mark.parametrize("stages", range(1, 101))
+def test_last_stage_of_every_reciprocal(stages: int) -> None:
+    """1/beta - 1 is not an integer in floating point for many of these."""
+    assert last_stage(1 / stages) == stages - 1
+
+
+@pytest.mark.parametrize(("beta", "last"), [(0.25, 3), (0.2, 4), (0.1, 9), (0.333, 2), (0.3, 2)])
+def test_last_stage_of_decimals(beta: float, last: int) -> None:
+    assert last_stage(beta) == last
+    assert lr_scales(last, 21, beta)[-1] > 0.5  # something is left that learns
+
+
+@pytest.mark.parametrize(
+    ("acm", "verdict"),
+    [
+        (0.0, KEEP),
+        (GAMMA * (1 - 1e-9), KEEP),
+        (GAMMA, KEEP),  # strictly larger triggers
+        (GAMMA * (1 + 1e-9), ROLL_BACK),
+        (0.03, ROLL_BACK),
+        (math.inf, ROLL_BACK),
+        (math.nan, ROLL_BACK),
+    ],
+)
+@pytest.mark.parametrize("tau", [0, 1, 2, 3])
+def test_judge(tau: int, acm: float, verdict: str) -> None:
+    assert judge(tau, acm, GAMMA, 0.25) == (KEEP if tau == 3 else verdict)
+    stopping = KEEP if verdict == KEEP else STOP
+    assert judge(tau, acm, GAMMA, 0.25, stop=True) == stopping
+
+
+def test_judge_without_limit_still_distrusts_what_is_not_a_number() -> None:
+    assert judge(0, 1e300, math.inf, 0.25) == KEEP
+    assert judge(0, math.inf, math.inf, 0.25) == ROLL_BACK
+    assert judge(0, math.nan, math.inf, 0.25) == ROLL_BACK
+
+
+def test_judge_with_one_stage_only_always_keeps() -> None:
+    assert judge(0, math.nan, GAMMA, 1.0) == KEEP
+
+
+def test_cosine() -> None:
+    values = [cosine(0.2, epoch, 60) for epoch in range(1, 61)]
+    assert values[0] == 0.2
+    assert values[30] == pytest.approx(0.1)  # epoch 31: half-way
+    assert values[59] == pytest.approx(0.1 * (1 + math.cos(math.pi * 59 / 60)))
+    assert values == sorted(values, reverse=True) and values[-1] > 0
+    assert cosine(0.1, 1, 1) == 0.1

@@ -1,0 +1,231 @@
+"""Training: Algorithm 1 against its transcription, roll-backs, resume, frames, determinism."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import reference
+from stkit import models
+from stkit.core import artifact, header
+from stkit.core.errors import ArtifactError, DataError, RecipeError
+from stkit.core.rng import stream
+from stkit.data.images import Images
+from stkit.data.load import load
+from stkit.engine import augment, step
+from stkit.engine.runtime import pick
+from stkit.measure import acm
+from stkit.recipes.frames import FRAMES, frame_with
+from stkit.recipes.training import Job
+from stkit.report import summary
+from stkit.training import loop
+from stkit.training.loop import Training
+from stkit.training.plan import plan
+
+CPU = pick("cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load("digits", limit=120)
+
+
+def job(frame: str = "nt", *, batch_size: int = 20, seed: int = 0, holdout: int = 0, **options):
+    return Job(frame, frame_with(frame, **options), "small", batch_size, seed, holdout)
+
+
+def finished(images: Images, chosen: Job, **more) -> Training:
+    run = Training(images, chosen, runtime=CPU, **more)
+    for _ in run.steps():
+        pass
+    return run
+
+
+def test_st_is_algorithm_1(digits, monkeypatch):
+    """Weights after four epochs with keep and roll back, in float64, as by the transcription."""
+    monkeypatch.setattr(step, "to_float", lambda images: images.double() / 255)
+    monkeypatch.setattr(acm, "measure", lambda *args, **more: None)
+    scores = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
+    monkeypatch.setattr(acm, "scores", lambda found: {"literal": next(scores)})
+    torch.set_default_dtype(torch.float64)
+    try:
+        run = Training(digits, job("st", epochs=6, gamma=0.5), runtime=CPU)
+        slow = models.create("small", classes=10, size=32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for _ in run.steps():
+        pass
+
+    def batch(clock: int):
+        epoch, offset = divmod(clock, 6)
+        order = torch.randperm(120, generator=stream(0, "order", epoch))
+        rows = order[offset * 20 : (offset + 1) * 20]
+        x = digits.images[rows].double() / 255
+        x = augment.augment(x, ("crop", "flip"), stream(0, "augment", clock))
+        return x, digits.labels[rows]
+
+    values = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
+    seen = reference.staged_training(
+        slow, batch, models.layers(slow, 32), epochs=6, steps=6, lr=0.1, beta=0.25, gamma=0.5,
+        acm=lambda model: next(values),
+    )  # fmt: skip
+    checks = [record["checks"][0] for record in run.records]
+    assert [check["verdict"] for check in checks] == [
+        "keep", "roll back", "roll back", "keep", "roll back", "keep",
+    ]  # fmt: skip
+    for check, h in zip(checks, seen, strict=True):
+        assert check["lr_scales"] == pytest.approx(h, abs=1e-12)
+    for name, value in slow.state_dict().items():
+        assert torch.allclose(run.model.state_dict()[name], value, rtol=1e-9, atol=1e-12), name
+
+
+def test_rollback_restores_weights_statistics_and_momentum(digits):
+    run = Training(digits, job("st", epochs=2, gamma=0.0, check_every=3), runtime=CPU)
+    before = {name: value.clone() for name, value in run.step.live().items()}
+    for _ in range(3):
+        next(run.steps())
+    after = run.step.live()
+    assert run.checks[0]["verdict"] == "roll back" and run.tau == 1
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    next(run.steps())
+    moved = {name: (value - before[name]).abs().max() for name, value in run.step.live().items()}
+    assert moved["fc.weight"] > 1e-3 and moved["conv1.weight"] < 1e-5, "shallow layers freeze"
+    assert moved["bn1.running_mean"] > 0, "a frozen layer's statistics keep moving"
+
+
+def test_a_last_check_that_rolls_back_leaves_the_snapshot(digits):
+    run = finished(digits, job("st", epochs=1, gamma=0.0), test=load("digits", "test", limit=50))
+    fresh = models.create("small", classes=10, size=32).state_dict()
+    assert all(torch.equal(run.model.state_dict()[name], fresh[name]) for name in fresh)
+    record = run.records[-1]
+    assert record["rolled_back"] and record["final"]["accuracy"] != record["accuracy"]
+    row = summary.summary(run.head())
+    assert row["accuracy"] == record["final"]["accuracy"]
+    assert row["best_accuracy"] == record["accuracy"] and row["best_rolled_back"]
+
+
+def test_at_the_last_stage_acm_is_logged_each_epoch_and_not_judged(digits):
+    run = finished(digits, job("st", epochs=3, gamma=0.0, check_every=1))
+    checks = [check for record in run.records for check in record["checks"]]
+    assert [check["tau"] for check in checks] == [1, 2, 3, 3, 3, 3]
+    assert [check["step"] for check in checks] == [1, 2, 3, 6, 12, 18]
+    assert [check["verdict"] for check in checks[3:]] == ["keep"] * 3
+    assert set(checks[0]["acm"]) == {"literal", "sum", "ratio"}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_resume_at_any_step_gives_the_same_bytes(frame, digits, tmp_path):
+    options = {"gamma": 0.05, "check_every": 4} if FRAMES[frame].train.staged else {}
+    chosen = job(frame, epochs=2, batch_size=40, holdout=20, **options)
+    whole = finished(digits, chosen)
+    artifact.write(tmp_path / "whole", whole.tensors(), whole.head())
+    for stop in {1, 2, whole.plan.steps // 2, whole.plan.steps - 1}:
+        run = Training(digits, chosen, runtime=CPU)
+        for _ in range(stop):
+            next(run.steps())
+        artifact.write(tmp_path / "part", run.tensors(), run.head())
+        again = Training(digits, chosen, runtime=CPU)
+        again.resume(*artifact.read(tmp_path / "part", "checkpoint"))
+        for _ in again.steps():
+            pass
+        artifact.write(tmp_path / "resumed", again.tensors(), again.head())
+        assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes(), stop
+
+
+def test_same_seed_same_weights_other_seed_other_weights(digits):
+    one, two, other = (finished(digits, job(epochs=1, seed=seed)) for seed in (0, 0, 1))
+    assert artifact.digest(one.tensors()) == artifact.digest(two.tensors())
+    assert artifact.digest(one.tensors()) != artifact.digest(other.tensors())
+
+
+def test_resume_names_what_differs(digits):
+    run = Training(digits, job("st", epochs=2), runtime=CPU)
+    next(run.steps())
+    stored = json.loads(header.dumps(run.head()))
+    other = Training(digits, job("st", epochs=3, gamma=0.5, seed=1), runtime=CPU)
+    with pytest.raises(ArtifactError) as error:
+        other.resume(stored, run.tensors())
+    for item in ("phases.0.epochs was 2, now 3", "gamma was None, now 0.5", "seed was 0, now 1"):
+        assert item in str(error.value)
+
+
+def test_every_frame_learns_and_keeps_its_settings(digits):
+    for name, frame in FRAMES.items():
+        run = Training(digits, job(name, epochs=1), runtime=CPU)
+        assert [phase.lr for phase in run.plan.phases] == [phase.lr for phase in frame.phases]
+        loss = [float(run.step.sums[0]) for _ in run.steps()]
+        assert len(loss) == 6 * len(frame.phases)
+
+
+def test_st_full_is_two_runs_with_a_fresh_optimizer(digits):
+    run = Training(digits, job("st-full", epochs=1, fine_tune_epochs=2, gamma=0.0), runtime=CPU)
+    steps = run.steps()
+    for _ in range(7):
+        next(steps)
+    assert run.plan.epochs == 3 and run.tau == 0 and not run.trusted
+    rates = [float(group["lr"]) for group in run.step.sgd.param_groups]
+    assert rates == pytest.approx([0.3] * len(run.layers))
+
+
+def test_holdout_is_balanced_and_never_trained_on(digits):
+    todo = plan(digits, job(holdout=30))
+    held = digits.labels[todo.holdout_rows].bincount(minlength=10)
+    assert held.tolist() == [3] * 10 and len(todo.train_rows) == 90
+    assert not set(todo.holdout_rows.tolist()) & set(todo.train_rows.tolist())
+    run = finished(digits, job(holdout=30, epochs=1))
+    assert 0 <= run.records[0]["holdout_accuracy"] <= 1
+
+
+def test_ragged_batch_is_left_out_and_a_small_set_is_one_batch(digits):
+    assert plan(digits, job(batch_size=50)).steps_per_epoch == 2
+    todo = plan(digits, job(batch_size=500))
+    assert (todo.batch_size, todo.steps_per_epoch) == (120, 1)
+
+
+def test_default_epochs_depend_on_the_data(digits):
+    assert plan(digits, job()).epochs == 60
+    hundred = replace(digits, header={**digits.header, "classes": [str(i) for i in range(100)]})
+    assert plan(hundred, job()).epochs == 100
+
+
+def test_an_option_of_another_frame_is_refused():
+    for frame, options in {
+        "nt": {"gamma": 1.0}, "st": {"adversary": 0.1}, "st-cg": {"fine_tune_lr": 0.1},
+        "at": {"beta": 0.5},
+    }.items():  # fmt: skip
+        with pytest.raises(RecipeError, match="does not belong to frame"):
+            frame_with(frame, **options)
+
+
+def test_adversary_keeps_its_proportions():
+    adversary = frame_with("at", adversary=8 / 255).train.adversary
+    assert adversary.step_size == pytest.approx(1.6 / 255) and adversary.steps == 10
+
+
+def test_a_test_set_of_other_classes_is_refused(digits):
+    other = replace(digits, header={**digits.header, "classes": list("abcdefghij")})
+    with pytest.raises(DataError, match="knows 10 classes"):
+        Training(digits, job(), runtime=CPU, test=other)
+
+
+def test_train_is_one_call(digits):
+    run = loop.train(digits, "st", model="small", epochs=1, batch_size=40, device="cpu")
+    assert run.done and summary.summary(run.head())["frame"] == "st"
+
+
+def test_a_diverged_run_resumes_with_its_numbers(digits, tmp_path):
+    """NaN is text in a header; what is resumed has numbers again."""
+    run = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    next(run.steps())
+    run.step.sums[0] = float("nan")
+    run.checks[0]["acm"]["literal"] = float("inf")
+    run.save(tmp_path / "part")
+    again = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    again.resume(*artifact.read(tmp_path / "part", "checkpoint"))
+    assert again.step.sums[0].isnan() and again.checks[0]["acm"]["literal"] == float("inf")
+
+
+def test_no_fine_tune_epochs_is_refused():
+    with pytest.raises(RecipeError, match="epochs is 0"):
+        frame_with("st-full", fine_tune_epochs=0)
