@@ -60,10 +60,10 @@ def main() -> None:
     source = load.load(options.source)
     classes = min(len(source.classes), options.classes or len(source.classes))
     chosen = source.rows((source.labels < classes).nonzero()[:, 0])
-    pixels, labels = chosen.images.permute(0, 2, 3, 1).contiguous().numpy(), chosen.labels
+    pixels, labels = chosen.pixels.permute(0, 2, 3, 1).contiguous().numpy(), chosen.labels
 
     def search() -> list[int]:
-        return ops.search(chosen.images, labels, classes, OPS())[:, 0].tolist()
+        return ops.search(chosen.pixels, labels, classes, OPS())[:, 0].tolist()
 
     start = time.perf_counter()
     theirs = authors_search(pixels, labels.numpy(), classes)

@@ -38,7 +38,7 @@ class InMemory(Dataset):
     """uint8 [N,H,W,3] as PIL images, one at a time, as torchvision's CIFAR10."""
 
     def __init__(self, images: Images, transform: Callable) -> None:
-        self.data = images.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.data = images.pixels.permute(0, 2, 3, 1).contiguous().numpy()
         self.targets, self.transform = images.labels.tolist(), transform
 
     def __len__(self) -> int:
@@ -215,7 +215,7 @@ def pairs(features: Tensor, labels: Tensor, classes: int) -> acm.Clusters:
 def files(images: Images, folder: str, suffix: str) -> float:
     """The images as one file each in class folders, as ImageFolder reads them; mean kilobytes."""
     total = 0
-    for number, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+    for number, (pixels, label) in enumerate(zip(images.pixels, images.labels, strict=True)):
         path = Path(folder, f"{int(label):04}", f"{number:06}.{suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
         how = {"quality": 90} if suffix == "jpg" else {}

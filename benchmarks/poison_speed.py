@@ -135,7 +135,7 @@ def our_rem(images: Images, model: str, runtime: Runtime, batch: int) -> Iterato
 def measure(options: argparse.Namespace, images: Images, model: str) -> list[dict]:
     """The rows of one model."""
     base = pick(options.device, "fp32")
-    x, y = to_float(base.place(images.images)), base.place(images.labels)
+    x, y = to_float(base.place(images.pixels)), base.place(images.labels)
     classes = len(images.classes)
     count = limits.per_image(model, "gradient", classes=classes, size=images.size)
     device = str(base.device)

@@ -54,7 +54,7 @@ def data(
 
         images = part_of(images, holdout, part or "rest", seed)
     images.save(out)
-    height, width = images.images.shape[-2:]
+    height, width = images.pixels.shape[-2:]
     output.result(
         {
             "output": str(out), "n": len(images), "classes": len(images.classes),

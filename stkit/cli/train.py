@@ -233,6 +233,6 @@ def _plan(training: "Training", out: Path) -> dict:
         "epochs": training.plan.epochs, "steps": training.plan.steps,
         "layers": len(training.layers), "device": str(training.runtime.device),
         "precision": training.runtime.precision,
-        "memory_bytes": training.images.images.nbytes + 2 * weights,
+        "memory_bytes": training.images.pixels.nbytes + 2 * weights,
         "disk_bytes": weights,
     }  # fmt: skip

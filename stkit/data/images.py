@@ -29,14 +29,14 @@ def to_uint8(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Images:
-    """A split of a data set: images uint8 [N,3,H,W], labels int64 [N], and where they come from.
+    """A split of a data set: pixels uint8 [N,3,H,W], labels int64 [N], and where they come from.
 
     index int64 [N]: position in the source's own order (torchvision's, or sorted class and file).
     names: class/file of each image of a folder. poisoned bool [N]: which images carry noise.
     header: the stkit header of this data set as it is, or would be, written to a file.
     """
 
-    images: Tensor
+    pixels: Tensor
     labels: Tensor
     index: Tensor
     header: dict
@@ -53,7 +53,7 @@ class Images:
     @property
     def size(self) -> int:
         """The side in pixels (the height, where images are not square)."""
-        return self.images.shape[-2]
+        return self.pixels.shape[-2]
 
     @cached_property
     def provenance(self) -> dict:
@@ -64,7 +64,7 @@ class Images:
 
     def tensors(self) -> dict[str, Tensor]:
         """What goes into a dataset file."""
-        found = {"images": self.images, "labels": self.labels, "index": self.index}
+        found = {"images": self.pixels, "labels": self.labels, "index": self.index}
         if self.names is not None:
             text = "\0".join(self.names).encode(errors="surrogateescape")
             found["names"] = torch.tensor(list(text), dtype=torch.uint8)
@@ -76,7 +76,7 @@ class Images:
         """The same data set with these rows only; the header's digest is no longer known."""
         return replace(
             self,
-            images=self.images[rows],
+            pixels=self.pixels[rows],
             labels=self.labels[rows],
             index=self.index[rows],
             header={**self.header, "digest": ""},
@@ -110,7 +110,7 @@ def read(path: Path, split: str | None = None) -> Images:
 
 def checked(found: Images, name: str) -> Images:
     """`found`, once its types, shapes and labels are seen to fit; DataError names what does not."""
-    images, labels, count = found.images, found.labels, len(found.classes)
+    images, labels, count = found.pixels, found.labels, len(found.classes)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise DataError(
             f"{name}: images are {images.dtype} {list(images.shape)}, expected uint8 [N,3,H,W]"
@@ -146,8 +146,8 @@ def fits(found: Images, classes: tuple[str, ...], size: int, what: str) -> None:
             f"{what} knows {len(classes)} classes ({_some(classes)}), the data set has "
             f"{len(found.classes)} ({_some(found.classes)}); pass the data set it belongs to"
         )
-    if tuple(found.images.shape[-2:]) != (size, size):
-        height, width = found.images.shape[-2:]
+    if tuple(found.pixels.shape[-2:]) != (size, size):
+        height, width = found.pixels.shape[-2:]
         raise DataError(
             f"{what} takes {size}x{size} images, the data set has {width}x{height}; "
             f"make one with `stkit data SOURCE --size {size} -o FILE`"

@@ -68,5 +68,5 @@ def _narrowed(found: Images, size: int | None, limit: int | None) -> Images:
         **{k: v for k, v in found.header.items() if k in ("classes", "split", "method")},
     )  # fmt: skip
     found = found.rows(sampling.balanced(found.labels, limit or len(found)))
-    images = sources.resized(found.images, size) if size else found.images
-    return replace(found, images=images, header=head)
+    images = sources.resized(found.pixels, size) if size else found.pixels
+    return replace(found, pixels=images, header=head)

@@ -126,10 +126,10 @@ def statistics(clean: Tensor, published: Tensor, count: int) -> dict[str, float 
 
 def matching(published: Images, clean: Images) -> Tensor:
     """For each published row the clean row with the same index."""
-    if published.images.shape[1:] != clean.images.shape[1:]:
+    if published.pixels.shape[1:] != clean.pixels.shape[1:]:
         raise DataError(
-            f"the published images are {list(published.images.shape[1:])}, the clean ones "
-            f"{list(clean.images.shape[1:])}; pass the clean set they were made from"
+            f"the published images are {list(published.pixels.shape[1:])}, the clean ones "
+            f"{list(clean.pixels.shape[1:])}; pass the clean set they were made from"
         )
     order = clean.index.argsort()
     place = torch.searchsorted(clean.index[order], published.index)

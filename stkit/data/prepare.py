@@ -56,14 +56,14 @@ def prepare(images: Images, names: tuple[str, ...], *, seed: int = 0) -> Images:
     kinds = [preparation(name) for name in names]
     if not kinds:
         return images
-    pixels, made = images.images, torch.from_numpy(arrays.zeros(images.images.shape, np.uint8))
+    pixels, made = images.pixels, torch.from_numpy(arrays.zeros(images.pixels.shape, np.uint8))
     rows = _block(pixels)
     for kind, value in kinds:
         work = _step(kind, value, pixels, images, seed)
         for old, new in zip(pixels.split(rows), made.split(rows), strict=True):
             new.copy_(work(old))
         pixels = made
-    return replace(images, images=made, header={**images.header, "digest": ""})
+    return replace(images, pixels=made, header={**images.header, "digest": ""})
 
 
 def _block(pixels: Tensor) -> int:

@@ -34,7 +34,7 @@ class Mixed:
     """Images [N,3,H,W], the labels int64 [N] of each and of the one mixed in, and the share of the
     former, [N]."""
 
-    images: Tensor
+    pixels: Tensor
     labels: Tensor
     others: Tensor
     share: Tensor

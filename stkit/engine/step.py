@@ -160,7 +160,7 @@ class Step:
         mixed = None
         if self.phase.mix is not None and blend is not None:
             mixed = mix.apply(self.phase.mix, x, labels, blend)
-            x = mixed.images.contiguous(memory_format=torch.channels_last)
+            x = mixed.pixels.contiguous(memory_format=torch.channels_last)
         loss, hits = descend(
             self.network, self.sgd, x, labels, self.runtime,
             total=self.runtime.total(self.batch_size), mixed=mixed,

@@ -69,7 +69,7 @@ class Evaluator:
         batch_size: int | None = None,
     ) -> None:
         self.model, self.runtime, self.adversary, self.seed = model, runtime, adversary, seed
-        self.feed = Feed(images.images, images.labels, runtime)
+        self.feed = Feed(images.pixels, images.labels, runtime)
         batches = torch.arange(len(images)).split(batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
         self.classes = len(images.classes)

@@ -71,7 +71,7 @@ def acm(
     classes = len(images.classes)
     rows = draw(images.labels, classes=classes, seed=seed, per_class=per_class)
     found = measure(
-        model, images.images[rows], images.labels[rows], classes,
+        model, images.pixels[rows], images.labels[rows], classes,
         batch_size=batch_size, runtime=runtime,
     )  # fmt: skip
     return Acm(variant, int(found.counts.max()), scores(found), found)

@@ -24,9 +24,9 @@ def compare(published: Images, clean: Images) -> dict:
     where too few. Rows are matched by `index`. DataError when the two do not belong together.
     """
     original = clean.rows(matching(published, clean))
-    changed, squares, linf, l0 = _norms(published.images, original.images)
+    changed, squares, linf, l0 = _norms(published.pixels, original.pixels)
     rows = changed.nonzero().flatten()
-    values = squares[rows].sum().item() / max(1, len(rows) * published.images[0].numel())
+    values = squares[rows].sum().item() / max(1, len(rows) * published.pixels[0].numel())
     noisy, plain = published.rows(rows), original.rows(rows)
     return {
         "linf": linf / 255,
@@ -36,7 +36,7 @@ def compare(published: Images, clean: Images) -> dict:
         "poisoned_share": len(rows) / len(published),
         "class_wise": bool(len(rows)) and class_wise(noisy, plain),
         "aligned": bool(torch.equal(published.labels, original.labels))
-        and _nearest_is_own(noisy.images, plain.images),
+        and _nearest_is_own(noisy.pixels, plain.pixels),
         "linear_separability": linear_separability(noisy, plain),
     }
 
@@ -63,7 +63,7 @@ def class_wise(noisy: Images, plain: Images) -> bool:
         rows = (noisy.labels == label).nonzero().flatten()
         if len(rows) < 2:
             continue
-        x, y = plain.images[rows].short(), noisy.images[rows].short()
+        x, y = plain.pixels[rows].short(), noisy.pixels[rows].short()
         delta = y - x
         common = delta.gather(0, delta.abs().argmax(0, keepdim=True))[0]
         same = ((x + common).clamp(0, 255) == y).float().mean() > 0.999

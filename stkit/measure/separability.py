@@ -17,7 +17,7 @@ def linear_separability(noisy: Images, plain: Images) -> float | None:
     from sklearn.linear_model import RidgeClassifier
 
     rows = balanced(noisy.labels, SAMPLE)
-    delta = noisy.images[rows].float() - plain.images[rows].float()
+    delta = noisy.pixels[rows].float() - plain.pixels[rows].float()
     if delta.shape[-1] > SIDE:
         delta = torch.nn.functional.adaptive_avg_pool2d(delta, SIDE)
     x = (delta / delta.std().clamp_min(1e-9)).flatten(1).double().numpy()

@@ -73,7 +73,7 @@ def poison(
         seed, statistics,
     )  # fmt: skip
     head["versions"] |= {package: version(package) for package in method.uses}
-    return replace(images, images=pixels, header=head, poisoned=poisoned)
+    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
 
 
 def making(images: Images, recipe: Recipe, *, seed: int, runtime: Runtime) -> Making:
@@ -98,10 +98,10 @@ def published(made: Making, poison_rate: float = 1.0) -> Images:
     def levels(rows: slice) -> np.ndarray:
         return perturbation.grey_levels(noise(rows), rounding)
 
-    pixels = perturbation.add(images.images, poisoned, levels)
-    statistics = perturbation.statistics(images.images, pixels, int(poisoned.sum()))
+    pixels = perturbation.add(images.pixels, poisoned, levels)
+    statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
     head = _head(images, recipe, made.seed, statistics | about)
-    return replace(images, images=pixels, header=head, poisoned=poisoned)
+    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
 
 
 def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
@@ -125,13 +125,13 @@ def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
             "it was made; make the poison anew"
         )
     poisoned = perturbation.draw(len(clean), poison_rate, made.header["seed"])
-    pixels = perturbation.chosen(clean.images, made.images, poisoned)
-    found = perturbation.statistics(clean.images, pixels, int(poisoned.sum()))
+    pixels = perturbation.chosen(clean.pixels, made.pixels, poisoned)
+    found = perturbation.statistics(clean.pixels, pixels, int(poisoned.sum()))
     head = {
         **made.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
         "statistics": {**made.header["statistics"], **found},
     }  # fmt: skip
-    return replace(made, images=pixels, header=head, poisoned=poisoned)
+    return replace(made, pixels=pixels, header=head, poisoned=poisoned)
 
 
 def check(images: Images, recipe: Any, seed: int, poison_rate: float) -> None:

@@ -61,10 +61,10 @@ class Making:
         runtime.check_batch(min(recipe.batch_size or 1, len(images)))
         self.network = ranks.wrap(self.model, runtime, images.size)
         self.frozen = ranks.alone(self.model, self.network)  # while noise is made
-        self.feed = Feed(images.images, images.labels, runtime)
+        self.feed = Feed(images.pixels, images.labels, runtime)
         self.per_class = recipe.scope == "class"
         count = len(images.classes) if self.per_class else len(images)
-        shape = (count, *images.images.shape[1:])
+        shape = (count, *images.pixels.shape[1:])
         if self.per_class:  # small: always where the labels are
             self.noise, self.best = (torch.zeros(shape, device=runtime.device) for _ in range(2))
         else:

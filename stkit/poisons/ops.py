@@ -33,10 +33,10 @@ CLOSE = 1e-12  # float64 scores are off by some 1e-16; nearer ones than this are
 
 def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
     """The published images uint8 [N,3,H,W] and the statistics of what changed; no randomness."""
-    picks = search(images.images, images.labels, len(images.classes), recipe)
+    picks = search(images.pixels, images.labels, len(images.classes), recipe)
     labels, chosen = images.labels.numpy(), poisoned.numpy()[:, None, None]
     colours = (COLOURS[picks % 8] * 255).astype(np.uint8).swapaxes(1, 2)  # [K,3,pixels]
-    published = images.images.numpy().copy()
+    published = images.pixels.numpy().copy()
     flat = published.reshape(*published.shape[:2], -1)
     before = np.empty((len(labels), 3, recipe.pixels), np.uint8)
     after = np.empty_like(before)

@@ -55,12 +55,12 @@ class Making:
         self.sgd = step.optimizer(self.model, [list(dict(self.model.named_parameters()))], phase)
         self.network = ranks.wrap(self.model, runtime, images.size)
         self.frozen = ranks.alone(self.model, self.network)  # while noise is made
-        self.feed = Feed(images.images, images.labels, runtime)
+        self.feed = Feed(images.pixels, images.labels, runtime)
         self.adversary = Adversary(
             recipe.adversary, recipe.adversary_step_size or 0.0, recipe.adversary_steps or 1
         )
         self.names = AUGMENTS[recipe.augment]
-        self.noise = torch.from_numpy(arrays.zeros(tuple(images.images.shape), np.int8))
+        self.noise = torch.from_numpy(arrays.zeros(tuple(images.pixels.shape), np.int8))
         self.at = 0
         self.model_steps = recipe.model_steps or 0
         self.batch = min(recipe.batch_size or 1, len(images))
@@ -95,7 +95,7 @@ class Making:
 
     def _start(self, count: int, epsilon: float, generator: torch.Generator) -> Tensor:
         """This rank's part of random noise for a batch of `count` images."""
-        shape = (count, *self.images.images.shape[1:])
+        shape = (count, *self.images.pixels.shape[1:])
         return pgd.random_start(shape, epsilon, generator)[self.runtime.part(count)]
 
     def _learn(self) -> Generator[dict | None]:

@@ -23,7 +23,7 @@ from stkit.recipes.poisons import SP
 
 def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
     """The published images uint8 [N,3,H,W] and the statistics of what was added."""
-    height, width = images.images.shape[-2:]
+    height, width = images.pixels.shape[-2:]
     patch = patch_size(recipe.patch, height, width)
     labels, classes = images.labels.numpy(), len(images.classes)
     cells = noise(labels, classes, (height, width), recipe=recipe, patch=patch, seed=seed)
@@ -35,9 +35,9 @@ def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tenso
         wide = levels[rows].repeat(patch, 3)[..., :width]
         return wide.repeat(patch, 2)[:, :, :height]
 
-    published = perturbation.add(images.images, poisoned, spread)
+    published = perturbation.add(images.pixels, poisoned, spread)
     count = int(poisoned.sum())
-    return published, perturbation.statistics(images.images, published, count)
+    return published, perturbation.statistics(images.pixels, published, count)
 
 
 def patch_size(patch: int | None, height: int, width: int) -> int:

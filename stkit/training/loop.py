@@ -80,7 +80,7 @@ class Training:
         """What the loop reads: the set, D^s, and the sets whose accuracy is measured."""
         rows, runtime = self.plan.train_rows, self.runtime
         images = prepare.prepare(self.images, self.plan.phases[0].prepare, seed=self.job.seed)
-        self.feed = Feed(images.images, images.labels, runtime)
+        self.feed = Feed(images.pixels, images.labels, runtime)
         self.indicator = acm.Indicator(
             self.model, self.feed, rows, len(images.classes), seed=self.job.seed, runtime=runtime
         )

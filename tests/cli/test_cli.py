@@ -119,14 +119,14 @@ def test_data(cli, photos, tmp_path):
     assert found == {
         "output": str(out), "n": 6, "classes": 3, "width": 8, "height": 8, "split": "train",
     }  # fmt: skip
-    assert load(out).images.shape == (6, 3, 8, 8)
+    assert load(out).pixels.shape == (6, 3, 8, 8)
     assert load(out).classes == CLASSES
 
 
 def test_data_takes_the_split(cli, photos, tmp_path):
     out = tmp_path / "f.safetensors"
     assert cli("data", photos, "--split", "test", "-o", out, "-q").out == f"{out}\n"
-    assert torch.equal(load(out).images, load(photos, "test").images)
+    assert torch.equal(load(out).pixels, load(photos, "test").pixels)
     assert load(out).header["split"] == "test"
 
 
@@ -137,8 +137,8 @@ def test_export(cli, made, tmp_path):
     again = load(out)
     published = load(made / "ops.safetensors")
     assert again.classes == published.classes
-    pixels = dict(zip(published.names, published.images, strict=True))
-    for name, image in zip(again.names, again.images, strict=True):
+    pixels = dict(zip(published.names, published.pixels, strict=True))
+    for name, image in zip(again.names, again.pixels, strict=True):
         source = name if name in pixels else name.replace(".png", ".jpg")
         assert torch.equal(image, pixels[source]), name
 
@@ -189,7 +189,7 @@ def test_poison(method, cli, made, tmp_path):
     assert found.keys() - {"warning"} == common | MORE.get(method, set())
     assert (found["output"], found["method"], found["n"]) == (str(out), method, 24)
     clean, published = load(made / "clean.safetensors"), load(out)
-    delta = (published.images.int() - clean.images.int()).abs()
+    delta = (published.pixels.int() - clean.pixels.int()).abs()
     assert found["linf"] == pytest.approx(delta.max().item() / 255)
     assert found["l0_max"] == delta.amax(1).count_nonzero((1, 2)).max().item()
     assert published.poisoned.all() and published.names == clean.names
@@ -491,7 +491,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cli, made, tmp_path):
 def test_the_kinds_of_source_agree(cli, made, photos, tmp_path):
     """A poison of the folder and of its dataset file: the same images."""
     assert cli("poison", "ops", photos, "-o", tmp_path / "f", "-q").code == 0
-    assert torch.equal(load(tmp_path / "f").images, load(made / "ops.safetensors").images)
+    assert torch.equal(load(tmp_path / "f").pixels, load(made / "ops.safetensors").pixels)
 
 
 def test_a_reader_that_leaves_early_is_no_failure_of_ours(made):

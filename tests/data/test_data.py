@@ -59,15 +59,15 @@ def test_digits_are_split_once_and_stratified():
     assert ((share - 0.2).abs() < 0.01).all()
     for found in (train, test):
         assert torch.equal(found.index, found.index.sort().values)  # scikit-learn's order
-        assert found.images.shape[1:] == (3, 32, 32) and found.names is None
-        assert torch.equal(found.images[:, 0], found.images[:, 2])
-    assert torch.equal(load("digits").images, train.images)
+        assert found.pixels.shape[1:] == (3, 32, 32) and found.names is None
+        assert torch.equal(found.pixels[:, 0], found.pixels[:, 2])
+    assert torch.equal(load("digits").pixels, train.pixels)
 
 
 def test_digits_are_the_ones_of_scikit_learn():
     found = load("digits", "test", size=8)
     want = np.rint(load_digits().images[found.index.numpy()] * 255 / 16)
-    assert torch.equal(found.images[:, 1].double(), torch.from_numpy(want))
+    assert torch.equal(found.pixels[:, 1].double(), torch.from_numpy(want))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -97,13 +97,13 @@ def test_cifar10_keeps_torchvision_s_order(split, tmp_path, monkeypatch):
     data = np.concatenate([batches[name][0] for name, _ in listed])
     labels = [label for name, _ in listed for label in batches[name][1]]
     found = load("cifar10", split, data_root=tmp_path)
-    assert torch.equal(found.images, torch.from_numpy(data).view(-1, 3, 32, 32))
+    assert torch.equal(found.pixels, torch.from_numpy(data).view(-1, 3, 32, 32))
     assert (found.labels.tolist(), found.classes) == (labels, tuple(names))
     assert found.index.tolist() == list(range(len(labels)))
     monkeypatch.setenv("STKIT_DATA", str(tmp_path))
     few = load("cifar10", split, limit=10, size=8)
     assert torch.equal(few.labels, found.labels[few.index])
-    assert few.images.shape == (min(10, len(labels)), 3, 8, 8)
+    assert few.pixels.shape == (min(10, len(labels)), 3, 8, 8)
 
 
 # Folders
@@ -157,11 +157,11 @@ def test_a_folder_is_shuffled_once_and_index_leads_back(photos):
     listing = [
         f"{c}/{path.name}" for c in CLASSES for path in sorted((photos / "train" / c).iterdir())
     ]
-    assert found.names == again.names and torch.equal(found.images, again.images)
+    assert found.names == again.names and torch.equal(found.pixels, again.pixels)
     assert found.names == tuple(listing[i] for i in found.index.tolist())
     assert sorted(found.index.tolist()) == list(range(24)) != found.index.tolist()
     assert len(found.labels[:8].unique()) > 1  # no class is walked alone
-    for name, label, image in zip(found.names, found.labels.tolist(), found.images, strict=True):
+    for name, label, image in zip(found.names, found.labels.tolist(), found.pixels, strict=True):
         assert torch.equal(image, pixels(photos / "train" / name))
         assert name.startswith(f"{CLASSES[label]}/")
 
@@ -228,7 +228,7 @@ def test_mixed_sizes_need_a_size(tmp_path):
         picture(tmp_path / "a" / f"{i}.png", i, size=size)
     with pytest.raises(DataError, match=r"is \d+x\d+, but .* one size is expected"):
         load(tmp_path)
-    assert load(tmp_path, size=10).images.shape == (4, 3, 10, 10)
+    assert load(tmp_path, size=10).pixels.shape == (4, 3, 10, 10)
 
 
 def test_size_takes_the_centre_of_the_short_side(tmp_path):
@@ -260,7 +260,7 @@ def test_limit_takes_the_first_of_every_class(photos):
             for row in (whole.labels == label).nonzero().flatten()[:count].tolist()
         ]  # fmt: skip
         assert found.names == tuple(whole.names[row] for row in sorted(rows))
-        assert torch.equal(found.images, whole.images[sorted(rows)])
+        assert torch.equal(found.pixels, whole.pixels[sorted(rows)])
 
 
 def test_where_a_class_is_short_the_others_fill_up():
@@ -300,7 +300,7 @@ def test_a_file_can_be_narrowed_and_says_of_what(made):
     few = load(made / "ops.safetensors", limit=6, size=8)
     rows = balanced(whole.labels, 6)
     assert few.names == tuple(whole.names[i] for i in rows.tolist())
-    assert torch.equal(few.index, whole.index[rows]) and few.images.shape == (6, 3, 8, 8)
+    assert torch.equal(few.index, whole.index[rows]) and few.pixels.shape == (6, 3, 8, 8)
     assert torch.equal(few.poisoned, whole.poisoned[rows])
     assert few.header["inputs"][0]["digest"] == whole.header["digest"]
     assert few.header["recipe"] == {"source": "file", "limit": 6, "size": 8}
@@ -373,7 +373,7 @@ def test_export_gives_the_same_tree_with_identical_pixels(photos, tmp_path):
     for path in wanted:
         assert torch.equal(pixels(out / path.with_suffix(".png")), pixels(photos / "train" / path))
     again = load(out)
-    assert torch.equal(again.images, images.images) and torch.equal(again.index, images.index)
+    assert torch.equal(again.pixels, images.pixels) and torch.equal(again.index, images.index)
 
 
 def test_export_fills_an_empty_folder_and_no_other(photos, tmp_path):
@@ -387,7 +387,7 @@ def test_export_fills_an_empty_folder_and_no_other(photos, tmp_path):
 def test_export_without_names_uses_the_source_s_positions(tmp_path):
     images = load("digits", "test", limit=20)
     exporting.folder(images, tmp_path / "out", progress=silent)
-    for label, index, image in zip(images.labels, images.index, images.images, strict=True):
+    for label, index, image in zip(images.labels, images.index, images.pixels, strict=True):
         wide = len(str(int(images.index.max())))
         assert torch.equal(pixels(tmp_path / "out" / f"{label}" / f"{index:0{wide}}.png"), image)
 

@@ -26,19 +26,19 @@ FORMATS = ("em", "rem", "png", "npz")
 def clean(photos) -> Images:
     """24 images in 3 classes, in another order than that of `index`, with black and white ones."""
     images = load(photos)
-    pixels = images.images.clone()
+    pixels = images.pixels.clone()
     pixels[:6], pixels[6:12] = 0, 255
-    pixels[:12, :, 2:5, 3:9] = images.images[:12, :, 2:5, 3:9]
-    return replace(images, images=pixels)
+    pixels[:12, :, 2:5, 3:9] = images.pixels[:12, :, 2:5, 3:9]
+    return replace(images, pixels=pixels)
 
 
 def class_wise(clean: Images) -> Images:
     """One random noise a class, up to 40 grey levels, added and clipped."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(-40, 41, (3, *clean.images.shape[1:]), generator=generator)
-    images = (clean.images + noise[clean.labels]).clamp(0, 255).to(torch.uint8)
+    noise = torch.randint(-40, 41, (3, *clean.pixels.shape[1:]), generator=generator)
+    images = (clean.pixels + noise[clean.labels]).clamp(0, 255).to(torch.uint8)
     marks = torch.ones(len(clean), dtype=torch.bool)
-    return replace(clean, images=images, poisoned=marks)
+    return replace(clean, pixels=images, poisoned=marks)
 
 
 POISONS = {
@@ -73,9 +73,9 @@ def test_exported_and_imported_again_the_images_are_the_same(clean, tmp_path, na
     # OPS as EM noise is larger than EM noise is: its size has to be stated.
     options = Options(epsilon=1.0 if (name, format) == ("ops", "em") else None)
     found, _ = importing.load(path, clean, options=options)
-    assert torch.equal(found.images, published.images)
+    assert torch.equal(found.pixels, published.pixels)
     assert torch.equal(found.labels, published.labels) and torch.equal(found.index, clean.index)
-    differs = (published.images != clean.images).flatten(1).any(1)
+    differs = (published.pixels != clean.pixels).flatten(1).any(1)
     assert torch.equal(found.poisoned, differs)
     assert [p.name for p in path.parent.iterdir()] == ["x"]
 
@@ -89,7 +89,7 @@ def test_a_split_with_gaps_in_its_index(tmp_path, format, limit):
     plain = clean if format in ("em", "rem") else None
     exporting.export(published, tmp_path / "x", format=format, clean=plain)
     found, _ = importing.load(tmp_path / "x", clean)
-    assert torch.equal(found.images, published.images)
+    assert torch.equal(found.pixels, published.pixels)
 
 
 def test_class_wise_noise_stays_class_wise(photos, tmp_path):
@@ -97,19 +97,19 @@ def test_class_wise_noise_stays_class_wise(photos, tmp_path):
     published = class_wise(clean)
     path = tmp_path / "em.pt"
     assert exporting.export(published, path, format="em", clean=clean)["scope"] == "class"
-    assert torch.load(path, weights_only=True).shape == (3, *clean.images.shape[1:])
+    assert torch.load(path, weights_only=True).shape == (3, *clean.pixels.shape[1:])
     found, _ = importing.load(path, clean)
-    assert torch.equal(found.images, published.images)
+    assert torch.equal(found.pixels, published.pixels)
     assert comparison.compare(found, clean)["class_wise"]
     assert found.header["recipe"]["scope"] == "class"
 
 
 def test_noise_that_only_seems_class_wise_is_written_for_each_image(clean, tmp_path):
     published = class_wise(clean)
-    published.images[20, 1, 7, 7] ^= 4
+    published.pixels[20, 1, 7, 7] ^= 4
     path = tmp_path / "em.pt"
     assert exporting.export(published, path, format="em", clean=clean)["scope"] == "sample"
-    assert torch.equal(importing.load(path, clean)[0].images, published.images)
+    assert torch.equal(importing.load(path, clean)[0].pixels, published.pixels)
 
 
 # As others read it
@@ -144,7 +144,7 @@ def test_em_file(clean, tmp_path):
     published = poison(clean, SP())
     exporting.export(published, tmp_path / "p.pt", format="em", clean=clean)
     noise = torch.load(tmp_path / "p.pt", weights_only=True)
-    images, plain = by_index(published).images, by_index(clean).images
+    images, plain = by_index(published).pixels, by_index(clean).pixels
     assert noise.dtype == torch.float32 and noise.shape == images.shape
     data = plain.permute(0, 2, 3, 1).numpy().astype(np.float32)
     data += noise.mul(255).clamp_(-255, 255).permute(0, 2, 3, 1).numpy()
@@ -159,9 +159,9 @@ def test_rem_file(clean, tmp_path):
     assert b"numpy._core" not in text and b"numpy.core.multiarray" in text
     noise = pickle.loads(text)
     assert isinstance(noise, np.ndarray) and noise.dtype == np.int8
-    plain = by_index(clean).images.permute(0, 2, 3, 1).numpy().astype(np.int16)
+    plain = by_index(clean).pixels.permute(0, 2, 3, 1).numpy().astype(np.int16)
     read = (plain + noise.astype(np.int16).transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)
-    assert (read.transpose(0, 3, 1, 2) == by_index(published).images.numpy()).all()
+    assert (read.transpose(0, 3, 1, 2) == by_index(published).pixels.numpy()).all()
 
 
 def test_png_and_npz_files(clean, tmp_path):
@@ -176,7 +176,7 @@ def test_png_and_npz_files(clean, tmp_path):
     with np.load(tmp_path / "x.npz") as found:
         assert found["data"].dtype == np.uint8 and found["targets"].dtype == np.int64
         assert (found["targets"] == published.labels.numpy()).all()
-        for i, image in enumerate(published.images.permute(0, 2, 3, 1).numpy()):
+        for i, image in enumerate(published.pixels.permute(0, 2, 3, 1).numpy()):
             assert (np.asarray(Image.open(tmp_path / "p" / f"{i}.png")) == image).all()
             assert (found["data"][i] == image).all()
 

@@ -38,7 +38,7 @@ def clean(photos) -> Images:
 def ordered(images: Images) -> tuple[Tensor, Tensor]:
     """Images uint8 [N,3,H,W] and labels as another code base has them: in the order of `index`."""
     order = images.index.argsort()
-    return images.images[order], images.labels[order]
+    return images.pixels[order], images.labels[order]
 
 
 def noise(*shape: int, bound: float = EIGHT, seed: int = 0) -> Tensor:
@@ -68,7 +68,7 @@ def test_em_sample_wise_as_its_authors_read_it(clean, tmp_path):
     added = noise(N, 3, SIDE, SIDE)
     torch.save(added, tmp_path / "perturbation.pt")
     found, notes = bring(tmp_path / "perturbation.pt", clean, epsilon=EIGHT)
-    assert torch.equal(found.images, authors_em(images, added))
+    assert torch.equal(found.pixels, authors_em(images, added))
     assert torch.equal(found.labels, labels) and found.poisoned.all()
     assert "float32 [24, 3, 16, 16], sample-wise" in notes and "--sign positive" in notes
     head = importing.load(tmp_path / "perturbation.pt", clean)[0].header
@@ -85,7 +85,7 @@ def test_em_positive_is_what_its_authors_loader_publishes(clean, tmp_path):
     added = noise(N, 3, SIDE, SIDE)
     torch.save(added, tmp_path / "p.pt")
     found, notes = bring(tmp_path / "p.pt", clean, sign="positive")
-    assert torch.equal(found.images, authors_em(images, added.clamp_min(0)))
+    assert torch.equal(found.pixels, authors_em(images, added.clamp_min(0)))
     assert "--sign" not in notes
 
 
@@ -95,7 +95,7 @@ def test_em_to_the_nearest(clean, tmp_path):
     torch.save(added, tmp_path / "p.pt")
     found, _ = bring(tmp_path / "p.pt", clean, rounding="nearest")
     want = (images + added.double() * 255).clamp(0, 255).round().to(torch.uint8)
-    assert torch.equal(found.images, want)
+    assert torch.equal(found.pixels, want)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -105,7 +105,7 @@ def test_em_class_wise_stays_class_wise(clean, tmp_path, old):
     parameter = torch.nn.Parameter(added)  # AUE saves one
     torch.save(parameter, tmp_path / "p.pt", _use_new_zipfile_serialization=not old)
     found, notes = bring(tmp_path / "p.pt", clean)
-    assert torch.equal(found.images, authors_em(images, added[labels]))
+    assert torch.equal(found.pixels, authors_em(images, added[labels]))
     assert "class-wise" in notes and found.header["recipe"]["scope"] == "class"
     assert comparison.compare(found, clean)["class_wise"]
 
@@ -116,12 +116,12 @@ def test_several_noises_a_class_one_drawn_for_each_image(clean, tmp_path):
     torch.save(several, tmp_path / "p.pt")
     found, notes = bring(tmp_path / "p.pt", clean)
     candidates = torch.stack([authors_em(images, several[p][labels]) for p in range(4)])
-    which = (candidates == found.images).flatten(2).all(2)
+    which = (candidates == found.pixels).flatten(2).all(2)
     assert which.any(0).all() and len(which.int().argmax(0).unique()) > 1
     assert "[4, 3, 3, 16, 16], class-wise" in notes
     again, _ = bring(tmp_path / "p.pt", clean)
     other, _ = bring(tmp_path / "p.pt", clean, seed=1)
-    assert torch.equal(found.images, again.images) and not torch.equal(found.images, other.images)
+    assert torch.equal(found.pixels, again.pixels) and not torch.equal(found.pixels, other.pixels)
     assert other.header["seed"] == 1
 
 
@@ -133,8 +133,8 @@ def test_as_many_images_as_classes_is_asked(clean, tmp_path):
     found, _ = bring(tmp_path / "p.pt", three, scope="class")
     other, _ = bring(tmp_path / "p.pt", three, scope="sample")
     images, labels = ordered(three)
-    assert torch.equal(found.images, authors_em(images, noise(K, 3, SIDE, SIDE)[labels]))
-    assert torch.equal(other.images, authors_em(images, noise(K, 3, SIDE, SIDE)))
+    assert torch.equal(found.pixels, authors_em(images, noise(K, 3, SIDE, SIDE)[labels]))
+    assert torch.equal(other.pixels, authors_em(images, noise(K, 3, SIDE, SIDE)))
 
 
 def test_a_part_of_a_folder_takes_its_rows_of_the_whole_noise(photos, clean, tmp_path):
@@ -143,10 +143,10 @@ def test_a_part_of_a_folder_takes_its_rows_of_the_whole_noise(photos, clean, tmp
     part = load(photos, limit=9)
     found, _ = bring(tmp_path / "p.pt", part)
     images, _ = ordered(part)
-    assert torch.equal(found.images, authors_em(images, added[part.index.sort().values]))
+    assert torch.equal(found.pixels, authors_em(images, added[part.index.sort().values]))
     part.save(tmp_path / "part.safetensors")
     again, _ = bring(tmp_path / "p.pt", images.read(tmp_path / "part.safetensors"))
-    assert torch.equal(found.images, again.images)
+    assert torch.equal(found.pixels, again.pixels)
     whole = replace(part, header=clean.header)
     with pytest.raises(DataError, match="has 24 noises, expected 9"):
         importing.load(tmp_path / "p.pt", whole)
@@ -168,7 +168,7 @@ def test_noise_for_other_images_is_doubted(photos, tmp_path):
     """Noise inside the range of its own pixels, on images of which many are black or white."""
     draw = torch.Generator().manual_seed(0)
     flat = torch.randint(0, 3, (N, 3, SIDE, SIDE), generator=draw).clamp(max=2) * 127
-    images = replace(load(photos), images=flat.to(torch.uint8), index=torch.arange(N))
+    images = replace(load(photos), pixels=flat.to(torch.uint8), index=torch.arange(N))
     added = (flat / 255 + noise(N, 3, SIDE, SIDE)).clamp(0, 1) - flat / 255
     torch.save(added, tmp_path / "own.pt")
     torch.save(added.roll(1, 0), tmp_path / "other.pt")
@@ -186,7 +186,7 @@ def test_rem_as_its_authors_read_it(clean, tmp_path, protocol):
     (tmp_path / "rem-fin-def-noise.pkl").write_bytes(pickle.dumps(added.numpy(), protocol))
     found, notes = bring(tmp_path / "rem-fin-def-noise.pkl", clean, epsilon=EIGHT)
     want = (images.short() + added).clamp(0, 255)
-    assert torch.equal(found.images.short(), want)
+    assert torch.equal(found.pixels.short(), want)
     assert found.header["method"] == "rem" and "int8 [24, 3, 16, 16]" in notes
 
 
@@ -353,7 +353,7 @@ def test_sp_in_its_own_order_with_its_labels(clean, tmp_path):
     found, notes = bring(
         tmp_path / "simple_data.npy", clean, labels=tmp_path / "simple_label.npy", epsilon=EIGHT
     )
-    assert (found.images.numpy() == want).all() and "found SP noise" in notes
+    assert (found.pixels.numpy() == want).all() and "found SP noise" in notes
     with pytest.raises(DataError, match="2/255 more than the epsilon 6/255"):
         importing.load(
             tmp_path / "simple_data.npy", clean,
@@ -403,7 +403,7 @@ def test_ops_as_its_authors_add_it(clean, tmp_path, kind):
     np.save(tmp_path / "perturbation.npy", added)
     want = np.uint8(np.clip(x + added, 0, 1) * 255).transpose(0, 3, 1, 2)
     found, notes = bring(tmp_path / "perturbation.npy", clean)
-    assert (found.images.numpy() == want).all() and "found OPS noise" in notes
+    assert (found.pixels.numpy() == want).all() and "found OPS noise" in notes
     assert found.header["statistics"]["l0_max"] == 1
     assert comparison.compare(found, clean)["class_wise"]
 
@@ -411,7 +411,7 @@ def test_ops_as_its_authors_add_it(clean, tmp_path, kind):
 @pytest.mark.parametrize("one_hot", [True, False])
 def test_ntga_in_its_own_order(clean, tmp_path, one_hot):
     order = torch.randperm(N, generator=torch.Generator().manual_seed(3))[:20]
-    x = clean.images[order].permute(0, 2, 3, 1).numpy().astype(np.float32) / 255
+    x = clean.pixels[order].permute(0, 2, 3, 1).numpy().astype(np.float32) / 255
     x = np.clip(x + noise(*x.shape).numpy(), 0, 1)
     labels = clean.labels[order].numpy()
     np.save(tmp_path / "x_train.npy", x)
@@ -422,7 +422,7 @@ def test_ntga_in_its_own_order(clean, tmp_path, one_hot):
     assert len(found) == 20 and found.header["method"] == "ntga" and "NTGA" in notes[0]
     rows = order.sort()
     want = (x[rows.indices] * 255 + 1e-5).astype(np.uint8).transpose(0, 3, 1, 2)
-    assert (found.images.numpy() == want).all()
+    assert (found.pixels.numpy() == want).all()
     for name in ("index", "labels"):
         assert torch.equal(getattr(found, name), getattr(clean, name)[rows.values])
     assert comparison.compare(found, clean)["aligned"]
@@ -455,7 +455,7 @@ def test_png_folder(clean, tmp_path, inner):
     pngs(tmp_path / "tap" / inner, images, range(N))
     (tmp_path / "tap" / inner / "notes.txt").write_text("other files are let be")
     found, notes = bring(tmp_path / "tap", clean)
-    assert torch.equal(found.images, images) and torch.equal(found.labels, labels)
+    assert torch.equal(found.pixels, images) and torch.equal(found.labels, labels)
     assert "24 files" in notes and found.header["method"] == "png"
 
 
@@ -502,7 +502,7 @@ def test_npz(clean, tmp_path):
     nhwc = images.permute(0, 2, 3, 1).numpy()
     np.savez_compressed(tmp_path / "x.npz", data=nhwc, targets=labels.numpy())
     found, notes = bring(tmp_path / "x.npz", clean, epsilon=30 / 255)
-    assert torch.equal(found.images, images) and "uint8 [24, 3, 16, 16]" in notes
+    assert torch.equal(found.pixels, images) and "uint8 [24, 3, 16, 16]" in notes
     assert int(found.poisoned.sum()) == N // 2 == found.header["statistics"]["n"]
     with pytest.raises(DataError, match="the difference is up to .* more than the epsilon 4/255"):
         bring(tmp_path / "x.npz", clean, epsilon=4 / 255)
@@ -526,9 +526,9 @@ def test_pil_dict(clean, tmp_path):
     added = (images / 255 + noise(*images.shape)).clamp(0, 1)
     torch.save({"data": added, "labels": labels}, tmp_path / "unlearnable.pt")
     found, notes = bring(tmp_path / "unlearnable.pt", clean, epsilon=EIGHT)
-    assert torch.equal(found.images, (added * 255).byte()) and "PIL's images" in notes
-    torch.save({"data": found.images, "labels": labels}, tmp_path / "u.pt")
-    assert torch.equal(bring(tmp_path / "u.pt", clean)[0].images, found.images)
+    assert torch.equal(found.pixels, (added * 255).byte()) and "PIL's images" in notes
+    torch.save({"data": found.pixels, "labels": labels}, tmp_path / "u.pt")
+    assert torch.equal(bring(tmp_path / "u.pt", clean)[0].pixels, found.pixels)
     torch.save({"data": added}, tmp_path / "u.pt")
     with pytest.raises(DataError, match="data but no labels"):
         importing.load(tmp_path / "u.pt", clean)
@@ -604,7 +604,7 @@ def test_half_precision_is_read(clean, tmp_path):
     torch.save((levels / 255).half(), tmp_path / "h.pt")
     for name in ("b.pt", "h.pt"):
         found, _ = bring(tmp_path / name, clean, rounding="nearest", epsilon=8.1 / 255)
-        assert torch.equal(found.images.short(), (images + levels).clamp(0, 255).short())
+        assert torch.equal(found.pixels.short(), (images + levels).clamp(0, 255).short())
 
 
 def test_files_that_are_something_else(clean, tmp_path):
@@ -648,7 +648,7 @@ def test_nothing_to_see_is_said(clean, tmp_path):
     torch.save(torch.zeros(K, 3, SIDE, SIDE), tmp_path / "x.pt")
     found, notes = bring(tmp_path / "x.pt", clean)
     assert "no image differs from its clean one" in notes and not found.poisoned.any()
-    assert torch.equal(found.images, ordered(clean)[0])
+    assert torch.equal(found.pixels, ordered(clean)[0])
 
 
 # The command

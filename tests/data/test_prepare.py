@@ -30,7 +30,7 @@ def images(count: int = 12, size: int = 16, classes: int = 3) -> Images:
 
 
 def pictures(found: Images) -> list[Image.Image]:
-    return [Image.fromarray(row.permute(1, 2, 0).numpy()) for row in found.images]
+    return [Image.fromarray(row.permute(1, 2, 0).numpy()) for row in found.pixels]
 
 
 def stacked(rows: list[Image.Image]) -> Tensor:
@@ -40,16 +40,16 @@ def stacked(rows: list[Image.Image]) -> Tensor:
 def test_gray_is_pils() -> None:
     published = images()
     wanted = stacked([row.convert("L").convert("RGB") for row in pictures(published)])
-    assert torch.equal(prepared(published, ("gray",)).images, wanted)
+    assert torch.equal(prepared(published, ("gray",)).pixels, wanted)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
 def test_bdr_is_pils_posterize(bits: int) -> None:
     published = images()
     wanted = stacked([ImageOps.posterize(row, bits) for row in pictures(published)])
-    assert torch.equal(prepared(published, (f"bdr-{bits}",)).images, wanted)
+    assert torch.equal(prepared(published, (f"bdr-{bits}",)).pixels, wanted)
     if bits == 2:
-        assert torch.equal(prepared(published, ("bdr",)).images, wanted)
+        assert torch.equal(prepared(published, ("bdr",)).pixels, wanted)
         assert set(wanted.unique().tolist()) == {0, 64, 128, 192}
 
 
@@ -62,19 +62,19 @@ def test_jpeg_is_pils(quality: int) -> None:
         file = io.BytesIO()
         row.save(file, "JPEG", quality=quality)
         rows.append(Image.open(file))
-    found = prepared(published, (f"jpeg-{quality}",)).images.int()
+    found = prepared(published, (f"jpeg-{quality}",)).pixels.int()
     difference = (found - stacked(rows).int()).abs()
     assert difference.max() <= 1 and (difference > 0).float().mean() < 0.01
     if quality == 10:
-        assert torch.equal(prepared(published, ("jpeg",)).images.int(), found)
+        assert torch.equal(prepared(published, ("jpeg",)).pixels.int(), found)
 
 
 def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
     published = images(count=2, size=7)
     weights = [math.exp(-((i - 2) ** 2) / (2 * 1.5**2)) for i in range(5)]
     weights = [w / sum(weights) for w in weights]
-    found = prepared(published, ("gauss",)).images
-    for k, image in enumerate(published.images.tolist()):
+    found = prepared(published, ("gauss",)).pixels
+    for k, image in enumerate(published.pixels.tolist()):
         for c in range(3):
             for y in range(7):
                 for x in range(7):
@@ -91,20 +91,20 @@ def test_orthogonal_equals_the_transcription(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(prepare, "EPOCHS", 4)
     monkeypatch.setattr(prepare, "BATCHES", 2)
     published = images(count=12, size=4)
-    flat = to_float(published.images).double().flatten(1)
+    flat = to_float(published.pixels).double().flatten(1)
     start = torch.rand(3, 48, generator=stream(7, "orthogonal"))
     weight = (2 * start - 1) / math.sqrt(48)
     rows, labels = flat.tolist(), published.labels.tolist()
     slow = torch.tensor(
         reference.orthogonal(rows, labels, 3, weight.tolist(), 4, 6, 0.1), dtype=torch.float64
     )
-    basis = directions(published.images, published.labels, 3, seed=7)
+    basis = directions(published.pixels, published.labels, 3, seed=7)
     x = flat - (flat @ basis.double()) @ basis.double().T
     torch.testing.assert_close(x, slow, rtol=0, atol=1e-5)
-    found = prepared(published, ("orthogonal",), seed=7).images
+    found = prepared(published, ("orthogonal",), seed=7).pixels
     wanted = (slow * 255).clamp(0, 255).view_as(found)
     assert (found - wanted).abs().max() <= 0.5 + 2e-3
-    assert not torch.equal(found, prepared(published, ("orthogonal",), seed=8).images)
+    assert not torch.equal(found, prepared(published, ("orthogonal",), seed=8).pixels)
 
 
 def test_projection_leaves_nothing_along_the_basis() -> None:
@@ -134,21 +134,21 @@ def test_orthogonal_takes_class_wise_noise_off() -> None:
 def test_blocks_and_files_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     published = images()
     whole = prepared(published, (name,))
-    assert whole.images.dtype == torch.uint8 and whole.images.shape == published.images.shape
-    assert not torch.equal(whole.images, published.images)
+    assert whole.pixels.dtype == torch.uint8 and whole.pixels.shape == published.pixels.shape
+    assert not torch.equal(whole.pixels, published.pixels)
     if name != "orthogonal":  # whose sums are then taken in other parts
-        monkeypatch.setattr(prepare, "BLOCK", 5 * published.images[0].numel())
+        monkeypatch.setattr(prepare, "BLOCK", 5 * published.pixels[0].numel())
     monkeypatch.setattr(arrays, "SHARE", 0.0)  # nothing fits into memory: all lies in files
-    assert torch.equal(prepared(published, (name,)).images, whole.images)
+    assert torch.equal(prepared(published, (name,)).pixels, whole.pixels)
 
 
 def test_preparations_are_made_in_their_order_and_leave_the_published_set_alone() -> None:
     published = images()
-    before = published.images.clone()
+    before = published.pixels.clone()
     both = prepared(published, ("gray", "jpeg"))
-    assert torch.equal(both.images, prepared(prepared(published, ("gray",)), ("jpeg",)).images)
-    assert not torch.equal(both.images, prepared(published, ("jpeg", "gray")).images)
-    assert torch.equal(published.images, before)
+    assert torch.equal(both.pixels, prepared(prepared(published, ("gray",)), ("jpeg",)).pixels)
+    assert not torch.equal(both.pixels, prepared(published, ("jpeg", "gray")).pixels)
+    assert torch.equal(published.pixels, before)
     assert both.header == {**published.header, "digest": ""}
     assert torch.equal(both.labels, published.labels)
     assert prepared(published, ()) is published

@@ -30,7 +30,7 @@ def test_mixup_blends_each_image_with_its_neighbour(seed: int) -> None:
     assert mixed.share.tolist() == [share] * 6
     for k in range(6):
         wanted = share * images[k] + (1 - share) * images[k - 1]
-        torch.testing.assert_close(mixed.images[k], wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(mixed.pixels[k], wanted, rtol=0, atol=1e-12)
         assert (mixed.labels[k], mixed.others[k]) == (labels[k], labels[k - 1])
 
 
@@ -49,7 +49,7 @@ def test_cutmix_puts_in_a_box_and_counts_its_share(seed: int) -> None:
                 inside = row - half <= y < row + half and column - half <= x < column + half
                 area += inside
                 source = k - 1 if inside else k
-                assert torch.equal(mixed.images[k, :, y, x], images[source, :, y, x])
+                assert torch.equal(mixed.pixels[k, :, y, x], images[source, :, y, x])
     assert mixed.share[0].item() == pytest.approx(1 - area / 6 / 121, abs=1e-7)
 
 
@@ -83,7 +83,7 @@ def test_gradients_pass_to_both_images() -> None:
         table = mix.draw(name, 6, 3, stream(3, "mix")).double()
         inputs = images.clone().requires_grad_()
         assert torch.autograd.gradcheck(
-            lambda x, n=name, t=table: mix.apply(n, x, labels, t).images, inputs
+            lambda x, n=name, t=table: mix.apply(n, x, labels, t).pixels, inputs
         )
 
 
@@ -93,7 +93,7 @@ def test_equal_streams_equal_mixes_and_nothing_waits() -> None:
         one, two, other = (mix.draw(name, 6, 8, stream(s, "mix")) for s in (0, 0, 1))
         assert torch.equal(one, two) and not torch.equal(one, other)
         mixed = mix.apply(name, images, labels, one.to("meta"))
-        assert mixed.images.shape == images.shape
+        assert mixed.pixels.shape == images.shape
         logits = torch.empty(6, 4, device="meta")
         assert mix.losses(logits, mixed).shape == (6,) and mix.hits(logits, mixed).shape == ()
 

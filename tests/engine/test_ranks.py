@@ -129,7 +129,7 @@ def test_without_sync_bn_each_rank_has_its_own_statistics_and_says_so(work, both
 def test_poisoning_on_two_ranks_is_poisoning_on_one(name, work, both):
     """Every pixel of every image, and the error of every round."""
     (one, data), (two, other) = (artifact.read(work / f"{name}-{n}") for n in (1, 2))
-    clean = load(work / "clean.safetensors").images
+    clean = load(work / "clean.safetensors").pixels
     assert torch.equal(data["images"], other["images"]) and torch.equal(
         data["labels"], other["labels"]
     )

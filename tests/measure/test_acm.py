@@ -228,13 +228,13 @@ def test_measure_leaves_model_and_settings_as_they_were() -> None:
     model.head.eval()  # a mode of its own, to be restored
     before = torch.backends.cudnn.conv.fp32_precision, model.norm.running_mean.clone()
     with torch.autocast("cpu", torch.bfloat16):
-        result = measure(model, images.images, images.labels, 4, batch_size=7)
+        result = measure(model, images.pixels, images.labels, 4, batch_size=7)
     assert set(model.seen) == {((False,) * 3, False, False, "ieee")}
     assert (model.training, model.norm.training, model.head.training) == (True, True, False)
     assert torch.backends.cudnn.conv.fp32_precision == before[0]
     assert model.norm.running_mean.equal(before[1])
     with torch.no_grad():
-        features = model.norm.eval()(to_float(images.images).mean((2, 3)))
+        features = model.norm.eval()(to_float(images.pixels).mean((2, 3)))
     expected = clusters.clusters(features, images.labels, 4)
     torch.testing.assert_close(result.L, expected.L, rtol=1e-5, atol=1e-6)
 
@@ -243,7 +243,7 @@ def test_acm_of_a_model_is_that_of_its_draw() -> None:
     model, images = Probe(), pictures()
     result = acm.acm(model, images, variant="ratio", per_class=6, seed=2)
     rows = draw(images.labels, classes=4, seed=2, per_class=6)
-    expected = measure(model, images.images[rows], images.labels[rows], 4)
+    expected = measure(model, images.pixels[rows], images.labels[rows], 4)
     assert result.scores == scores(expected) and result.acm == result.scores["ratio"]
     assert result.clusters.counts.tolist() == [6] * 4 and result.per_class == 6
     assert acm.acm(model, images).per_class == 15, "all there are"

@@ -32,7 +32,7 @@ def clean(size: int = 8) -> Images:
 
 def published(images: Images, delta: torch.Tensor) -> Images:
     """The images with noise [N,3,H,W] (grey levels) added."""
-    return replace(images, images=(images.images + delta).clamp(0, 255).byte())
+    return replace(images, pixels=(images.pixels + delta).clamp(0, 255).byte())
 
 
 def test_norms_of_a_known_perturbation():
@@ -76,18 +76,18 @@ def test_class_wise_noise_is_recognised_and_separable():
 
 def test_class_wise_noise_is_recognised_through_clipping():
     images = clean()
-    images.images[::3] = 255
-    images.images[1::3] = 0
+    images.pixels[::3] = 255
+    images.pixels[1::3] = 0
     one = noise(CLASSES, 3, 8, 8, low=-64, high=64)
     assert comparison.compare(published(images, one[images.labels]), images)["class_wise"]
 
 
 def test_replaced_pixels_are_class_wise():
     images = clean()
-    noisy = images.images.clone()
+    noisy = images.pixels.clone()
     for label in range(CLASSES):
         noisy[images.labels == label, :, label, 5] = torch.tensor([255, 0, 255]).byte()
-    found = comparison.compare(published(images, noisy.int() - images.images.int()), images)
+    found = comparison.compare(published(images, noisy.int() - images.pixels.int()), images)
     assert found["class_wise"] and found["l0_max"] == 1
 
 
@@ -120,7 +120,7 @@ def test_other_labels_or_other_images_are_not_aligned():
     delta = noise(len(images), 3, 8, 8, low=-8, high=8)
     noisy = published(images, delta)
     assert not comparison.compare(replace(noisy, labels=noisy.labels.flip(0)), images)["aligned"]
-    moved = replace(noisy, images=noisy.images.roll(1, 0))
+    moved = replace(noisy, pixels=noisy.pixels.roll(1, 0))
     assert not comparison.compare(moved, images)["aligned"]
 
 
@@ -164,8 +164,8 @@ def test_class_wise_noise_on_mostly_black_images():
     """Mostly black images: negative noise shows in a few of them only."""
     clean = load("digits", limit=100)
     noise = torch.randint(-8, 9, (10, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    pixels = (clean.images.int() + noise[clean.labels]).clamp(0, 255).to(torch.uint8)
-    assert comparison.class_wise(replace(clean, images=pixels), clean)
+    pixels = (clean.pixels.int() + noise[clean.labels]).clamp(0, 255).to(torch.uint8)
+    assert comparison.class_wise(replace(clean, pixels=pixels), clean)
     each = torch.randint(-8, 9, (100, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    pixels = (clean.images.int() + each).clamp(0, 255).to(torch.uint8)
-    assert not comparison.class_wise(replace(clean, images=pixels), clean)
+    pixels = (clean.pixels.int() + each).clamp(0, 255).to(torch.uint8)
+    assert not comparison.class_wise(replace(clean, pixels=pixels), clean)

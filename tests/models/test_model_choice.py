@@ -30,9 +30,9 @@ def images(side: int, count: int = 4) -> Images:
     """Digits of two classes, cut to side x side."""
     found = load("digits", limit=10)
     corner = (32 - side) // 2
-    cut = found.images[:count, :, corner : corner + side, corner : corner + side].contiguous()
+    cut = found.pixels[:count, :, corner : corner + side, corner : corner + side].contiguous()
     head = {**found.header, "classes": ["even", "odd"]}
-    return replace(found, images=cut, labels=torch.arange(count) % 2, header=head)
+    return replace(found, pixels=cut, labels=torch.arange(count) % 2, header=head)
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_noise_equals_the_transcription(scope, digits, monkeypatch):
     subset = subset[balanced(digits.labels[subset], 32)]
     classy = scope == "class"
     noise, errors = reference.em(
-        slow, digits.images.double() / 255, digits.labels, per_class=classy, epsilon=8 / 255,
+        slow, digits.pixels.double() / 255, digits.labels, per_class=classy, epsilon=8 / 255,
         step_size=0.8 / 255, steps=2, model_steps=3, batch_size=16, rounds=3, weight_decay=5e-4,
         order=lambda e: permuted(everything, "order", e) if classy else everything,
         fifth=lambda r: permuted(subset, "noise", r) if classy else everything,
@@ -165,7 +165,7 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits, monkeypatch):
     assert noise.dtype == np.float16 and isinstance(arrays.zeros((1,), np.int8), np.memmap)
     assert np.abs(noise - whole).max() < 8 / 255
     assert (np.abs(noise - whole) < 1 / 255).mean() > 0.9
-    pixels = poisons.published(making).images.int() - digits.images.int()
+    pixels = poisons.published(making).pixels.int() - digits.pixels.int()
     assert pixels.abs().max() <= 8
 
 

@@ -25,13 +25,13 @@ OBJECTIVES = ["code", "paper"]
 
 def picked(clean, recipe):
     """For each class the list of (row, column, colour code)."""
-    found = ops.search(clean.images, clean.labels, len(clean.classes), recipe)
-    width = clean.images.shape[-1]
+    found = ops.search(clean.pixels, clean.labels, len(clean.classes), recipe)
+    width = clean.pixels.shape[-1]
     return [[(p // 8 // width, p // 8 % width, p % 8) for p in row] for row in found.tolist()]
 
 
 def brute(clean, recipe, score):
-    arrays = clean.images.permute(0, 2, 3, 1).numpy(), clean.labels.numpy()
+    arrays = clean.pixels.permute(0, 2, 3, 1).numpy(), clean.labels.numpy()
     return ops_search(*arrays, len(clean.classes), recipe.objective, recipe.pixels, score)
 
 
@@ -95,13 +95,13 @@ def test_a_hundred_classes_that_differ_in_size(objective):
 def test_published_images_are_the_clean_ones_with_those_pixels_set(pixels):
     clean = images_of((40, 3, 6, 9), classes=4)
     found = poison(clean, OPS(pixels=pixels), poison_rate=0.6)
-    want = clean.images.clone()
+    want = clean.pixels.clone()
     picks = picked(clean, OPS(pixels=pixels))
     for image, label, chosen in zip(want, clean.labels.tolist(), found.poisoned, strict=True):
         for row, column, code in picks[label] if chosen else []:
             bits = [code // 4, code // 2 % 2, code % 2]
             image[:, row, column] = torch.tensor(bits, dtype=torch.uint8) * 255
-    assert torch.equal(found.images, want)
+    assert torch.equal(found.pixels, want)
 
 
 def test_the_first_class_takes_the_same_pixels_in_the_same_order():

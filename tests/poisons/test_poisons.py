@@ -70,7 +70,7 @@ def test_adding_whole_levels_is_adding_noise_clipping_and_rounding_once():
 def test_statistics_are_those_of_the_applied_perturbation(recipe):
     clean = images_of((40, 3, 16, 20))
     found = poison(clean, recipe, poison_rate=0.5)
-    delta = (found.images.double() - clean.images.double()) / 255
+    delta = (found.pixels.double() - clean.pixels.double()) / 255
     poisoned = delta[found.poisoned].flatten(1)
     got = found.header["statistics"]
     assert got["n"] == 20 == int(found.poisoned.sum())
@@ -91,7 +91,7 @@ def test_the_result_depends_on_neither_threads_nor_pieces(recipe, monkeypatch):
         got = poison(clean, recipe)
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(got.images, want.images)
+    assert torch.equal(got.pixels, want.pixels)
     assert got.header == want.header
 
 
@@ -106,8 +106,8 @@ def test_rates_nest_and_the_noise_is_made_with_the_whole_set(recipe):
         assert int(part.poisoned.sum()) == round(rate * 50)
         assert (part.poisoned | ~inner).all()
         inner = part.poisoned
-        assert torch.equal(part.images[inner], whole.images[inner])
-        assert torch.equal(part.images[~inner], clean.images[~inner])
+        assert torch.equal(part.pixels[inner], whole.pixels[inner])
+        assert torch.equal(part.pixels[~inner], clean.pixels[~inner])
     other = poison(clean, recipe, seed=4, poison_rate=0.5).poisoned
     assert not torch.equal(other, poison(clean, recipe, seed=3, poison_rate=0.5).poisoned)
 
@@ -115,20 +115,20 @@ def test_rates_nest_and_the_noise_is_made_with_the_whole_set(recipe):
 def test_rate_zero_is_the_clean_set():
     clean = images_of((12, 3, 16, 16))
     found = poison(clean, SP(), poison_rate=0)
-    assert torch.equal(found.images, clean.images)
+    assert torch.equal(found.pixels, clean.pixels)
     assert found.header["statistics"] == {"n": 0, "linf": 0.0, "l2_mean": 0.0, "l0_max": 0}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_same_seed_same_bytes_and_the_file_says_what_it_is(recipe, tmp_path):
     clean = images_of((40, 3, 32, 32))
-    before = clean.images.clone()
+    before = clean.pixels.clone()
     for name in ("a", "b"):
         poison(clean, recipe, seed=5, poison_rate=0.75).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert torch.equal(clean.images, before)
+    assert torch.equal(clean.pixels, before)
     found = load.load(tmp_path / "a")
-    assert found.images.dtype == torch.uint8 and found.poisoned.dtype == torch.bool
+    assert found.pixels.dtype == torch.uint8 and found.poisoned.dtype == torch.bool
     assert torch.equal(found.labels, clean.labels) and torch.equal(found.index, clean.index)
     head = found.header
     assert head["kind"] == "dataset" and head["split"] == "train" and head["seed"] == 5
@@ -141,7 +141,7 @@ def test_same_seed_same_bytes_and_the_file_says_what_it_is(recipe, tmp_path):
 
 def test_another_seed_is_another_sp():
     clean = images_of((40, 3, 32, 32))
-    assert not torch.equal(poison(clean, SP(), seed=1).images, poison(clean, SP()).images)
+    assert not torch.equal(poison(clean, SP(), seed=1).pixels, poison(clean, SP()).pixels)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan, math.inf])

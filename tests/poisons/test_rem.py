@@ -69,7 +69,7 @@ def test_noise_equals_the_transcription(digits, monkeypatch):
         return [both[:count], both[count:]]
 
     noise = reference.rem(
-        slow, digits.images.double(), digits.labels, batches=batches, final=final, steps=2, eot=2,
+        slow, digits.pixels.double(), digits.labels, batches=batches, final=final, steps=2, eot=2,
         ru=8 / 255, au=4 / 255, ra=4 / 255, ka=2, aa=2 / 255, draws=draws,
         rate=lambda clock: 0.1 * 0.1 ** (clock // 2),
     )  # fmt: skip

@@ -19,14 +19,14 @@ def expanded(cells, patch, size):
 @pytest.mark.parametrize("classes", [10, 100])
 def test_noise_and_images_equal_the_authors_to_the_last_bit(seed, epsilon, classes):
     clean = images_of((200, 3, 32, 32), labels=torch.randperm(200) % classes, classes=classes)
-    labels, pixels = clean.labels.numpy(), clean.images.permute(0, 2, 3, 1).numpy()
+    labels, pixels = clean.labels.numpy(), clean.pixels.permute(0, 2, 3, 1).numpy()
     recipe = SP(epsilon=epsilon)
     want = sp_noise(labels, classes, epsilon, seed, samples=200)
     cells = sp.noise(labels, classes, (32, 32), recipe=recipe, patch=8, seed=seed)
     got = expanded(cells, 8, (32, 32))
     assert got.dtype == want.dtype == np.float32
     assert (got == want).all()
-    images = poison(clean, recipe, seed=seed).images.permute(0, 2, 3, 1).numpy()
+    images = poison(clean, recipe, seed=seed).pixels.permute(0, 2, 3, 1).numpy()
     # The authors' images are float64. In float32 their sum would be another in some values: 6.2e-6
     # of those of CIFAR-10 (measured: 955 of 153.6 million; in float64 none).
     assert (images == sp_images(pixels, want, np.float64)).all()
@@ -66,13 +66,13 @@ def test_every_sample_has_the_radius_that_epsilon_names(size):
 def test_linf_noise_reaches_epsilon_and_never_passes_it(level, rounding):
     recipe = SP(epsilon=level / 255, bound="linf", rounding=rounding)
     grey = images_of(torch.full((50, 3, 32, 32), 128, dtype=torch.uint8))
-    delta = poison(grey, recipe).images.int() - 128
+    delta = poison(grey, recipe).pixels.int() - 128
     assert (delta.flatten(1).abs().amax(1) == level).all()
 
 
 def test_images_that_are_not_square_and_patches_that_do_not_fit_evenly():
     grey = images_of(torch.full((30, 3, 20, 29), 128, dtype=torch.uint8), classes=3)
-    delta = poison(grey, SP(patch=8)).images.int() - 128
+    delta = poison(grey, SP(patch=8)).pixels.int() - 128
     for row in range(20):
         for column in range(29):
             corner = delta[:, :, row // 8 * 8, column // 8 * 8]

@@ -155,7 +155,7 @@ def test_strips(tmp_path):
     assert [int(images.labels[row]) for row in rows] == list(range(10))
     strip = pictures.strip(tmp_path / "a.safetensors", rows)
     assert (strip.width, strip.height) == (320, 32)
-    wanted = images.images[rows].permute(2, 0, 3, 1).reshape(-1)
+    wanted = images.pixels[rows].permute(2, 0, 3, 1).reshape(-1)
     assert strip.pixels == bytes(wanted.tolist())
     png = b64decode(strip.uri().removeprefix("data:image/png;base64,"))
     assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (320, 32)

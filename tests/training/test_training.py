@@ -61,7 +61,7 @@ def test_st_is_algorithm_1(digits, monkeypatch):
         epoch, offset = divmod(clock, 6)
         order = torch.randperm(120, generator=stream(0, "order", epoch))
         rows = order[offset * 20 : (offset + 1) * 20]
-        x = digits.images[rows].double() / 255
+        x = digits.pixels[rows].double() / 255
         x = augment.augment(x, ("crop", "flip"), stream(0, "augment", clock))
         return x, digits.labels[rows]
 

@@ -44,10 +44,10 @@ def test_preparations_are_made_once_and_not_of_test_images(digits, monkeypatch):
     published set's."""
     made = prepare.prepare(digits, ("gray", "bdr-3"))
     run = run_of(digits, "st", augment="gray,bdr-3,none", test=digits)
-    assert torch.equal(run.feed.images, made.images)
-    assert not torch.equal(run.evaluators["accuracy"].feed.images, made.images)
+    assert torch.equal(run.feed.images, made.pixels)
+    assert not torch.equal(run.evaluators["accuracy"].feed.images, made.pixels)
     rows = acm.draw(digits.labels, classes=10, seed=0)
-    assert torch.equal(run.indicator.pixels, made.images[rows])
+    assert torch.equal(run.indicator.pixels, made.pixels[rows])
     other = Training(made, Job("x", frame_with("st", epochs=1, augment="none"), "small", 20),
                      runtime=CPU)  # fmt: skip
     finished(other)
@@ -70,7 +70,7 @@ def test_the_worst_of_the_copies_is_trained_on(digits, monkeypatch):
     run = run_of(digits, "ueraser-max")
     next(run.steps())
     order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
-    x, labels = to_float(digits.images[order]), digits.labels[order]
+    x, labels = to_float(digits.pixels[order]), digits.labels[order]
     names = FRAMES["ueraser-max"].train.augment
     draws = augment.draw(names, 100, 32, stream(0, "augment", 0))
     copies = augment.apply(x.repeat(5, 1, 1, 1), draws)
@@ -86,10 +86,10 @@ def test_mixed_batches_have_both_labels_in_their_loss(digits):
         run = run_of(digits, name)
         next(run.steps())
         order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
-        x, labels = to_float(digits.images[order]), digits.labels[order]
+        x, labels = to_float(digits.pixels[order]), digits.labels[order]
         x = augment.augment(x, ("crop", "flip"), stream(0, "augment", 0))
         mixed = mix.apply(name, x, labels, mix.draw(name, 20, 32, stream(0, "mix", 0)))
-        answers = models.create("small", classes=10, size=32).train()(mixed.images)
+        answers = models.create("small", classes=10, size=32).train()(mixed.pixels)
         share = mixed.share[0]
         loss = share * F.cross_entropy(answers, labels)
         loss += (1 - share) * F.cross_entropy(answers, labels.roll(1))
@@ -101,7 +101,7 @@ def test_dropout_acts_in_training_only_and_depends_on_the_step(digits):
     assert plain.records[0]["loss"] != dropped.records[0]["loss"]
     again = finished(run_of(digits, "dropout"))
     assert dropped.records == again.records
-    x = to_float(digits.images)
+    x = to_float(digits.pixels)
     with torch.no_grad():
         assert torch.equal(dropped.model.eval()(x), dropped.model.eval()(x))
 

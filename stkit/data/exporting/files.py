@@ -27,7 +27,7 @@ HAIR = 2**-13  # of a grey level
 def npz(images: Images, path: Path) -> None:
     """`data` uint8 [N,H,W,3] and `targets` int64 [N]."""
     order = images.index.argsort(stable=True)
-    data = images.images[order].permute(0, 2, 3, 1).contiguous().numpy()
+    data = images.pixels[order].permute(0, 2, 3, 1).contiguous().numpy()
     with _whole(path) as file:
         np.savez(file, data=data, targets=images.labels[order].numpy())
 
@@ -42,7 +42,7 @@ def em(images: Images, path: Path, clean: Images) -> str:
     noise = torch.empty(plain.shape) if levels is None else unit(levels)
     if levels is None:
         for rows in _rows(plain):
-            noise[rows] = unit(images.images[rows].short() - plain[rows])
+            noise[rows] = unit(images.pixels[rows].short() - plain[rows])
     with _whole(path) as file:
         torch.save(noise, file)
     return "sample" if levels is None else "class"
@@ -59,7 +59,7 @@ def rem(images: Images, path: Path, clean: Images) -> str:
     noise = np.empty(plain.shape, np.int8)
     low = high = 0
     for rows in _rows(plain):
-        levels = images.images[rows].short() - plain[rows]
+        levels = images.pixels[rows].short() - plain[rows]
         low, high = min(low, int(levels.min())), max(high, int(levels.max()))
         noise[rows] = levels.to(torch.int8).numpy()
     if low < -128 or high > 127:
@@ -87,7 +87,7 @@ def _paired(images: Images, clean: Images) -> tuple[Images, Tensor]:
         raise DataError(
             "labels differ from the clean set's; pass the set the images were made from"
         )
-    return images, clean.images[rows]
+    return images, clean.pixels[rows]
 
 
 def one_a_class(images: Images, plain: Tensor) -> Tensor | None:
@@ -102,7 +102,7 @@ def one_a_class(images: Images, plain: Tensor) -> Tensor | None:
     noise = torch.zeros(count, *plain.shape[1:], dtype=torch.int16)
     for label in images.labels.unique().tolist():
         rows = (images.labels == label).nonzero().flatten()
-        published = images.images[rows]
+        published = images.pixels[rows]
         delta = published.short() - plain[rows]
         least = torch.where(published > 0, delta, -256).amax(0)
         most = torch.where(published < 255, delta, 256).amin(0)

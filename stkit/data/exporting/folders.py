@@ -92,7 +92,7 @@ def _tree(images: Images, root: Path, names: list[str], progress: Progress) -> N
 
 def _fill(images: Images, root: Path, names: list[str], progress: Progress) -> None:
     """The images written by all cores."""
-    pixels = images.images.permute(0, 2, 3, 1)
+    pixels = images.pixels.permute(0, 2, 3, 1)
 
     def save(row: int) -> None:
         path = root / names[row]

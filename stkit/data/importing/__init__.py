@@ -92,20 +92,20 @@ def _poisoned(clean: Images, name: str, options: Options, found: Found) -> tuple
     """The data set with its marks and header, and the notes."""
     start = clean if found.rows is None else clean.rows(found.rows)
     differs = torch.empty(len(start), dtype=torch.bool)
-    for some in perturbation.pieces(len(start), start.images[0].numel()):
-        differs[some] = (found.images[some] != start.images[some]).flatten(1).any(1)
+    for some in perturbation.pieces(len(start), start.pixels[0].numel()):
+        differs[some] = (found.pixels[some] != start.pixels[some]).flatten(1).any(1)
     said = {k: v for k, v in as_dict(options).items() if k not in ("labels", "seed")}
     recipe = {k: v for k, v in (said | found.recipe).items() if v is not None}
     head = header.make(
         "dataset", {"method": name, "imported": name, **recipe}, seed=options.seed,
         inputs=[clean.provenance], classes=list(clean.classes), split=clean.header["split"],
         method=name,
-        statistics=perturbation.statistics(start.images, found.images, int(differs.sum())),
+        statistics=perturbation.statistics(start.pixels, found.pixels, int(differs.sum())),
     )  # fmt: skip
     notes = [f"found {LAYOUTS[name].about}: {recipe['content']}", *found.notes]
     if not differs.any():
         notes.append("no image differs from its clean one")
-    return replace(start, images=found.images, header=head, poisoned=differs), notes
+    return replace(start, pixels=found.pixels, header=head, poisoned=differs), notes
 
 
 def guess(content: Any, kind: str, options: Options) -> str:

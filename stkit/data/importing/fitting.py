@@ -52,7 +52,7 @@ def rows(count: int, clean: Images) -> np.ndarray | None:
 
 def frame(shape: tuple[int, ...], clean: Images, what: str, *, last: bool = False) -> None:
     """DataError unless images or noise of this shape, [N,3,H,W] or (last) [N,H,W,3], fit."""
-    want = tuple(clean.images.shape[1:])
+    want = tuple(clean.pixels.shape[1:])
     order = "[N,H,W,3]" if last else "[N,3,H,W]"
     if len(shape) != 4 or shape[-1 if last else 1] != 3:
         raise DataError(f"{what} is {list(shape)}, expected {order} with 3 channels")
@@ -146,9 +146,9 @@ def partners(published: Tensor, labels: np.ndarray, clean: Images, epsilon: floa
         if not len(there):
             raise DataError(f"the clean set has no image of class {label}, but the file has")
         for some in mine.split(max(1, (1 << 22) // published[0].numel())):
-            distance = torch.cdist(small(published[some]), small(clean.images[there]))
+            distance = torch.cdist(small(published[some]), small(clean.pixels[there]))
             near = there[distance.topk(min(4, len(there)), largest=False).indices]
-            delta = published[some][:, None].short() - clean.images[near].short()
+            delta = published[some][:, None].short() - clean.pixels[near].short()
             best = delta.float().square().flatten(2).sum(2).argmin(1)
             found[some] = near[torch.arange(len(some)), best]
             peak = delta[torch.arange(len(some)), best].abs().flatten(1).amax(1)

@@ -51,7 +51,7 @@ def png(content: dict[int, Path], clean: Images, options: Options) -> Found:
         raise DataError(
             f"found {len(content)} images, the clean set has {len(index)}; pass the whole set"
         )
-    data = np.empty(clean.images.shape, np.uint8)
+    data = np.empty(clean.pixels.shape, np.uint8)
 
     def fill(row: int) -> None:
         picture = read_image(content[index[row]])[None]
@@ -105,9 +105,9 @@ def _images(data: np.ndarray, labels: np.ndarray, clean: Images, options: Option
 
 def _compared(images: Tensor, clean: Images, options: Options, content: str) -> Found:
     """Published images, once they are seen to be nearest to their own, and within epsilon."""
-    fitting.aligned(images, clean.images)
+    fitting.aligned(images, clean.pixels)
     if options.epsilon is not None:
-        peak = perturbation.statistics(clean.images, images, len(images))["linf"]
+        peak = perturbation.statistics(clean.pixels, images, len(images))["linf"]
         whole = np.ceil((options.epsilon - fitting.SLACK) * 255) / 255  # rounding adds up to one
         fitting.within(float(peak), float(max(whole, options.epsilon)), 1.0, "the difference")
     return Found(images, {"content": content})

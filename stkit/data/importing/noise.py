@@ -141,7 +141,7 @@ def _nhwc(values: np.ndarray, rounding: str, kind: type) -> Levels:
 
 def _add(levels: Levels, rows: np.ndarray, clean: Images) -> Tensor:
     every = torch.ones(len(clean), dtype=torch.bool)
-    return perturbation.add(clean.images, every, lambda some: levels(rows[some]))
+    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some]))
 
 
 def _indexed(
@@ -187,7 +187,7 @@ def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
             "noise for CIFAR in its own order does not fit a folder"
         )
     some = np.linspace(0, len(rows) - 1, min(fitting.SAMPLE, len(rows))).astype(int)
-    images = clean.images[some].numpy()
+    images = clean.pixels[some].numpy()
     own = fitting.overflow(levels(rows[some]), images)
     other = fitting.overflow(levels(np.roll(rows[some], 1)), images)
     if other >= ENOUGH and own > other / 2:

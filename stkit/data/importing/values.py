@@ -43,7 +43,7 @@ class Options:
 class Found:
     """Published images uint8 [n,3,H,W] and of which clean rows (None: all, in their order)."""
 
-    images: Tensor
+    pixels: Tensor
     recipe: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     rows: Tensor | None = None
