@@ -143,11 +143,10 @@ def train(
         restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
-    from stkit.engine.runtime import pick
     from stkit.recipes.training import Job
     from stkit.training.loop import Training
 
-    runtime = pick(device, precision, step=step, sync_bn=sync_bn)
+    runtime = o.runtime(device, precision, step=step, sync_bn=sync_bn)
     name = called(frame, augment)
     job = Job(name, chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(job, resume)

@@ -8,6 +8,7 @@ from torch import nn
 from stkit import models
 from stkit.core import artifact
 from stkit.core.errors import ArtifactError
+from stkit.measure.subject import Checkpoint
 from stkit.models.weights import fill
 
 
@@ -27,6 +28,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dic
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
     return model.eval().to(memory_format=torch.channels_last).to(device), head
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """A checkpoint file as `acm` and `evaluate` measure it, see `load`."""
+    return Checkpoint(*load(Path(path), device), name=str(path))
 
 
 def build(head: dict) -> nn.Module:

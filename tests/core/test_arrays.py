@@ -6,6 +6,7 @@ import resource
 import pytest
 import torch
 
+from stkit.engine.process import configure
 from stkit.engine.runtime import pick
 
 
@@ -19,6 +20,6 @@ def test_memory_freed_by_one_step_serves_the_next() -> None:
         del blocks
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    pick("cpu", "fp32")
+    configure(pick("cpu", "fp32"))
     step(), step()
     assert step() < 1000
