@@ -68,6 +68,7 @@ FIELDS: dict[str, tuple[Any, str | dict[str, str], str | None]] = {
 """Field -> type, help (by method where it differs), what stands for its value in the help."""
 
 PLACE = 30
+ALL_RANKS = LONG
 
 
 def register(app: typer.Typer) -> None:

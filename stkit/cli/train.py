@@ -24,6 +24,7 @@ PARTS = {
 """What `--augment` knows, as the help shows it."""
 
 PLACE = 70
+ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:

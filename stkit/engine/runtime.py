@@ -39,6 +39,10 @@ class Runtime:
     sync_bn: bool = False
     how: str = "eager"
 
+    def __repr__(self) -> str:
+        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        return f"Runtime({self.device}, {self.precision}, {self.how}{ranks})"
+
     def autocast(self) -> torch.autocast:
         """bf16 autocast where the precision is bf16, else a context that does nothing."""
         return torch.autocast(
