@@ -99,7 +99,7 @@ def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":
     from stkit.training.checkpoint import load_checkpoint
 
     with runtime.together():
-        trained = load_checkpoint(path, runtime.device)
+        trained = load_checkpoint(path, device=runtime.device)
     runtime.same(trained.header["digest"], f"weights in {path}")
     return trained
 

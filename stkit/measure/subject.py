@@ -76,7 +76,9 @@ def module_of(model: nn.Module | Checkpoint) -> nn.Module:
 def parent(model: nn.Module | Checkpoint) -> dict[str, Any]:
     """What a header says of the model: its checkpoint's, or a digest of the weights it has now."""
     if isinstance(model, Checkpoint):
-        return model.header
+        if model.header["digest"]:
+            return model.header
+        return {**model.header, "digest": artifact.digest(model.model.state_dict())}  # no file yet
     weights = {
         name: value
         for name, value in model.state_dict().items()
