@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stkit.training.loop import Training
     from stkit.training.schedule import Epoch
 
-PARTS = {
+KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
     "each step": [*AUGMENTATIONS, *MIXES, "dropout"],
     "bundles": BUNDLES,
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
         + "\n".join(f"  {name:<12} {frame.about}" for name, frame in FRAMES.items())
         + "\n\n\b\n--augment takes one or more, in any frame:\n"
-        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in PARTS.items())
+        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in KNOWN.items())
         + "\n\n\b\nExample:\n"
         "  stkit train sp.safetensors --frame st --test cifar10 -o st.safetensors"
     )(train)

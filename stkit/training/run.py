@@ -91,11 +91,7 @@ def train(
     for name in options:
         choose("option", name, [*OPTIONS, *inspect.signature(train).parameters])
     own = augment if callable(augment) else None
-    carried = augment if isinstance(augment, str) else "none" if own is not None else None
-    chosen = frame_with(frame, **options, augment=carried)
-    if own is not None:
-        said = _name(own)
-        chosen = replace(chosen, name=f"{chosen.name.removesuffix('none')}{said}")
+    chosen = _framed(frame, augment, options)
     recipe = TrainingRecipe(
         chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
         batch_size, seed, holdout, pretrained, mean, std, own and _name(own),
@@ -109,6 +105,14 @@ def train(
         if record is not None and on_epoch is not None:
             on_epoch(record)
     return Run(training.model, tuple(training.epochs), training.head(), runtime)
+
+
+def _framed(frame: str | Frame, augment: str | Augment | None, options: Options) -> Frame:
+    """The frame with its options; an own function leaves nothing of what the frame carries."""
+    if not callable(augment):
+        return frame_with(frame, **options, augment=augment)
+    bare = frame_with(frame, **options, augment="none")
+    return replace(bare, name=f"{bare.name.removesuffix('none')}{_name(augment)}")
 
 
 def _name(function: Augment) -> str:

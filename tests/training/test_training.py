@@ -15,8 +15,7 @@ from stkit.data.images import Images, to_float
 from stkit.data.load import load
 from stkit.engine import augment
 from stkit.engine.runtime import pick
-from stkit.recipes import frames
-from stkit.recipes.frames import FRAMES
+from stkit.recipes.frames import FRAMES, GAMMAS
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.report import summary
@@ -159,17 +158,18 @@ def test_resume_names_what_differs(digits):
         assert item in str(error.value)
 
 
-def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits, monkeypatch):
-    """gamma and check-every by default: what they were is written, and --resume refuses others."""
+def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
+    """gamma and check-every by default: what they were is written, and resuming refuses others."""
     run = Training(digits, recipe("st", epochs=2), runtime=CPU)
     next(run.steps())
-    staged = run.head()["recipe"]["phases"][0]["staged"]
-    assert (staged["gamma"], staged["check_every"]) == (2.6e-4, 6)
+    stored = json.loads(header.dumps(run.head()))
+    staged = stored["recipe"]["phases"][0]["staged"]
+    assert (staged["gamma"], staged["check_every"]) == (GAMMAS["literal"], 6)
     assert None not in staged.values()
-    monkeypatch.setitem(frames.GAMMAS, "literal", 3e-4)
-    other = Training(digits, recipe("st", epochs=2), runtime=CPU)
-    with pytest.raises(ArtifactError, match="gamma was 0.00026, now 0.0003"):
-        other.resume(json.loads(header.dumps(run.head())), run.tensors())
+    staged["gamma"] = 3e-4  # as where GAMMAS said so
+    again = Training(digits, recipe("st", epochs=2), runtime=CPU)
+    with pytest.raises(ArtifactError, match="gamma was 0.0003, now 0.00026"):
+        again.resume(stored, run.tensors())
 
 
 def test_every_frame_learns_and_keeps_its_settings(digits):
