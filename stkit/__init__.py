@@ -1,10 +1,10 @@
 """stkit: unlearnable examples from end to end. Each name below is imported when it is first used.
 
-    from stkit import SP, acm, load, poison, train
+from stkit import SP, acm, load, poison, train
 
-    images = poison(load("digits"), SP(), seed=0)
-    run = train(images, "st", model="small", epochs=2)
-    acm(run.model, images).acm
+images = poison(load("digits"), SP(), seed=0)
+run = train(images, "st", model="small", epochs=2)
+acm(run.model, images).acm
 """
 
 from importlib import import_module
@@ -17,9 +17,9 @@ _WHERE = {
     "EM": "recipes.poisons", "OPS": "recipes.poisons", "REM": "recipes.poisons",
     "SP": "recipes.poisons", "poison": "poisons",
     "Adversary": "recipes.frames", "FRAMES": "recipes.frames", "Frame": "recipes.frames",
-    "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.loop",
-    "Check": "training.schedule", "StagedTraining": "training.staged",
-    "Verdict": "training.schedule",
+    "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.run",
+    "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
+    "StagedTraining": "training.staged", "Verdict": "training.schedule",
     "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "compare": "measure.comparison", "evaluate": "measure.accuracy",
@@ -30,10 +30,10 @@ _WHERE = {
 """Public name -> the module of stkit that it is in."""
 
 __all__ = [
-    "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Frame", "Images",
-    "Phase", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict", "__version__", "acm",
-    "compare", "configure", "evaluate", "features", "layers", "load", "load_checkpoint",
-    "load_model", "pick", "poison", "separability", "train",
+    "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
+    "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
+    "__version__", "acm", "compare", "configure", "evaluate", "features", "layers", "load",
+    "load_checkpoint", "load_model", "pick", "poison", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
     from stkit.recipes.poisons import EM, OPS, REM, SP
     from stkit.training.checkpoint import load_checkpoint, load_model
-    from stkit.training.loop import train
-    from stkit.training.schedule import Check, Verdict
+    from stkit.training.run import Run, train
+    from stkit.training.schedule import Check, Epoch, Verdict
     from stkit.training.staged import StagedTraining
 
 

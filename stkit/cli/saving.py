@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stkit.cli import output
 from stkit.core.errors import ArtifactError, Interrupted
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 MEET_EVERY = 0.5  # seconds between two meetings of ranks, about
 SHARE = 50  # a save that took t seconds is followed by at least SHARE * t of work: 2 % of the time
+
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Clock:
         stop, due, self.wait = runtime.meet(max(signals, default=0), due, often)
         return stop, due
 
-    def save(self, work: "Work", part: Path) -> None:
+    def save(self, work: "Work[Any]", part: Path) -> None:
         """Save, and note what that costs."""
         start = self.now()
         _save(work, part)
@@ -53,8 +57,8 @@ class Clock:
         self.cost = self.saved - start
 
 
-class Work(Protocol):
-    """What can be stopped and gone on with: `stkit.training.Training`, and EM's and REM's."""
+class Work(Protocol[R_co]):
+    """What can be stopped and gone on with: `stkit.training.loop.Training`, and EM's and REM's."""
 
     runtime: "Runtime"
 
@@ -64,7 +68,7 @@ class Work(Protocol):
     def place(self) -> str: ...
     @property
     def progress(self) -> tuple[int, int]: ...
-    def steps(self) -> Iterator[dict[str, Any] | None]: ...
+    def steps(self) -> Iterator[R_co | None]: ...
     def tensors(self) -> dict[str, Any]: ...
     def head(self) -> dict[str, Any]: ...
     def resume(self, head: dict[str, Any], tensors: dict[str, Any]) -> None: ...
@@ -84,7 +88,7 @@ def clear(out: Path, *, resume: bool, force: bool) -> None:
         artifact.unclaimed(part_of(out), resume=resume, force=force)
 
 
-def take_up(work: Work, out: Path, kind: str) -> None:
+def take_up(work: Work[Any], out: Path, kind: str) -> None:
     """Go on from the unfinished work for `out`, if there is any; ArtifactError if it is not its."""
     from stkit.core import artifact
 
@@ -102,12 +106,12 @@ def take_up(work: Work, out: Path, kind: str) -> None:
 
 
 def run(
-    work: Work,
+    work: Work[R],
     out: Path,
     finish: Callable[[], object],
     *,
     label: str,
-    line: Callable[[dict[str, Any]], str] | None,
+    line: Callable[[R], str] | None,
     clock: Clock | None = None,
 ) -> None:
     """Take every step; save to `out`.part on a clock, and on SIGINT or SIGTERM before stopping.
@@ -161,7 +165,7 @@ def meet_after(wait: int, took: float) -> int:
     return min(2 * wait, 1000, max(1, round(wait * MEET_EVERY / max(took, 1e-6))))
 
 
-def _save(work: Work, part: Path) -> None:
+def _save(work: Work[Any], part: Path) -> None:
     """Write the unfinished work; every rank gives what it has, rank 0 writes."""
     from stkit.core import artifact
 

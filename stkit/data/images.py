@@ -23,8 +23,8 @@ TENSORS = ("images", "labels", "index")  # of every dataset file, in the order o
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [0,255] -> float32 [0,1]."""
-    return images.float() / 255
+    """uint8 [0,255] -> float32 [0,1]; what is float already stays as it is."""
+    return images if images.is_floating_point() else images.float() / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.engine import pgd
-from stkit.engine.feed import Feed
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime
 from stkit.measure.accuracy import default_batch
@@ -192,30 +191,6 @@ def measure(
         runtime.sum_(features)  # each row comes from one rank, the others have zeros there
     assert features is not None
     return clusters(features, labels, classes)
-
-
-class Indicator:
-    """ACM of a model while it is trained: on a draw from these rows of its training set."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        feed: Feed,
-        rows: Tensor,
-        classes: int,
-        *,
-        seed: int,
-        runtime: Runtime,
-    ) -> None:
-        self.model, self.classes, self.runtime = model, classes, runtime
-        chosen = draw(feed.labels.cpu()[rows], classes=classes, seed=seed)
-        self.pixels, self.labels = feed.take(rows[chosen])
-
-    def scores(self) -> dict[str, float]:
-        """`scores`, the same on every rank."""
-        self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
-        measured = measure(self.model, self.pixels, self.labels, self.classes, runtime=self.runtime)
-        return dict(self.runtime.shared(scores(measured)))
 
 
 def scores(measured: Clusters) -> dict[str, float]:

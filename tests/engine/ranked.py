@@ -19,7 +19,7 @@ from stkit.core import artifact
 from stkit.engine import ranks, step
 from stkit.measure import accuracy, acm
 from stkit.poisons import em, rem
-from stkit.training import loop
+from stkit.training import loop, sets, staged
 
 
 def in_float64() -> None:
@@ -44,8 +44,8 @@ def note_buffers() -> None:
     def buffers(owner):
         return {name: value.contiguous() for name, value in owner.model.named_buffers()}
 
-    acm.Indicator.scores = noting(acm.Indicator.scores)
-    loop.Training._accuracies = noting(loop.Training._accuracies)
+    staged.StagedTraining.check = noting(staged.StagedTraining.check)
+    sets.Sets.accuracies = noting(sets.Sets.accuracies)
     em.Making._judge = noting(em.Making._judge)
     rem.Making._learn = noting(rem.Making._learn)
 
