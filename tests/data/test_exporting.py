@@ -11,9 +11,10 @@ from PIL import Image
 
 from stkit import load
 from stkit.core.errors import ArtifactError, DataError, RecipeError
-from stkit.data import exporting, importing
+from stkit.data import exporting
 from stkit.data.exporting import files
 from stkit.data.images import Images
+from stkit.data.importing.load import load as load_foreign
 from stkit.data.importing.values import Options
 from stkit.measure import comparison
 from stkit.poisons import poison
@@ -72,7 +73,7 @@ def test_exported_and_imported_again_the_images_are_the_same(clean, tmp_path, na
     assert written["n"] == len(clean)
     # OPS as EM noise is larger than EM noise is: its size has to be stated.
     options = Options(epsilon=1.0 if (name, format) == ("ops", "em") else None)
-    found, _ = importing.load(path, clean, options=options)
+    found, _ = load_foreign(path, clean, options=options)
     assert torch.equal(found.pixels, published.pixels)
     assert torch.equal(found.labels, published.labels) and torch.equal(found.index, clean.index)
     differs = (published.pixels != clean.pixels).flatten(1).any(1)
@@ -88,7 +89,7 @@ def test_a_split_with_gaps_in_its_index(tmp_path, format, limit):
     published = poison(clean, SP())
     plain = clean if format in ("em", "rem") else None
     exporting.export(published, tmp_path / "x", format=format, clean=plain)
-    found, _ = importing.load(tmp_path / "x", clean)
+    found, _ = load_foreign(tmp_path / "x", clean)
     assert torch.equal(found.pixels, published.pixels)
 
 
@@ -98,7 +99,7 @@ def test_class_wise_noise_stays_class_wise(photos, tmp_path):
     path = tmp_path / "em.pt"
     assert exporting.export(published, path, format="em", clean=clean)["scope"] == "class"
     assert torch.load(path, weights_only=True).shape == (3, *clean.pixels.shape[1:])
-    found, _ = importing.load(path, clean)
+    found, _ = load_foreign(path, clean)
     assert torch.equal(found.pixels, published.pixels)
     assert comparison.compare(found, clean)["class_wise"]
     assert found.header["recipe"]["scope"] == "class"
@@ -109,7 +110,7 @@ def test_noise_that_only_seems_class_wise_is_written_for_each_image(clean, tmp_p
     published.pixels[20, 1, 7, 7] ^= 4
     path = tmp_path / "em.pt"
     assert exporting.export(published, path, format="em", clean=clean)["scope"] == "sample"
-    assert torch.equal(importing.load(path, clean)[0].pixels, published.pixels)
+    assert torch.equal(load_foreign(path, clean)[0].pixels, published.pixels)
 
 
 # As others read it
