@@ -22,6 +22,7 @@ from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.data import images
 from stkit.data.images import Images
 from stkit.data.importing import fitting, layouts
+from stkit.data.importing.layouts import LAYOUTS
 from stkit.data.importing.load import load as load_foreign
 from stkit.data.importing.unpickle import bare_array
 from stkit.data.importing.values import Options

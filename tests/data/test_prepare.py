@@ -10,13 +10,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 import reference
-from stkit.core import arrays
 from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
-from stkit.data import prepare
 from stkit.data.images import Images, to_float
-from stkit.data.prepare import directions, project
+from stkit.data.prepare import KINDS, directions, project
 from stkit.data.prepare import prepare as prepared
+from stkit.recipes.carried import PREPARATIONS
 
 
 def images(count: int = 12, size: int = 16, classes: int = 3) -> Images:
@@ -87,9 +86,7 @@ def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
                     assert abs(int(found[k, c, y, x]) - total) <= 0.5 + 1e-3
 
 
-def test_orthogonal_equals_the_transcription(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "EPOCHS", 4)
-    monkeypatch.setattr(prepare, "BATCHES", 2)
+def test_orthogonal_equals_the_transcription() -> None:
     published = images(count=12, size=4)
     flat = to_float(published.pixels).double().flatten(1)
     start = torch.rand(3, 48, generator=stream(7, "orthogonal"))
@@ -98,13 +95,23 @@ def test_orthogonal_equals_the_transcription(monkeypatch: pytest.MonkeyPatch) ->
     slow = torch.tensor(
         reference.orthogonal(rows, labels, 3, weight.tolist(), 4, 6, 0.1), dtype=torch.float64
     )
-    basis = directions(published.pixels, published.labels, 3, seed=7)
+    basis = directions(published.pixels, published.labels, 3, seed=7, epochs=4, batches=2)
     x = flat - (flat @ basis.double()) @ basis.double().T
     torch.testing.assert_close(x, slow, rtol=0, atol=1e-5)
+    wanted = (slow * 255).clamp(0, 255).view_as(published.pixels)
+    assert (project(published.pixels, basis) - wanted).abs().max() <= 0.5 + 2e-3
+
+
+def test_orthogonal_is_that_projection_and_the_seed_starts_its_model() -> None:
+    published = images(count=12, size=4)
+    basis = directions(published.pixels, published.labels, 3, seed=7)
     found = prepared(published, ("orthogonal",), seed=7).pixels
-    wanted = (slow * 255).clamp(0, 255).view_as(found)
-    assert (found - wanted).abs().max() <= 0.5 + 2e-3
+    assert torch.equal(found, project(published.pixels, basis))
     assert not torch.equal(found, prepared(published, ("orthogonal",), seed=8).pixels)
+
+
+def test_every_preparation_that_can_be_named_is_made() -> None:
+    assert KINDS.keys() == PREPARATIONS.keys()
 
 
 def test_projection_leaves_nothing_along_the_basis() -> None:
@@ -131,15 +138,17 @@ def test_orthogonal_takes_class_wise_noise_off() -> None:
 
 
 @pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "orthogonal"])
-def test_blocks_and_files_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_and_files_change_nothing(name: str) -> None:
     published = images()
     whole = prepared(published, (name,))
     assert whole.pixels.dtype == torch.uint8 and whole.pixels.shape == published.pixels.shape
     assert not torch.equal(whole.pixels, published.pixels)
-    if name != "orthogonal":  # whose sums are then taken in other parts
-        monkeypatch.setattr(prepare, "BLOCK", 5 * published.pixels[0].numel())
-    monkeypatch.setattr(arrays, "SHARE", 0.0)  # nothing fits into memory: all lies in files
-    assert torch.equal(prepared(published, (name,)).pixels, whole.pixels)
+    block = 5 * published.pixels[0].numel()
+    for changed in (
+        prepared(published, (name,), block=block),
+        prepared(published, (name, "bdr-8"), in_memory=False),
+    ):
+        assert torch.equal(changed.pixels, whole.pixels)
 
 
 def test_preparations_are_made_in_their_order_and_leave_the_published_set_alone() -> None:

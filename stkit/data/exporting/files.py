@@ -98,12 +98,12 @@ def one_a_class(images: Images, plain: Tensor) -> Tensor | None:
     if count >= len(images):
         return None
     noise = torch.zeros(count, *plain.shape[1:], dtype=torch.int16)
-    for label in images.labels.unique().tolist():
+    for label in sorted(set(images.labels.tolist())):
         rows = (images.labels == label).nonzero().flatten()
-        published = images.pixels[rows]
-        delta = published.short() - plain[rows]
-        least = torch.where(published > 0, delta, -256).amax(0)
-        most = torch.where(published < 255, delta, 256).amin(0)
+        noisy = images.pixels[rows]
+        delta = noisy.short() - plain[rows]
+        least = torch.where(noisy > 0, delta, -256).amax(0)
+        most = torch.where(noisy < 255, delta, 256).amin(0)
         if (least > most).any():
             return None
         noise[label] = torch.where(least == -256, most, least)

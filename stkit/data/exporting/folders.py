@@ -28,7 +28,7 @@ def folder(images: Images, root: Path, *, progress: Progress) -> None:
 
 def png(images: Images, root: Path, *, progress: Progress) -> None:
     """<index>.png for every image, as APBench, TAP and others have them."""
-    if len(images.index.unique()) < len(images):
+    if len(set(images.index.tolist())) < len(images):
         raise DataError("two images have one index, so their files would collide; pass npz")
     _tree(images, root, [f"{index}.png" for index in images.index.tolist()], progress)
 

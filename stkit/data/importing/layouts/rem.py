@@ -22,7 +22,8 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     noise.checked(values, clean, options, "i")
 
     def levels(rows: np.ndarray) -> np.ndarray:
-        return values[rows].astype(np.int16)
+        whole: np.ndarray = values[rows].astype(np.int16)
+        return whole
 
     return noise.indexed(
         levels, len(values), clean, options, dtype=values.dtype, shape=values.shape
