@@ -54,20 +54,20 @@ def prepare(
     *,
     seed: int = 0,
     block: int = BLOCK,
-    in_memory: bool | None = None,
+    memory: int | None = None,
 ) -> Images:
     """The images after each of these preparations, in this order, as new 8-bit images.
 
     names: of `carried.PREPARATIONS`, such as "gray" or "jpeg-50". seed: decides where the linear
-    model of `orthogonal` starts. block: pixel values worked on at a time. in_memory: where the new
-    pixels lie; None: in a file if they do not fit. The header is that of `images` without its
-    digest. RecipeError: an unknown name, a number out of its range.
+    model of `orthogonal` starts. block: pixel values worked on at a time. memory: bytes of it, see
+    `arrays.fits`; the new pixels lie in a file where they do not fit. The header is that of
+    `images` without its digest. RecipeError: an unknown name, a number out of its range.
     """
     kinds = [preparation(name) for name in names]
     if not kinds:
         return images
     shape = tuple(images.pixels.shape)
-    made = torch.from_numpy(arrays.zeros(shape, np.uint8, in_memory=in_memory))
+    made = torch.from_numpy(arrays.zeros(shape, np.uint8, memory))
     for kind, value in kinds:
         step = KINDS[kind](images, value, seed)
         for rows in _slices(len(made), _rows(made, block)):

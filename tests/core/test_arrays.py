@@ -26,11 +26,12 @@ def test_memory_freed_by_one_step_serves_the_next() -> None:
     assert step() < 1000
 
 
-@pytest.mark.parametrize("in_memory", [None, True, False])
-def test_an_array_of_zeros_lies_where_it_is_told_to(in_memory: bool | None) -> None:
-    """None: where it fits, and a small one does."""
-    found = arrays.zeros((3, 5), np.int8, in_memory=in_memory)
-    assert isinstance(found, np.memmap) == (in_memory is False)
+@pytest.mark.parametrize(("memory", "in_file"), [(None, False), (30, False), (29, True), (0, True)])
+def test_an_array_larger_than_half_of_the_memory_lies_in_a_file(
+    memory: int | None, in_file: bool
+) -> None:
+    found = arrays.zeros((3, 5), np.int8, memory)
+    assert isinstance(found, np.memmap) == in_file
     assert found.shape == (3, 5) and found.dtype == np.int8 and not found.any()
     found[1] = 7
     assert found.sum() == 35
@@ -38,4 +39,3 @@ def test_an_array_of_zeros_lies_where_it_is_told_to(in_memory: bool | None) -> N
 
 def test_what_is_larger_than_the_free_memory_does_not_fit() -> None:
     assert not arrays.fits((2 * arrays.available(),), np.uint8)
-    assert arrays.fits((1,), np.uint8)

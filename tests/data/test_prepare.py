@@ -146,7 +146,7 @@ def test_blocks_and_files_change_nothing(name: str) -> None:
     block = 5 * published.pixels[0].numel()
     for changed in (
         prepared(published, (name,), block=block),
-        prepared(published, (name, "bdr-8"), in_memory=False),
+        prepared(published, (name, "bdr-8"), memory=0),
     ):
         assert torch.equal(changed.pixels, whole.pixels)
 
