@@ -48,18 +48,29 @@ def load(
     if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)
     split = split or default_split
-    if str(source) == "digits":
-        raw = sources.digits(split, size, limit)
-    elif str(source) in DATASETS:
-        root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
-        raw = sources.torchvision_set(str(source), split, size, limit, root)
-    else:
-        raw = sources.folder(path, split, size, limit, progress)
+    raw = _raw(str(source), split, size, limit, data_root, progress)
     name = str(source) if str(source) in DATASETS else "folder"
     _enough(limit, len(raw.classes))
     recipe = {"source": name, "size": size, "limit": limit}
     head = header.make("dataset", recipe, seed=0, inputs=[], classes=list(raw.classes), split=split)
     return checked(Images(raw.pixels, raw.labels, raw.index, head, raw.names), str(source))
+
+
+def _raw(
+    source: str,
+    split: str,
+    size: int | None,
+    limit: int | None,
+    data_root: Path | None,
+    progress: sources.Progress | None,
+) -> sources.Raw:
+    """The images of a source that is no stkit file."""
+    if source == "digits":
+        return sources.digits(split, size, limit)
+    if source in DATASETS:
+        root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
+        return sources.torchvision_set(source, split, size, limit, root)
+    return sources.folder(Path(source), split, size, limit, progress)
 
 
 def _enough(limit: int | None, classes: int) -> None:

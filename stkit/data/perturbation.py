@@ -61,8 +61,8 @@ def each(work: Callable[[slice], None], count: int, values: int, *, piece: int =
 
 
 def draw(count: int, poison_rate: float, seed: int) -> Tensor:
-    """Which of `count` images carry noise: bool [N], the first round(rate * N) rows of one
-    permutation, so that a larger rate keeps every image of a smaller one."""
+    """The choice of poisoned images: bool [N], true for the first round(rate * N) rows of
+    one permutation, so that a larger rate keeps every image of a smaller one."""
     order = torch.randperm(count, generator=stream(seed, "poisoned"))
     poisoned = torch.zeros(count, dtype=torch.bool)
     poisoned[order[: round(poison_rate * count)]] = True

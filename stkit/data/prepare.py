@@ -77,7 +77,7 @@ def prepare(
 
 
 def _rows(pixels: Tensor, block: int = BLOCK) -> int:
-    """How many images have about so many pixel values together."""
+    """The number of images that have about so many pixel values together."""
     return max(1, block // pixels[0].numel())
 
 
@@ -190,4 +190,4 @@ KINDS: dict[str, Kind] = {
     "gauss": _fixed(_blur),
     "orthogonal": _orthogonal,
 }
-"""How each of `carried.PREPARATIONS` is made; a new one needs its row there, and one here."""
+"""The kernel of each of `carried.PREPARATIONS`; a new one has its row there, and one here."""

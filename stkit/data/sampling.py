@@ -16,7 +16,7 @@ def place_by_class(labels: Tensor) -> Tensor:
 
 
 def rank_in_class(labels: Tensor) -> Tensor:
-    """How many rows of the same class stand before each row: int64 [N]. See `place_by_class`."""
+    """The number of rows of the same class before each row: int64 [N]. See `place_by_class`."""
     labels = labels.cpu()
     sizes = labels.bincount()
     return place_by_class(labels) - (sizes.cumsum(0) - sizes)[labels]

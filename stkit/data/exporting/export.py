@@ -31,7 +31,7 @@ def export(
 
 
 def check(format: str, path: Path, clean: bool, *, force: bool = False) -> None:
-    """What `export` refuses before anything is read: `clean` says whether a clean set is given."""
+    """Refuse what `export` would, before anything is read; clean: whether a clean set is given."""
     chosen = FORMATS[choose("format", format, FORMATS)]
     if chosen.noise and not clean:
         raise RecipeError(f"format {format} holds the noise, not the images; pass --clean SOURCE")

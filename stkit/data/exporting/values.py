@@ -1,4 +1,4 @@
-"""What passes between a format and the rest. Without torch and NumPy, for the command line."""
+"""The values between a format and the rest. Without torch and NumPy, for the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Progress = Callable[[int, int], None]  # done, total
 
 @dataclass(frozen=True)
 class Exported:
-    """How many images were written; of noise also its scope, class or sample."""
+    """The number of images written, and of noise its scope, class or sample."""
 
     n: int
     scope: str | None = None

@@ -30,7 +30,7 @@ def lineage(head: Header) -> Iterator[dict[str, Any]]:
 
 
 def source(clean: Images) -> str:
-    """What the clean set was first read from: cifar10, cifar100, digits or folder."""
+    """The source the clean set was first read from: cifar10, cifar100, digits or folder."""
     known = [r["source"] for r in lineage(clean.header) if r.get("source") not in (None, "file")]
     return known[-1] if known else "file"
 
@@ -165,6 +165,6 @@ def partners(images: Tensor, labels: np.ndarray, clean: Images, epsilon: float) 
 
 
 def overflow(levels: np.ndarray, images: np.ndarray) -> int:
-    """How many pixel values leave [0,255] by more than one grey level when the noise is added."""
+    """The number of pixel values that the noise takes out of [0,255] by more than a grey level."""
     total = levels + images.astype(np.int16)
     return int(((total < -1) | (total > 256)).sum())

@@ -25,7 +25,7 @@ EXPECTED = "expected .pt, .pkl, .npy, .npz or a folder of <index>.png files"
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise becomes a DataError."""
+    """A DataError for whatever a damaged file makes its reader raise."""
     try:
         yield
     except (StkitError, MemoryError):
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> str:
 
 
 def content(path: Path, kind: str) -> Any:
-    """What the file holds: NumPy arrays, a dict of them (npz, torch's dicts), or a folder's files.
+    """The file's content: NumPy arrays, a dict of them (npz, torch's dicts), or a folder's files.
 
     Arrays may be memory-mapped and read-only. DataError names anything unexpected.
     """

@@ -22,7 +22,7 @@ LIMITED = ("epsilon", "scope", "sign", "rounding", "labels")  # options that not
 def load(
     path: Path, clean: Images, *, layout: str = "auto", options: Options | None = None
 ) -> tuple[Images, list[str]]:
-    """The poisoned data set in a file or folder, and notes for people: what was found, and doubts.
+    """The poisoned data set in a file or folder, and notes for people: its kind, and doubts.
 
     clean: the images it was made for, matched by their `index`; labels and classes are theirs.
     layout: a name of `LAYOUTS`, or "auto". The images are uint8 [n,3,H,W] in the clean set's order;
@@ -94,7 +94,7 @@ def _poisoned(
 
 
 def _differs(clean: Tensor, poisoned: Tensor) -> Tensor:
-    """Which of the images uint8 [N,3,H,W] differ: bool [N]."""
+    """Whether each of the images uint8 [N,3,H,W] differs from its clean one: bool [N]."""
     differs = torch.empty(len(clean), dtype=torch.bool)
     for some in perturbation.pieces(len(clean), clean[0].numel()):
         differs[some] = (poisoned[some] != clean[some]).flatten(1).any(1)

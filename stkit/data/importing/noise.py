@@ -111,7 +111,7 @@ def indexed(
 
 
 def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
-    """What speaks against the order of sample-wise noise, which no file states.
+    """Notes that speak against the order of sample-wise noise, which no file states.
 
     Noise made for an image leads out of [0,255] by no more than its last step, another's does.
     """

@@ -1,4 +1,4 @@
-"""What passes between a layout and the rest. Without torch and NumPy, for the command line."""
+"""The values between a layout and the rest. Without torch and NumPy, for the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
