@@ -4,14 +4,12 @@ A released file says nothing of what it was made for, so everything that can be 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stkit.core.errors import DataError
-from stkit.core.header import Header
 from stkit.data import perturbation
 from stkit.data.images import Images
 
@@ -22,7 +20,7 @@ SIDE = 8  # and to this side they are averaged down before
 OWN = 0.9  # the share that must be: some images of a data set are near copies of others
 
 
-def lineage(head: Header) -> Iterator[dict[str, Any]]:
+def lineage(head: dict) -> Iterator[dict]:
     """The recipe of a header, of the file it was made from, and so on to the source."""
     yield head["recipe"]
     for parent in head["inputs"][:1]:
@@ -30,7 +28,7 @@ def lineage(head: Header) -> Iterator[dict[str, Any]]:
 
 
 def source(clean: Images) -> str:
-    """The source the clean set was first read from: cifar10, cifar100, digits or folder."""
+    """What the clean set was first read from: cifar10, cifar100, digits or folder."""
     known = [r["source"] for r in lineage(clean.header) if r.get("source") not in (None, "file")]
     return known[-1] if known else "file"
 
