@@ -97,7 +97,7 @@ def unchanged() -> Iterator[None]:
 @pytest.mark.parametrize("recipe", [SP(), OPS(), EM(**SURROGATE), REM(**SURROGATE, eot=1)])
 def test_poison_leaves_the_process_as_it_was(recipe, digits):
     with unchanged():
-        poison(digits, recipe, runtime=pick("cpu"))
+        poison(digits, recipe)
 
 
 @pytest.mark.parametrize("frame", ["nt", "st", "at"])
