@@ -17,6 +17,7 @@ from stkit.core.checks import as_dict, number
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
+from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.poisons import em, ops, rem, sp
 from stkit.recipes.poisons import EM, OPS, REM, SP
@@ -60,10 +61,12 @@ def poison(
     poisoned already.
     """
     if type(recipe) in MAKINGS:
-        made = making(images, recipe, seed=seed, runtime=pick(device, precision))
-        for _ in made.steps():
-            pass
-        return published(made, poison_rate)
+        runtime = pick(device, precision)
+        with settings(runtime):
+            made = making(images, recipe, seed=seed, runtime=runtime)
+            for _ in made.steps():
+                pass
+            return published(made, poison_rate)
     check(images, recipe, seed, poison_rate)
     method = MAKERS[type(recipe)]
     poisoned = perturbation.draw(len(images), poison_rate, seed)
