@@ -13,10 +13,13 @@ import torch
 import stkit
 from stkit import (
     EM,
+    FRAMES,
     OPS,
     REM,
     SP,
+    Adversary,
     Images,
+    Staged,
     acm,
     compare,
     evaluate,
@@ -150,9 +153,12 @@ def test_values_print_in_a_short_line(digits, made):
     trained = load_checkpoint(made / "nt.safetensors")
     clean = load(made / "clean.safetensors")
     poisoned = poison(digits, SP())
+    run = train(digits, "st", **SMALL)
     shown = [
         digits, poisoned, trained, acm(trained, clean), evaluate(trained, clean, adversary=0.01),
-        compare(poisoned, digits), train(digits, "st", **SMALL), pick("cpu"),
+        compare(poisoned, digits), run, run.checkpoint, run.epochs[0], run.epochs[0].checks[0],
+        pick("cpu"), SP(), OPS(), *FRAMES.values(), *(frame.train for frame in FRAMES.values()),
+        Staged(gamma=0.1), Adversary(),
     ]  # fmt: skip
     for value in shown:
         assert len(repr(value)) <= 100, repr(value)
