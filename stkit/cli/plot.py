@@ -17,6 +17,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 
 
 def register(app: typer.Typer) -> None:
+    """Put the command into the program."""
     app.command(
         help="Draw a picture for a paper or a talk. Needs matplotlib.\n\n\b\nKinds:\n"
         + "\n".join(f"  {name:<12} {about}" for name, about in plots.KINDS.items())
@@ -35,6 +36,7 @@ def plot(
     force: o.Force = False,
     quiet: o.Quiet = False,
 ) -> None:
+    """Draw one kind of picture; the help is made of what there is."""
     choose("kind", kind, plots.KINDS)
     if out.suffix not in ENDINGS:
         raise RecipeError(f"{out}: expected a name that ends in .png, .svg or .pdf")

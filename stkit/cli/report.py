@@ -31,6 +31,7 @@ PLACE = 110
 
 
 def register(app: typer.Typer) -> None:
+    """Put the command into the program."""
     app.command()(report)
 
 
@@ -104,6 +105,7 @@ def _consistent(format: str, layout: str | None, measure: str, out: Path | None)
 
 
 def free(out: Path, force: bool) -> None:
+    """ArtifactError where `out` exists, unless it is to be replaced."""
     if out.exists() and not force:
         raise ArtifactError(f"{out}: exists already; pass --force to replace it or another -o")
 
@@ -128,7 +130,8 @@ def _tables(
         f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
         for table in tables.arrange(made, layout) if table.rows
     ) or (UNPOISONED if made else measure.absent)  # fmt: skip
-    return text + (_sources(made) if anchors else "")
+    sources = tables.sources(made) if anchors else []
+    return "\n\n".join([text, *(["\n".join(sources)] if sources else [])])
 
 
 def _rows(gathered: "Gathered", format: str, anchors: bool) -> str:
@@ -187,11 +190,3 @@ def _shared(rows: "list[Row]") -> "Row":
         for key in ("kind", "model", "epochs", "seed", "split")
         if key in first and all(row.get(key) == first[key] for row in rows)
     }
-
-
-def _sources(made: "list[Group]") -> str:
-    """The sources of the published numbers shown, a line each."""
-    lines = dict.fromkeys(
-        f"{a.key}: {a.source} ({a.setting})" for group in made for a in group.anchors.values()
-    )
-    return "\n\n" + "\n".join(lines) if lines else ""

@@ -63,13 +63,16 @@ class Scale:
     log: bool
 
     def across(self, value: float) -> str:
+        """The x of a value."""
         return f"{LEFT + (WIDTH - LEFT - RIGHT) * value / self.right:.1f}"
 
     def up(self, value: float) -> str:
+        """The y of a value, of its logarithm where that is shown."""
         share = (value - self.low) / (self.high - self.low)
         return f"{HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share:.1f}"
 
     def place(self, point: tuple[float, float]) -> str:
+        """Both, as SVG has them."""
         return f"{self.across(point[0])},{self.up(log10(point[1]) if self.log else point[1])}"
 
 

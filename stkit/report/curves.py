@@ -24,11 +24,13 @@ class Block:
 
     @property
     def title(self) -> str:
+        """What all of them were trained on, and the model."""
         first = self.groups[0].first
         return f"{first.data[0]}, {first.called}, {first.model}"
 
     @property
     def many(self) -> bool:
+        """Whether there are more lines than colours."""
         return len(self.groups) > charts.COLOURS
 
     @property

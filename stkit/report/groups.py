@@ -51,15 +51,18 @@ class Group:
 
     @property
     def first(self) -> Result:
+        """One of them, for what they share."""
         return self.results[0]
 
     @property
     def accuracies(self) -> list[float]:
+        """What is measured, one a seed."""
         values = [self.measure.read(result) for result in self.results]
         return [value for value in values if value is not None]
 
     @property
     def mean(self) -> float:
+        """Mean over seeds."""
         return fmean(self.accuracies)
 
     @property

@@ -17,6 +17,7 @@ class Check:
 
     @property
     def kept(self) -> bool:
+        """Whether the weights passed."""
         return self.verdict == "keep"
 
 

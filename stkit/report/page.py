@@ -121,10 +121,6 @@ def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:
 
 
 def _summary(made: list[Group], with_anchors: bool) -> str:
-    """Poisons across where there is one model, else the paper's first layout; and by rates."""
-    models = {group.first.model for group in made}
-    rates = {group.first.rate for group in made if group.first.rate}
-    layouts = ["1" if len(models) > 1 else "poisons", *(["7"] if len(rates) > 1 else [])]
     return "".join(
         table(
             each.heads,
@@ -132,7 +128,7 @@ def _summary(made: list[Group], with_anchors: bool) -> str:
              for labels, groups in each.rows],
             each.title,
         )
-        for layout in layouts for each in tables.arrange(made, layout) if each.rows
+        for each in tables.overview(made)
     )  # fmt: skip
 
 

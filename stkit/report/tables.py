@@ -75,6 +75,24 @@ def arrange(made: list[Group], layout: str) -> list[Table]:
     return tables
 
 
+def overview(made: list[Group]) -> list[Table]:
+    """What shows most at a glance: poisons across where there is one model, and a table by rates.
+
+    Where there are several models, the paper's first layout.
+    """
+    models = {group.first.model for group in made}
+    rates = {group.first.rate for group in made if group.first.rate}
+    layouts = ["1" if len(models) > 1 else "poisons", *(["7"] if len(rates) > 1 else [])]
+    return [table for layout in layouts for table in arrange(made, layout) if table.rows]
+
+
+def sources(made: list[Group]) -> list[str]:
+    """Where the published numbers beside these come from, a line each."""
+    return list(dict.fromkeys(
+        f"{a.key}: {a.source} ({a.setting})" for group in made for a in group.anchors.values()
+    ))  # fmt: skip
+
+
 def _labels(group: Group) -> dict[str, str]:
     result = group.first
     return {"poison": result.called, "frame": group.frame, "model": result.model}
