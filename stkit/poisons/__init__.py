@@ -78,8 +78,7 @@ def poison(
     """The data set as its poisoner gives it away: 8-bit images, and which of them carry noise.
 
     The noise is made with the whole set; round(poison_rate * N) images drawn from the seed get it,
-    the others stay as they are; a larger rate keeps the images of a smaller one. Rate 0 is allowed:
-    the clean end of a curve.
+    the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed.
 
     Arguments: recipe, or a method's name for its defaults. For methods that train a surrogate:
     surrogate, a net of one's own in place of `recipe.model`, of which a copy learns (float
@@ -99,9 +98,8 @@ def poison(
                 f"{method(recipe)} trains no surrogate; leave surrogate out, or pass another recipe"
             )
         return _made(images, recipe, seed, poison_rate)
-    crafting = craft(
-        images, recipe, seed=seed, runtime=runtime or pick(), surrogate=surrogate
-    )  # fmt: skip
+    runtime = runtime or pick()
+    crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
     for record in crafting.steps():
         if record is not None and on_record is not None:
             on_record(record)

@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stkit.core import header
-from stkit.core.checks import as_dict
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.sampling import balanced
@@ -86,8 +84,8 @@ class Crafting:
     def _fifth(self, share: float) -> Tensor:
         """The rows, class-balanced and in random order, that class-wise noise is made on."""
         shuffled = torch.randperm(len(self.images), generator=stream(self.seed, "fifth"))
-        count = max(1, round(share * len(self.images)))
-        return shuffled[balanced(self.images.labels[shuffled], count)]
+        count = round(share * len(self.images))
+        return shuffled[balanced(self.images.labels[shuffled], max(1, count))]
 
     @property
     def done(self) -> bool:
@@ -125,8 +123,8 @@ class Crafting:
 
     def _batches(self, rows: Tensor, *, drop_last: bool) -> int:
         """How many batches the rows make; a set smaller than a batch is one."""
-        size = self.recipe.batch_size
-        return max(1, len(rows) // size) if drop_last else -(-len(rows) // size)
+        whole, rest = divmod(len(rows), self.recipe.batch_size)
+        return max(1, whole) if drop_last else whole + (rest > 0)
 
     def _batch(self, rows: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor, int]:
         """This rank's part of a batch: images in [0,1], labels, and the index of each one's noise;
@@ -156,7 +154,7 @@ class Crafting:
             order = torch.randperm(len(order), generator=stream(self.seed, "order", epoch))
         x, labels, which, count = self._batch(order, number)
         self.loss = self.surrogate.learn(
-            x + self._noise(which), labels, batch_size=count, seed=self.seed, clock=clock,
+            x + self._noise(which), labels, batch_size=count, clock=clock,
             clip=self.recipe.clip,
         )  # fmt: skip
         if self._next(self.recipe.model_steps, "noise"):
@@ -180,8 +178,9 @@ class Crafting:
         if self.per_class:
             if self.runtime.owned(count) == slice(0, 0):  # another rank has all of it, too
                 noise, labels = noise[:0], labels[:0]
-            epsilon = self.recipe.epsilon
-            self.noise = storage.class_means(noise, labels, self.noise, epsilon, self.runtime)
+            self.noise = storage.class_means(
+                noise, labels, self.noise, self.recipe.epsilon, self.runtime
+            )
         else:
             self.noise[which.to(self.noise.device, non_blocking=True)] = noise.to(self.noise)
         self._next(self._batches(rows, drop_last=self.per_class), "error")
@@ -215,10 +214,8 @@ class Crafting:
 
     def tensors(self) -> dict[str, Tensor]:
         """What unfinished noise needs to go on."""
-        return {
-            "noise": self._whole(self.noise), "best": self._whole(self.best),
-            **self.surrogate.tensors(),
-        }  # fmt: skip
+        noise, best = self._whole(self.noise), self._whole(self.best)
+        return {"noise": noise, "best": best, **self.surrogate.tensors()}
 
     def _whole(self, noise: Tensor) -> Tensor:
         """The noise of all ranks' images."""
@@ -227,12 +224,8 @@ class Crafting:
     def head(self) -> dict[str, Any]:
         """The header of the `state` file."""
         wrong = float(self.runtime.sum_(self.wrong.clone()))
-        own = as_dict(self.recipe) | {"method": "em", "model": self.surrogate.name}
-        return header.make(
-            "state", own | self.runtime.recipe, seed=self.seed, inputs=[self.images.provenance],
-            progress={"stage": self.turn, "at": self.at, "wrong": wrong},
-            records=[each.to_json() for each in self.rounds.all],
-        )  # fmt: skip
+        progress = {"stage": self.turn, "at": self.at, "wrong": wrong}
+        return self.surrogate.head("em", self.recipe, progress, self.rounds.all)
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up a `state` file. ArtifactError if it is another run's."""

@@ -9,7 +9,7 @@ that of every image, once.
 Same arithmetic as the authors' code, with its draws stacked into one batch (they are independent,
 and BatchNorm is in evaluation mode, so no image sees another). Differences: at the end *all* images
 get noise from the final surrogate (theirs drops the ragged rest, 80 of CIFAR's 50,000); images are
-in [0,1] and the surrogate subtracts 0.5; noise is made for images as they are published, at 224 px
+in [0,1] and the surrogate subtracts 0.5; noise is made for images as they are trained on, at 224 px
 centre-cropped (theirs: a 256 px square), with a surrogate of timm's (theirs keeps the 3x3 stem).
 `augment="cg"` puts colour jitter and grey among the draws (ST paper, Eq. 8, REM-T); gradients flow
 through all of it.
@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stkit.core import arrays, header
-from stkit.core.checks import as_dict
+from stkit.core import arrays
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.engine import augment, pgd
@@ -138,7 +137,7 @@ class Crafting:
         attacked = self._attack(u, labels, start)
         lr = recipe.lr * 0.1 ** (clock // recipe.lr_decay_every)
         self.surrogate.set_lr(lr)
-        loss = self.surrogate.learn(attacked, labels, batch_size=size, seed=self.seed, clock=clock)
+        loss = self.surrogate.learn(attacked, labels, batch_size=size, clock=clock)
         self.surrogate.share_buffers()
         self.at += 1
         yield self._record(loss, lr)
@@ -221,11 +220,7 @@ class Crafting:
 
     def head(self) -> dict[str, Any]:
         """The header of the `state` file."""
-        own = as_dict(self.recipe) | {"method": "rem", "model": self.surrogate.name}
-        return header.make(
-            "state", own | self.runtime.recipe, seed=self.seed, inputs=[self.images.provenance],
-            progress={"at": self.at}, records=[each.to_json() for each in self.records],
-        )  # fmt: skip
+        return self.surrogate.head("rem", self.recipe, {"at": self.at}, self.records)
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up a `state` file. ArtifactError if it is another run's."""

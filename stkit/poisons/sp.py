@@ -106,11 +106,11 @@ def norms(points: np.ndarray, patch: int, size: tuple[int, int]) -> np.ndarray:
     result is to be equal to the authors' to the last bit.
     """
     height, width = size
-    found = np.empty(len(points), np.float32)
+    norm = np.empty(len(points), np.float32)
 
     def work(rows: slice) -> None:
         wide = points[rows].repeat(patch, 2).repeat(patch, 1)[:, :height, :width]
-        found[rows] = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
+        norm[rows] = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
 
     perturbation.each(work, len(points), 3 * height * width)
-    return found[:, None, None, None]
+    return norm[:, None, None, None]

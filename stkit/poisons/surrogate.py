@@ -5,6 +5,7 @@ Noise asks it for two things: `learn`, one SGD step, by all ranks on their parts
 """
 
 import math
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -14,13 +15,16 @@ from torch import Tensor, nn
 
 from stkit import models
 from stkit.core import header, rng
+from stkit.core.checks import as_dict
 from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.engine import pgd, ranks, step
 from stkit.engine.memory import fitted
 from stkit.engine.runtime import Runtime
 from stkit.models.weights import fill
+from stkit.poisons.interface import Record
 from stkit.recipes.frames import Phase
+from stkit.recipes.settings import HasFields
 
 WEIGHTS, MOMENTUM = "surrogate/", "optimizer/"  # before the names of tensors in a state file
 
@@ -47,7 +51,7 @@ class Surrogate:
         weight_decay: float,
         mean: float = 0.0,
     ) -> None:
-        self.runtime = runtime
+        self.runtime, self.seed, self.source = runtime, seed, images.provenance
         self.name = model if module is None else type(module).__name__
         size, classes = images.size, len(images.classes)
         if module is None:
@@ -76,14 +80,14 @@ class Surrogate:
         return F.cross_entropy(self.answers(inputs), labels, reduction="sum")
 
     def learn(
-        self, inputs: Tensor, labels: Tensor, *, batch_size: int, seed: int, clock: int,
+        self, inputs: Tensor, labels: Tensor, *, batch_size: int, clock: int,
         clip: float | None = None,
     ) -> Tensor:  # fmt: skip
         """One SGD step on this rank's part of a batch of `batch_size` images, number `clock`.
 
         Returns this rank's share of the mean loss. clip: the largest L2 norm of the gradient.
         """
-        rng.reseed(seed, f"inside, rank {self.runtime.rank}", clock, inputs.device)
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, inputs.device)
         total = self.runtime.total(batch_size)
 
         def descend(inputs: Tensor, labels: Tensor) -> Tensor:
@@ -102,6 +106,16 @@ class Surrogate:
     def share_buffers(self) -> None:
         """Give every rank the BatchNorm statistics of rank 0, which may differ after `learn`."""
         self.runtime.broadcast_(*self.model.buffers())
+
+    def head(
+        self, method: str, recipe: HasFields, progress: dict[str, Any], records: Iterable[Record]
+    ) -> dict[str, Any]:
+        """The header of a state file; its recipe is also that of the images in the end."""
+        settings = as_dict(recipe) | {"method": method, "model": self.name} | self.runtime.recipe
+        return header.make(
+            "state", settings, seed=self.seed, inputs=[self.source], progress=progress,
+            records=[record.to_json() for record in records],
+        )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, BatchNorm statistics and momentum, for a state file."""
