@@ -46,7 +46,7 @@ Then `stkit poison checker --help` lists its options, and reports have their row
 '''
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -141,7 +141,7 @@ def _made(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) ->
     make: Callable[..., Made] = _module(name).make
     made = make(images, recipe, poisoned=poisoned, seed=seed)
     settings = {**as_dict(recipe), "method": name, "poison_rate": poison_rate}
-    head = _head(images, settings, seed, made.statistics)
+    head = _head(images, settings, seed, asdict(made.statistics))
     head["versions"] |= {package: version(package) for package in made.packages}
     return replace(images, pixels=made.pixels, header=head, poisoned=poisoned)
 
@@ -181,7 +181,7 @@ def finish(crafting: Crafting, poison_rate: float = 1.0) -> Images:
 
     pixels = perturbation.add(images.pixels, poisoned, levels)
     statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
-    head = _head(images, settings, crafting.seed, statistics | crafted.about)
+    head = _head(images, settings, crafting.seed, asdict(statistics) | crafted.about)
     return replace(images, pixels=pixels, header=head, poisoned=poisoned)
 
 
@@ -210,7 +210,7 @@ def at_rate(images: Images, clean: Images, poison_rate: float) -> Images:
     statistics = perturbation.statistics(clean.pixels, pixels, int(poisoned.sum()))
     head = {
         **images.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
-        "statistics": {**images.header["statistics"], **statistics},
+        "statistics": {**images.header["statistics"], **asdict(statistics)},
     }  # fmt: skip
     return replace(images, pixels=pixels, header=head, poisoned=poisoned)
 

@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from stkit.data.images import Images
+from stkit.data.perturbation import Statistics
 from stkit.engine.runtime import Runtime
 
 
@@ -29,7 +30,7 @@ class Made:
     """
 
     pixels: Tensor
-    statistics: dict[str, float | int]
+    statistics: Statistics
     packages: tuple[str, ...] = ()
 
 
