@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Header = Mapping[str, Any]
-"""The common part of a stkit header: recipe, digest, inputs, ..."""
+from stkit.core.header import Header
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Lineage:
     count: int | None
     left_out: int
     held: bool
-    making: Header
-    reading: Header
+    making: Mapping[str, Any]
+    reading: Mapping[str, Any]
 
 
 def walk(images: Header) -> Iterator[Header]:
