@@ -116,6 +116,7 @@ class Step:
     ) -> None:
         self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
         self.attacked = ranks.alone(model, network)
+        self.dtype = next(model.parameters()).dtype
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
         self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
@@ -151,7 +152,7 @@ class Step:
         """table: [b, copies, columns]. more: the table of the mix, the adversary's start."""
         drawn = list(more)
         blend = drawn.pop(0) if self.phase.mix is not None else None
-        x = self._augmented(to_float(pixels), labels, table)
+        x = self._augmented(to_float(pixels, self.dtype), labels, table)
         if self.phase.adversary is not None:
             x = pgd.adversarial(
                 self.attacked, x, labels, self.phase.adversary, drawn.pop(), self.runtime.autocast

@@ -62,7 +62,7 @@ def test_st_is_algorithm_1(digits, monkeypatch):
         order = torch.randperm(120, generator=stream(0, "order", epoch))
         rows = order[offset * 20 : (offset + 1) * 20]
         x = digits.pixels[rows].double() / 255
-        x = augment.augment(x, ("crop", "flip"), stream(0, "augment", clock))
+        x = augment.augment(x, ("crop", "flip"), seed=0, clock=clock)
         return x, digits.labels[rows]
 
     values = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])

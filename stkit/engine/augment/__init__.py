@@ -85,14 +85,14 @@ def draw(
     """
     for name in names:
         choose("augmentation", name, KERNELS)
-    columns = [torch.empty(count, 0, device=device)]
+    columns = [torch.empty(count, 0, dtype=torch.float32, device=device)]
     for name, kernel in KERNELS.items():
         if name not in names:
             continue
         generator = stream(seed, f"{purpose}/{name}", clock, device)
 
         def uniform(width: int, generator: torch.Generator = generator) -> Tensor:
-            return torch.rand(count, width, generator=generator, device=device)
+            return torch.rand(count, width, generator=generator, dtype=torch.float32, device=device)
 
         made = kernel.draw(uniform, size, strength)
         assert {key: value.shape[1] for key, value in made.items()} == kernel.columns, name
