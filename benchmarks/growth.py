@@ -27,6 +27,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import measuring
@@ -101,8 +102,8 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
     kind = case["kind"]
     if kind in ("acm", "acm-pairs"):
         from stkit.measure import acm
+        from stkit.measure.clusters import clusters as run
 
-        run = acm.clusters
         if kind == "acm-pairs":
             from plain import pairs as run
         found, labels = features(case)
@@ -117,10 +118,11 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
         from stkit.measure import acm
 
         model = models.create(case["model"], classes=case["classes"], size=case["size"])
+        model.to(case["device"])
         few = images({**case, "images": 4 * case["classes"]})
         return (
-            lambda: acm.acm(model, data, per_class=len(data), device=case["device"]),
-            lambda: acm.acm(model, few, device=case["device"]),
+            lambda: acm.acm(model, data, per_class=len(data)),
+            lambda: acm.acm(model, few),
         )
     if kind in ("ops", "sp"):
         from stkit.poisons import poison
@@ -134,14 +136,18 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
+    from stkit.engine.process import configure
     from stkit.engine.runtime import pick
     from stkit.poisons import em
-    from stkit.recipes.frames import frame_with
+    from stkit.recipes.frames import NATURAL
+    from stkit.recipes.options import frame_with
     from stkit.recipes.poisons import EM
-    from stkit.recipes.training import Job
+    from stkit.recipes.training import TrainingRecipe
     from stkit.training.loop import Training
+    from stkit.training.staged import measured
 
     runtime = pick(case["device"], case["precision"])
+    configure(runtime)
     box: list[Any] = []
 
     def make() -> None:
@@ -154,9 +160,12 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
             while made.stage != "noise":
                 next(box[0])
         else:
-            job = Job("nt", frame_with("nt", epochs=100_000), case["model"], case["batch"])
-            run = Training(data, job, runtime=runtime)
-            box.append(iter(run.indicator.scores, None) if case["kind"] == "check" else run.steps())
+            frame = frame_with(NATURAL, epochs=100_000)
+            run = Training(
+                data, TrainingRecipe(frame, case["model"], case["batch"]), runtime=runtime
+            )
+            check = partial(measured, run.model, *run.sets.probe, runtime=runtime)
+            box.append(iter(check, None) if case["kind"] == "check" else run.steps())
         for _ in range(WARM):
             next(box[0])
 

@@ -3,9 +3,11 @@
 One thread, so that results do not depend on the machine and tests do not fight for its cores.
 """
 
+import itertools
 import json
 import os
 import signal
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,29 @@ def cli(capsys):
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def signalled():
+    """`with signalled(number, step):` this process gets a signal within its n-th step of SGD.
+
+    Work goes on to the end of the step, and stops there.
+    """
+
+    @contextmanager
+    def arm(number: int, step: int):
+        count, descend = itertools.count(1), torch.optim.SGD.step
+
+        def sgd_step(self, *args, **kwargs):
+            if next(count) == step:
+                os.kill(os.getpid(), number)
+            return descend(self, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.SGD, "step", sgd_step)
+            yield
+
+    return arm
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """A folder of three classes: train/ (8 images a class, PNG and JPEG) and test/ (4 a class)."""
@@ -89,7 +114,6 @@ def photos(tmp_path_factory) -> Path:
 def made(photos, tmp_path_factory) -> Path:
     """A folder with clean.safetensors, ops.safetensors (its poison) and nt.safetensors."""
     from stkit import load, poison, train
-    from stkit.core import artifact
     from stkit.recipes.poisons import OPS
 
     root = tmp_path_factory.mktemp("made")
@@ -97,5 +121,5 @@ def made(photos, tmp_path_factory) -> Path:
     images.save(root / "clean.safetensors")
     poison(images, OPS()).save(root / "ops.safetensors")
     trained = train(images, "nt", model="small", batch_size=8, epochs=1, device="cpu")
-    artifact.write(root / "nt.safetensors", trained.tensors(), trained.head())
+    trained.save(root / "nt.safetensors")
     return root

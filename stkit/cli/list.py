@@ -7,10 +7,9 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output
 from stkit.core.checks import as_dict, choose
-from stkit.recipes import frames
 from stkit.recipes.catalogue import DATASETS, MODELS
 from stkit.recipes.frames import FRAMES
-from stkit.recipes.poisons import ABOUT, METHODS
+from stkit.recipes.poisons import ABOUT
 
 KINDS = ("methods", "frames", "models", "datasets")
 
@@ -38,8 +37,8 @@ def names(
     elif kind == "models":
         found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
     else:
-        known, about = (METHODS, ABOUT) if kind == "methods" else (FRAMES, frames.ABOUT)
-        found = [{"name": name, "about": about[name]} for name in known]
+        about = ABOUT if kind == "methods" else {n: frame.about for n, frame in FRAMES.items()}
+        found = [{"name": name, "about": line} for name, line in about.items()]
     if quiet:
         typer.echo("\n".join(row["name"] for row in found))
         return

@@ -68,6 +68,7 @@ FIELDS: dict[str, tuple[Any, str | dict[str, str], str | None]] = {
 """Field -> type, help (by method where it differs), what stands for its value in the help."""
 
 PLACE = 30
+ALL_RANKS = LONG
 
 
 def register(app: typer.Typer) -> None:
@@ -150,11 +151,10 @@ def _run(method: str, recipe: Any, asked: Request) -> None:
     """Read, poison, write, and say what was done; `seconds` is the computing alone."""
     number("poison-rate", asked.poison_rate, 0, 1)
     from stkit import poisons
-    from stkit.engine.runtime import pick
 
     out, runtime = asked.out, None
     if method in LONG:
-        runtime = pick(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+        runtime = o.runtime(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with runtime.together() if runtime else nullcontext():
         if not asked.dry_run:

@@ -5,7 +5,7 @@ iterated, saved and resumed, and then published (`MAKINGS`). `poison` does eithe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +31,7 @@ class Method:
     images and the statistics of the perturbation. `uses`: packages that decide the noise."""
 
     name: str
-    make: Callable[[Images, Any, Tensor, int], tuple[Tensor, dict]]
+    make: Callable[[Images, Any, Tensor, int], tuple[Tensor, perturbation.Statistics]]
     uses: tuple[str, ...] = ()
 
 
@@ -70,7 +70,7 @@ def poison(
     pixels, statistics = method.make(images, recipe, poisoned, seed)
     head = _head(
         images, {"method": method.name, **as_dict(recipe), "poison_rate": poison_rate},
-        seed, statistics,
+        seed, asdict(statistics),
     )  # fmt: skip
     head["versions"] |= {package: version(package) for package in method.uses}
     return replace(images, pixels=pixels, header=head, poisoned=poisoned)
@@ -100,7 +100,7 @@ def published(made: Making, poison_rate: float = 1.0) -> Images:
 
     pixels = perturbation.add(images.pixels, poisoned, levels)
     statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
-    head = _head(images, recipe, made.seed, statistics | about)
+    head = _head(images, recipe, made.seed, asdict(statistics) | about)
     return replace(images, pixels=pixels, header=head, poisoned=poisoned)
 
 
@@ -129,7 +129,7 @@ def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
     found = perturbation.statistics(clean.pixels, pixels, int(poisoned.sum()))
     head = {
         **made.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
-        "statistics": {**made.header["statistics"], **found},
+        "statistics": {**made.header["statistics"], **asdict(found)},
     }  # fmt: skip
     return replace(made, pixels=pixels, header=head, poisoned=poisoned)
 

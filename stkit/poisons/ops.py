@@ -24,6 +24,7 @@ from torch import Tensor
 from stkit.core.errors import RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
+from stkit.data.perturbation import Statistics
 from stkit.recipes.poisons import OPS
 
 COLOURS = np.array([[v >> 2 & 1, v >> 1 & 1, v & 1] for v in range(8)])  # v = 4R + 2G + B
@@ -31,7 +32,7 @@ SQUARES, CROSS = [(0, 0), (1, 1), (2, 2)], [(0, 1), (0, 2), (1, 2)]  # pairs of 
 CLOSE = 1e-12  # float64 scores are off by some 1e-16; nearer ones than this are compared exactly
 
 
-def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
+def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tensor, Statistics]:
     """The published images uint8 [N,3,H,W] and the statistics of what changed; no randomness."""
     picks = search(images.pixels, images.labels, len(images.classes), recipe)
     labels, chosen = images.labels.numpy(), poisoned.numpy()[:, None, None]

@@ -17,11 +17,12 @@ from torch import Tensor
 from stkit.core.errors import RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
+from stkit.data.perturbation import Statistics
 from stkit.data.sampling import assign
 from stkit.recipes.poisons import SP
 
 
-def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
+def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tensor, Statistics]:
     """The published images uint8 [N,3,H,W] and the statistics of what was added."""
     height, width = images.pixels.shape[-2:]
     patch = patch_size(recipe.patch, height, width)

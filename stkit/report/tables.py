@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from stkit.recipes.frames import FRAMES
+from stkit.recipes.frames import FRAMES, NATURAL
 from stkit.report import literature
 from stkit.report.gather import Entry, named_apart
 
@@ -151,9 +151,9 @@ def _difference(group: Group, made: list[Group]) -> float | None:
     natural = [
         other
         for other in made
-        if other.first.published[1] == "nt" and other.first.ground == group.first.ground
+        if other.first.published[1] == NATURAL and other.first.ground == group.first.ground
     ]
-    named = [other for other in natural if other.frame == "nt"] or natural
+    named = [other for other in natural if other.frame == NATURAL] or natural
     return None if len(named) != 1 or named[0] is group else group.mean - named[0].mean
 
 
