@@ -9,7 +9,7 @@ from stkit.cli import output
 from stkit.core.checks import as_dict, choose
 from stkit.recipes.catalogue import DATASETS, MODELS
 from stkit.recipes.frames import FRAMES
-from stkit.recipes.poisons import ABOUT
+from stkit.recipes.poisons import METHODS
 
 KINDS = ("methods", "frames", "models", "datasets")
 
@@ -36,9 +36,10 @@ def names(
         found = [{"name": name, "about": line} for name, line in DATASETS.items()]
     elif kind == "models":
         found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
+    elif kind == "methods":
+        found = [{"name": name, "about": recipe.about} for name, recipe in METHODS.items()]
     else:
-        about = ABOUT if kind == "methods" else {n: frame.about for n, frame in FRAMES.items()}
-        found = [{"name": name, "about": line} for name, line in about.items()]
+        found = [{"name": name, "about": frame.about} for name, frame in FRAMES.items()]
     if quiet:
         typer.echo("\n".join(row["name"] for row in found))
         return

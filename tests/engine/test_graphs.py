@@ -118,8 +118,10 @@ def test_nothing_recorded_waits_for_the_device(digits, recorder):
     trained(digits, "at", recorder.runtime)
     few = {"model": "small", "batch_size": 20, "model_steps": 1, "steps": 2}
     for made in (
-        em.Making(digits, EM(**few), seed=0, runtime=recorder.runtime),
-        rem.Making(digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=recorder.runtime),
+        em.Crafting(digits, EM(**few), seed=0, runtime=recorder.runtime),
+        rem.Crafting(
+            digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=recorder.runtime
+        ),
     ):
         for _, _ in zip(range(3), made.steps(), strict=False):
             pass
@@ -136,7 +138,7 @@ def test_a_recorded_poison_is_the_eager_one(kind, digits, recorder):
                     stop_error=0.0)  # fmt: skip
     else:
         recipe = REM(model="small", batch_size=16, model_steps=2, steps=2, eot=2, adversary_steps=2)
-    making = {"em": em.Making, "rem": rem.Making}[kind]
+    making = {"em": em.Crafting, "rem": rem.Crafting}[kind]
     noises = []
     for runtime in (CPU, recorder.runtime):
         made = making(digits, recipe, seed=0, runtime=runtime)

@@ -39,6 +39,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
 
 
 def matches(content: Any, options: Options) -> bool:
+    """Labels are given, and values look like images in [0,1] rather than noise."""
     from stkit.data.importing import fitting, noise
 
     if options.labels is None or content.ndim != 4 or content.dtype.kind != "f":

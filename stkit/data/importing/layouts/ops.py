@@ -36,6 +36,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
 
 
 def matches(content: Any, options: Options) -> bool:
+    """No image has more than one pixel that is not zero."""
     from stkit.data.importing import fitting, noise
 
     if content.ndim != 4 or content.dtype.kind != "f":

@@ -21,6 +21,7 @@ def read(content: "dict[str, np.ndarray]", clean: "Images", options: Options) ->
 
 
 def matches(content: Any, options: Options) -> bool:
+    """A dict of tensors."""
     return isinstance(content, dict)
 
 

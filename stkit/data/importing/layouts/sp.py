@@ -40,6 +40,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
 
 
 def matches(content: Any, options: Options) -> bool:
+    """Labels are given, and it is no other layout that has some: those are asked first."""
     return content.ndim == 4 and content.dtype.kind == "f" and options.labels is not None
 
 
