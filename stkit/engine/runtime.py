@@ -183,7 +183,7 @@ class Runtime:
 
     def agree(self, *settings: Any) -> None:
         """RankError unless every rank was given these settings, and runs the same versions."""
-        self.same((repr(settings), __version__, torch.__version__), "options or versions")
+        self.same((settings, __version__, torch.__version__), "options or versions")
 
     @contextmanager
     def together(self) -> Iterator[None]:
