@@ -189,12 +189,13 @@ class Pool:
 
 def _environment(jobs: int, data_root: Path | None) -> dict[str, str]:
     """The environment of every process: of no ranks, its share of the cores."""
-    found = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
+    of_ranks = ("RANK", "WORLD_SIZE")
+    environment = {key: value for key, value in os.environ.items() if key not in of_ranks}
     if data_root is not None:
-        found["STKIT_DATA"] = str(data_root)
+        environment["STKIT_DATA"] = str(data_root)
     if jobs > 1:  # threads that fight for cores slow each other down several times over
-        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    return found
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    return environment
 
 
 def _why(log: Path, start: int, code: int) -> str:

@@ -127,69 +127,69 @@ def poisons(table: Table, known: Known | None) -> list[Poison]:
     """Every poison of a grid; `rates` and `poison-seed` are for those without their own."""
     rates = _rates("", table, (1.0,))
     seed = _poison_seed("poison-seed", table.get("poison-seed", 0))
-    return [_poison(where, entry, rates, seed, known) for where, entry in _entries(table, "poison")]
+    return [_poison(where, each, rates, seed, known) for where, each in _tables(table, "poison")]
 
 
 def _poison(
-    where: str, entry: Table, rates: tuple[float, ...], seed: Seed, known: Known | None
+    where: str, table: Table, rates: tuple[float, ...], seed: Seed, known: Known | None
 ) -> Poison:
-    name = _named(where, toml.one(entry, "name", str, where) or "")
-    file, method = (toml.one(entry, key, str, where) for key in ("file", "method"))
+    name = _named(where, toml.one(table, "name", str, where) or "")
+    file, method = (toml.one(table, key, str, where) for key in ("file", "method"))
     if file is None and method is None and name != "clean":
         method = name
     if name == "clean" and method is not None:
         raise RecipeError(f"{where}: clean images have no method; give the poison another name")
     if file is not None or method is None:
-        toml.keys(where, entry, ("name", "file"))
+        toml.keys(where, table, ("name", "file"))
         return Poison(name, file=file)
     try:  # a name alone may be meant for the clean images
-        choose("method", method, METHODS if "method" in entry else (*METHODS, "clean"))
+        choose("method", method, METHODS if "method" in table else (*METHODS, "clean"))
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
     own = ("name", "method", "file", "rates", "seed")
     return Poison(
-        name, method, options=_options(where, entry, own, known, f"poison {method}"),
-        rates=_rates(where, entry, rates),
-        seed=_poison_seed(f"{where} seed", entry.get("seed", seed)),
+        name, method, options=_options(where, table, own, known, f"poison {method}"),
+        rates=_rates(where, table, rates),
+        seed=_poison_seed(f"{where} seed", table.get("seed", seed)),
     )  # fmt: skip
 
 
 def frames(table: Table, known: Known | None) -> list[Frame]:
     """Every frame of a grid."""
     train = _options("[train]", toml.one(table, "train", dict) or {}, (), known, "train")
-    return [_frame(where, entry, train, known) for where, entry in _entries(table, "frame")]
+    return [_frame(where, each, train, known) for where, each in _tables(table, "frame")]
 
 
-def _frame(where: str, entry: Table, train: Options, known: Known | None) -> Frame:
-    name = _named(where, toml.one(entry, "name", str, where) or "")
-    frame = toml.one(entry, "frame", str, where) or name
+def _frame(where: str, table: Table, train: Options, known: Known | None) -> Frame:
+    name = _named(where, toml.one(table, "name", str, where) or "")
+    frame = toml.one(table, "frame", str, where) or name
     try:
         choose("frame", frame, FRAMES)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
-    own = _options(where, entry, ("name", "frame"), known, "train")
+    own = _options(where, table, ("name", "frame"), known, "train")
     return Frame(name, frame, own, {**train, **own})
 
 
-def _entries(table: Table, kind: str) -> list[tuple[str, Table]]:
+def _tables(table: Table, kind: str) -> list[tuple[str, Table]]:
     """`poisons = [...]` and every [[poison]], the first without options; with where they stand."""
     names = toml.once(f"{kind}s", toml.axis("", table, f"{kind}s", str) or [])
-    entries: list[tuple[str, Table]] = [(f"{kind}s {name!r}", {"name": name}) for name in names]
-    for entry in toml.axis("", table, kind, dict) or []:
-        called = entry.get("name", entry.get("method") or entry.get("frame"))
+    tables: list[tuple[str, Table]] = [(f"{kind}s {name!r}", {"name": name}) for name in names]
+    for each in toml.axis("", table, kind, dict) or []:
+        called = each.get("name", each.get("method") or each.get("frame"))
         if called is None:
             raise RecipeError(f"a [[{kind}]] has no name; write name = ...")
-        entries.append((f"[[{kind}]] {called!r}", {**entry, "name": called}))
-    if not entries:
+        tables.append((f"[[{kind}]] {called!r}", {**each, "name": called}))
+    if not tables:
         raise RecipeError(f"has no {kind}; write {kind}s = [...] or a [[{kind}]]")
-    return entries
+    return tables
 
 
 def _options(
-    where: str, entry: Table, own: Collection[str], known: Known | None, command: str
+    where: str, table: Table, own: Collection[str], known: Known | None, command: str
 ) -> Options:
     """What of a table is passed on to a command; RecipeError for what cannot be."""
-    options = {key: value for key, value in entry.items() if key not in own}
+    options = {key: value for key, value in table.items() if key not in own}
     set_by = OWN[command.partition(" ")[0]]
     for key, value in options.items():
         if key in set_by:

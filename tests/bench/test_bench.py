@@ -524,7 +524,8 @@ def real(tmp_path_factory) -> Path:
     grid, out = root / "grid.toml", root / "out"
     grid.write_text(REAL)
     words = [sys.executable, "-m", "stkit", "bench", str(grid), "-o", str(out)]
-    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
 
     def trains() -> bool:
         assert first.poll() is None
@@ -537,7 +538,9 @@ def real(tmp_path_factory) -> Path:
         said = first.communicate(timeout=LIMIT)[1]
     assert first.returncode == 143 and "0 of 2 runs are done" in said
     assert len(list((out / "work").glob("ops_long*.part"))) == 1
-    done = subprocess.run([*words, "-q"], capture_output=True, text=True, timeout=LIMIT)
+    done = subprocess.run(
+        [*words, "-q"], capture_output=True, text=True, timeout=LIMIT, env=environment
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{out}\n", "")
     return root
 
