@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stkit.bench.tasks import Task
-from stkit.report import result
+from stkit.core import atomic, header
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ class Attempts:
             path.unlink(missing_ok=True)
 
     def _write(self, spent: Spent) -> None:
-        result.write(self.tries, asdict(spent))
+        atomic.write_text(self.tries, header.dumps(asdict(spent)))

@@ -19,20 +19,21 @@ def available() -> int:
     """Bytes of memory that can be had without swapping, as far as the system tells."""
     try:
         with open("/proc/meminfo") as file:
-            found = dict(line.split(":") for line in file)
-        return int(found["MemAvailable"].split()[0]) * 1024
+            sizes = dict(line.split(":") for line in file)
+        return int(sizes["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fits(shape: tuple[int, ...], dtype: type) -> bool:
-    """Whether such an array may lie in memory."""
-    return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * available()
+def fits(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> bool:
+    """Whether such an array may lie in memory, of which so many bytes (None: `available`) are."""
+    memory = available() if memory is None else memory
+    return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * memory
 
 
-def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array of zeros, memory-mapped from a file when it does not fit."""
-    if fits(shape, dtype):
+def zeros(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> np.ndarray:
+    """An array of zeros, memory-mapped from a file when it does not fit, see `fits`."""
+    if fits(shape, dtype, memory):
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, "w+", shape=shape)

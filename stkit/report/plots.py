@@ -3,14 +3,13 @@
 matplotlib is an extra (`pip install 'stkit[plot]'`) and is imported only when a picture is drawn.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stkit.core import header
+from stkit.core import atomic, header
 from stkit.core.errors import ArtifactError, DataError
 from stkit.report import charts, pictures, tables
 from stkit.report.gather import Entry
@@ -90,16 +89,8 @@ def _figure() -> "Figure":
 
 
 def _save(figure: "Figure", out: Path) -> None:
-    temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format=out.suffix[1:])
-        temporary.replace(out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ArtifactError(
-            f"{out}: cannot be written ({error.strerror}); free some space or pass another -o"
-        ) from None
+    with atomic.whole_file(out) as file:
+        figure.savefig(file, format=out.suffix[1:])
 
 
 def _called(group: tables.Group) -> str:

@@ -6,12 +6,10 @@ needs, so the checkpoint may go. It has no paths and no time stamps.
 """
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stkit.core import header, schema
+from stkit.core import atomic, header, schema
 from stkit.core.errors import ArtifactError
 from stkit.report import summary
 
@@ -104,22 +102,8 @@ def write(path: Path, value: dict) -> None:
 
 
 def whole(path: Path, text: str) -> None:
-    """Write a text file under another name, then rename it. ArtifactError when that fails."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # what no encoding has, such as half of a pair, is written as its number
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ArtifactError(
-            f"{path}: cannot be written ({error.strerror}); free some space or pass another -o"
-        ) from None
+    """Write a text file, whole or not at all. ArtifactError when that fails."""
+    atomic.write_text(path, text)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from stkit.recipes.frames import FRAMES
+from stkit.recipes.poisons import variants
 from stkit.report import literature
 from stkit.report.gather import Entry, named_apart
 
 LAYOUTS = ("1", "2", "4", "7", "8")
-POISONS = ("clean", "em-sample", "em-class", "rem", "rem-fast", "sp", "ops")
+POISONS = ("clean", *variants())
 """The order of the rows, the paper's; other poisons come after these as they are found."""
 MEASURES = {
     "accuracy": "Accuracy on clean {split} images, %",

@@ -553,7 +553,7 @@ def test_bad_options(cli, tmp_path):
 def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     result.write(path, {"a": 1})
-    monkeypatch.setattr(result.os, "replace", Mock(side_effect=OSError(28, "disk full")))
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "disk full")))
     with pytest.raises(ArtifactError, match="cannot be written"):
         result.write(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]

@@ -1,36 +1,22 @@
 """A data set as a folder of lossless PNG files."""
 
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from stkit.core import atomic
 from stkit.core.errors import ArtifactError, DataError
+from stkit.data.exporting.values import Exported, Progress
 from stkit.data.images import Images
-
-Progress = Callable[[int, int], None]
 
 
 def unused(root: Path) -> None:
     """ArtifactError if there is anything at `root`."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ArtifactError(f"{root}: exists already; pass a new folder as -o")
-
-
-def folder(images: Images, root: Path, *, progress: Progress) -> None:
-    """class/name.png for every image, under the source's names; see `file_names`."""
-    _tree(images, root, file_names(images), progress)
-
-
-def png(images: Images, root: Path, *, progress: Progress) -> None:
-    """<index>.png for every image, as APBench, TAP and others have them."""
-    if len(images.index.unique()) < len(images):
-        raise DataError("two images have one index, so their files would collide; pass npz")
-    _tree(images, root, [f"{index}.png" for index in images.index.tolist()], progress)
 
 
 def file_names(images: Images) -> list[str]:
@@ -70,35 +56,17 @@ def _as_png(names: tuple[str, ...]) -> list[str]:
     return [new[name] for name in names]
 
 
-def _tree(images: Images, root: Path, names: list[str], progress: Progress) -> None:
-    """Every image under its name in `root`, all or nothing."""
+def write(images: Images, root: Path, names: list[str], progress: Progress) -> Exported:
+    """Every image under its name in `root`, all or nothing, by all cores."""
     unused(root)
-    temporary = root.absolute().parent / f"{root.absolute().name}.tmp"
-    if temporary.exists():
-        raise ArtifactError(f"{temporary}: left by an export that was stopped; remove it")
-    try:
-        _fill(images, temporary, names, progress)
-        root.mkdir(exist_ok=True)
-        for child in temporary.iterdir():
-            child.rename(root / child.name)
-    except OSError as error:
-        raise ArtifactError(
-            f"{root}: cannot be written ({error.strerror or error}); free some space or pass "
-            "another -o"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _fill(images: Images, root: Path, names: list[str], progress: Progress) -> None:
-    """The images written by all cores."""
     pixels = images.pixels.permute(0, 2, 3, 1)
 
     def save(row: int) -> None:
-        path = root / names[row]
+        path = place / names[row]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[row].contiguous().numpy()).save(path)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with atomic.whole_folder(root) as place, ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(save, range(len(images))), 1):
             progress(done, len(images))
+    return Exported(len(images))
