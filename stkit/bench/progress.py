@@ -11,7 +11,7 @@ from stkit.bench.attempts import Attempts
 from stkit.bench.tasks import Run, Task
 from stkit.core import header
 from stkit.core.errors import ArtifactError
-from stkit.report import result
+from stkit.report import files
 
 
 class State(StrEnum):
@@ -81,7 +81,7 @@ def _status(run: Run, path: Path, work: Path) -> Status:
 
 def _result(path: Path, run: Run) -> dict[str, Any]:
     """A run's result. ArtifactError when it is damaged, or was made with other settings."""
-    read = result.read(path)
+    read = files.read(path)
     a, b = (
         header.flat(json.loads(header.dumps(settings)))
         for settings in (read.get("settings"), run.settings)
@@ -130,10 +130,10 @@ class Writer:
         more = {"attempts": spent.attempts or None, "seconds": seconds}
         given = {key: value for key, value in more.items() if value is not None}
         if run:
-            made = result.cell(run.name, run.settings, head, printed, **given)
+            made = files.run(run.name, run.settings, head, printed, **given)
         else:
-            made = result.poison(task.name, head, printed, **given)
-        result.write(path, made)
+            made = files.poison(task.name, head, printed, **given)
+        files.write(path, made)
         if run and not self.keep:
             (self.work / task.file).unlink(missing_ok=True)
         accuracy = made.get("accuracy")
@@ -143,7 +143,7 @@ class Writer:
 
 def _same_poison(path: Path, head: dict[str, Any]) -> None:
     """ArtifactError unless a result is of a poison that was made in the same way."""
-    read = result.read(path)
+    read = files.read(path)
     apart = header.differences({"recipe": {}, "seed": 0, "inputs": [], **read}, head)
     if apart:
         raise ArtifactError(f"{path}: {_other(apart)}")
