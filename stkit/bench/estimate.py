@@ -19,7 +19,7 @@ from stkit.recipes.catalogue import MODELS
 from stkit.recipes.frames import FRAMES, default_epochs
 from stkit.recipes.poisons import METHODS, resolve
 from stkit.recipes.settings import Costly, Recipe, settings
-from stkit.recipes.training import Job
+from stkit.recipes.training import TrainingRecipe
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
@@ -103,12 +103,14 @@ def _model(task: Task, by_file: Mapping[str, Run]) -> str:
     """The model that a task trains; the default one where it trains none."""
     if task.file in by_file:
         return by_file[task.file].model
-    return str(_options(task).get("model", Job.model))
+    return str(_options(task).get("model", TrainingRecipe.model))
 
 
 def _checkpoint_bytes(models: Sequence[str], *, keep: bool, jobs: int) -> int:
     """Bytes on disk of the checkpoints of these trainings, those unfinished beside them."""
-    sizes = sorted((4 * MODELS.get(m, MODELS[Job.model]).parameters for m in models), reverse=True)
+    sizes = sorted(
+        (4 * MODELS.get(m, MODELS[TrainingRecipe.model]).parameters for m in models), reverse=True
+    )
     at_a_time = sum(sizes[:jobs])  # unfinished, one is up to three times as large
     return 2 * at_a_time + (sum(sizes) if keep else at_a_time)
 
@@ -168,7 +170,7 @@ class Speed:
 
     def rough(self, model: str) -> int:
         """Images a second by the rule."""
-        return self.rule.get(model, self.rule[Job.model])
+        return self.rule.get(model, self.rule[TrainingRecipe.model])
 
     def seconds(self, work: float, model: str) -> float:
         """Seconds for so many images through a step, and for the start."""

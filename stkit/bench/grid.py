@@ -19,7 +19,7 @@ from stkit.bench.toml import Table
 from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.catalogue import model_name
-from stkit.recipes.training import Job
+from stkit.recipes.training import TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
     toml.keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models",
                           "rates", "seeds", "poison-seed", "keep"))  # fmt: skip
     data = tables.data(toml.one(table, "data", dict) or {}, source)
-    models = toml.once("models", toml.axis("", table, "models", str) or [Job.model])
+    models = toml.once("models", toml.axis("", table, "models", str) or [TrainingRecipe.model])
     for model in models:
         model_name(model)
     seeds = toml.once("seeds", toml.axis("", table, "seeds", int) or [0])

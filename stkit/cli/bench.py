@@ -15,7 +15,7 @@ from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
-from stkit.recipes.training import Job
+from stkit.recipes.training import TrainingRecipe
 
 POISON, FRAME = next(iter(METHODS)), next(iter(FRAMES))
 HELP = f"""Run a grid of trainings: poisons x poison rates x frames x models x seeds.
@@ -29,7 +29,7 @@ second one is told so. To share a grid over machines, see examples/snakemake.
 \b
 A grid in TOML (examples/grid.toml has every key):
   seeds = [0, 1, 2]  rates = [0.5, 1.0]  poison-seed = 0  keep = true
-  models = ["{Job.model}"]  poisons = ["clean", "{POISON}"]  frames = ["{FRAME}"]
+  models = ["{TrainingRecipe.model}"]  poisons = ["clean", "{POISON}"]  frames = ["{FRAME}"]
   [data]      source = "cifar10"; also test, limit, size, holdout, name
   [train]     options of `stkit train` for all runs, such as epochs = 30
   [[poison]]  name = "{POISON}-4"; method = "{POISON}"; its options, such as epsilon = "4/255"

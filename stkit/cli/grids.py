@@ -1,6 +1,5 @@
 """Grids read with every option checked as its command would, before anything is run."""
 
-import inspect
 from collections.abc import Iterable
 from dataclasses import fields
 from fnmatch import fnmatchcase
@@ -17,9 +16,9 @@ from stkit.core import header
 from stkit.core.checks import choose, given
 from stkit.core.errors import DataError, RecipeError, StkitError
 from stkit.recipes.catalogue import DATASETS, no_source
-from stkit.recipes.frames import Staged, frame_with
+from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
-from stkit.recipes.training import PRECISIONS, STEPS, Job
+from stkit.recipes.training import PRECISIONS, STEPS, TrainingRecipe
 
 
 def read(path: Path, source: str | None = None) -> Grid:
@@ -97,13 +96,13 @@ def _check(path: Path, task: Task, command: Any) -> None:
 def _check_training(params: dict[str, Any]) -> None:
     choose("precision", params["precision"], PRECISIONS)
     choose("step", params["step"], STEPS)
-    found = {key: value for key, value in params.items() if value is not None}
-    found["variant"] = found.pop("acm_variant", None)
-    found["check_every"] = train._steps(found.get("check_every"))
-    taken = {*inspect.signature(frame_with).parameters, *Staged.__dataclass_fields__}
-    frame = frame_with(params["frame"], **{k: v for k, v in found.items() if k in taken})
-    job = {field.name for field in fields(Job)} - {"name", "frame"}
-    Job(params["frame"], frame, **{k: v for k, v in params.items() if k in job})
+    options = {
+        name: params[(option.flag or name).replace("-", "_")] for name, option in OPTIONS.items()
+    }
+    options["check_every"] = train.steps(options["check_every"])
+    frame = frame_with(params["frame"], **options)
+    own = {field.name for field in fields(TrainingRecipe)} & params.keys() - {"frame"}
+    TrainingRecipe(frame, **{name: params[name] for name in own})
 
 
 def _check_poison(method: str, params: dict[str, Any]) -> None:
