@@ -19,7 +19,8 @@ from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.sampling import assign
 from stkit.poisons.interface import Made
-from stkit.recipes.poisons import SP, ResolvedSP, resolve
+from stkit.recipes.poisons import resolve
+from stkit.recipes.poisons.sp import SP, ResolvedSP
 
 
 def make(images: Images, recipe: SP, *, poisoned: Tensor, seed: int) -> Made:

@@ -16,7 +16,8 @@ from stkit.engine import augment, pgd
 from stkit.engine.runtime import pick
 from stkit.poisons import rem
 from stkit.recipes.carried import PLAIN
-from stkit.recipes.poisons import REM, REM_SETTINGS, resolve
+from stkit.recipes.poisons import resolve
+from stkit.recipes.poisons.rem import REM, REM_SETTINGS
 
 CPU = pick("cpu", "fp32")
 QUICK = REM(
