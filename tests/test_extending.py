@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_text(contents)
         else:
             path.write_text(edit(path.read_text(), contents))
+    noise = np.random.default_rng(0).integers(-8, 9, (10, 3, 32, 32), dtype=np.int8)
+    np.save(folder / "noise.npy", noise)
     return folder
 
 
