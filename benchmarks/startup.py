@@ -23,7 +23,7 @@ from typing import Any
 import measuring
 
 COLUMNS = {"command": "command", "model": "model", "cold s": "cold", "least s": "seconds"}
-IMPORTS = "import stkit.cli.train, stkit.training, stkit.cli.running"
+IMPORTS = "import stkit.cli.train, stkit.training.loop, stkit.cli.saving"
 
 
 def commands(options: argparse.Namespace, folder: Path) -> dict[tuple[str, str], list[str]]:

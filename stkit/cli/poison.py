@@ -200,8 +200,8 @@ def _plan(method: str, recipe: Any, images: Any, asked: Request, state: int) -> 
     return {
         "output": str(asked.out), "method": method, "n": len(images),
         "poisoned": round(asked.poison_rate * len(images)), "recipe": as_dict(recipe),
-        "memory_bytes": 2 * images.images.nbytes + state,
-        "disk_bytes": images.images.nbytes + state,
+        "memory_bytes": 2 * images.pixels.nbytes + state,
+        "disk_bytes": images.pixels.nbytes + state,
     }  # fmt: skip
 
 

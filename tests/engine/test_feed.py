@@ -28,7 +28,7 @@ def test_batches_are_those_asked_for_in_order():
         found = list(feed.batches(iter(batches)))
         assert len(found) == len(batches)
         for rows, (pixels, labels) in zip(batches, found, strict=True):
-            assert torch.equal(labels, rows) and torch.equal(pixels, make(50).pixels[rows])
+            assert torch.equal(labels, rows) and torch.equal(pixels, make(50).images[rows])
             assert torch.equal(feed.take(rows)[0], pixels)
 
 
