@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo test results
 # The two commands of the README. Each builds .venv from nothing when it is not there.
 
 demo: .venv/.installed
@@ -11,6 +11,9 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+results: .venv/.installed # tables of results/, see docs/results.md
+	$(BIN)/python docs/make_results.py
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv

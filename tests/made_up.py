@@ -5,7 +5,7 @@ from typing import Any
 
 from stkit.core.checks import as_dict
 from stkit.recipes.frames import FRAMES
-from stkit.report import result
+from stkit.report import files
 
 
 def images(poison: str, rate: float = 1.0, source: str = "cifar10") -> dict:
@@ -61,11 +61,11 @@ def cell(
         "frame": {"name": label or frame, "frame": frame}, "model": model, "seed": seed,
         "train": {},
     }  # fmt: skip
-    return result.cell(name, settings, head, {"seconds": 60.0}, attempts=1)
+    return files.run(name, settings, head, {"seconds": 60.0}, attempts=1)
 
 
 def write(folder: Path, *cells: dict) -> Path:
     """Write results into a folder and return it."""
     for found in cells:
-        result.write(folder / f"{found['name'].replace('/', '')}.json", found)
+        files.write(folder / f"{found['name'].replace('/', '')}.json", found)
     return folder

@@ -10,7 +10,7 @@ from stkit.bench import run
 from stkit.bench.tasks import Cell, Stage
 from stkit.core import header
 from stkit.core.errors import ArtifactError
-from stkit.report import result
+from stkit.report import files
 
 Finished = list[tuple[Cell, dict[str, Any]]]
 
@@ -48,7 +48,7 @@ def sort(cells: Iterable[Cell], out: Path, work: Path) -> Sorted:
 
 def _result(path: Path, cell: Cell) -> dict[str, Any]:
     """A cell's result. ArtifactError when it is damaged, or was made with other settings."""
-    found = result.read(path)
+    found = files.read(path)
     a, b = (
         header.flat(json.loads(header.dumps(settings)))
         for settings in (found.get("settings"), cell.settings)
@@ -95,10 +95,10 @@ class Writer:
         if last is not None and spent["timed"] == spent["attempts"] - 1:  # all times are known
             more["seconds"] = last + spent["seconds"]
         if cell:
-            found = result.cell(cell.name, cell.settings, head, printed, **more)
+            found = files.run(cell.name, cell.settings, head, printed, **more)
         else:
-            found = result.poison(stage.name, head, printed, **more)
-        result.write(path, found)
+            found = files.poison(stage.name, head, printed, **more)
+        files.write(path, found)
         if cell and not self.keep:
             (self.work / stage.file).unlink(missing_ok=True)
         told = [f"accuracy {found['accuracy']:.4f}"] if "accuracy" in found else []
@@ -107,7 +107,7 @@ class Writer:
 
 def _same_poison(path: Path, head: dict[str, Any]) -> None:
     """ArtifactError unless a result is of a poison that was made in the same way."""
-    found = result.read(path)
+    found = files.read(path)
     apart = header.differences({"recipe": {}, "seed": 0, "inputs": [], **found}, head)
     if apart:
         raise ArtifactError(f"{path}: {_other(apart)}")

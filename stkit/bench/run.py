@@ -18,7 +18,7 @@ from typing import Any
 from stkit.bench import locks
 from stkit.bench.tasks import Stage
 from stkit.core.errors import StkitError
-from stkit.report import result
+from stkit.report import files
 
 POLL = 0.05  # seconds between two looks at the processes
 RETRY = 1.0  # seconds between two looks at a file that another run is making
@@ -246,13 +246,13 @@ def spent(work: Path, stage: Stage) -> dict[str, Any]:
 
 def _begin(work: Path, stage: Stage) -> None:
     before = spent(work, stage)
-    result.write(_tries(work, stage), before | {"attempts": before["attempts"] + 1})
+    files.write(_tries(work, stage), before | {"attempts": before["attempts"] + 1})
 
 
 def _spent(work: Path, stage: Stage, seconds: float) -> None:
     before = spent(work, stage)
     found = {"seconds": before["seconds"] + seconds, "timed": before["timed"] + 1}
-    result.write(_tries(work, stage), before | found)
+    files.write(_tries(work, stage), before | found)
 
 
 def _forget(work: Path, stage: Stage) -> None:

@@ -1,7 +1,7 @@
-"""stkit report, plot: what came out, as rows, as the paper's tables, as a page, as pictures."""
+"""stkit report: what came out, as rows, as the paper's tables, as a page."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,21 +9,17 @@ from stkit.cli import options as o
 from stkit.cli import output
 from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError, RecipeError
+from stkit.recipes.frames import NATURAL
 
 if TYPE_CHECKING:
     from stkit.report.gather import Gathered
+    from stkit.report.groups import Group, Measure
+    from stkit.report.result import Result, Row, Value
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "7", "8")
-MEASURES = {"test": "accuracy", "best": "best_accuracy", "holdout": "holdout_accuracy"}
-ABSENT = {
-    "test": "no such accuracies; `stkit train` takes them with --test SOURCE",
-    "best": "no such accuracies; `stkit train` takes them with --test SOURCE",
-    "holdout": "no such accuracies; `stkit train` takes them with --holdout N",
-}
+MEASURES = ("test", "best", "holdout")
 UNPOISONED = "no poisoned images among these; layouts 7 and 8 show them by their rate"
-KINDS = ("accuracy", "acm", "images")
-WIDE = ("images_per_second", "peak_memory")  # for machines; too much for a table of rows
 
 Paths = Annotated[
     list[Path],
@@ -35,6 +31,7 @@ PLACE = 110
 
 
 def register(app: typer.Typer) -> None:
+    """Put the command into the program."""
     app.command()(report)
 
 
@@ -45,11 +42,12 @@ def report(
         str | None,
         typer.Option(
             metavar="|".join(LAYOUTS),
-            help="As this table of the ST paper: mean and deviation over seeds (difference to nt).",
+            help="As this table of the ST paper: mean and deviation over seeds "
+            f"(difference to {NATURAL}).",
         ),
     ] = None,
     measure: Annotated[
-        str, typer.Option(metavar="test|best|holdout", help="What --layout and HTML show.")
+        str, typer.Option(metavar="|".join(MEASURES), help="What --layout and HTML show.")
     ] = "test",
     anchors: Anchors = False,
     out: o.OptionalOutput = None,
@@ -69,6 +67,34 @@ def report(
       stkit report grid-out --format html -o report.html
     """
     format = "json" if json else choose("format", format, FORMATS)
+    _consistent(format, layout, measure, out)
+    if out is not None:
+        free(out, force)
+    from stkit.core import atomic
+    from stkit.report import gather, groups, tables
+
+    gathered = gather.noted(files, on_note=output.note)
+    shown = groups.MEASURES[measure]
+    made = groups.grouped(gathered.results, shown)
+    if format == "html":
+        text = _page(gathered, made, files, shown, anchors)
+    elif layout is None:
+        text = _rows(gathered, format, anchors)
+    elif format in ("csv", "json"):
+        text = output.rows(tables.records(made, with_anchors=anchors), format)
+    else:
+        text = _tables(made, layout, shown, format, anchors)
+    if gathered.skipped and format in ("table", "markdown"):
+        text += f"\n\nSkipped files: {len(gathered.skipped)}"
+    if out is None:
+        typer.echo(text)
+    else:
+        atomic.write_text(out, text + "\n")
+        typer.echo(out)
+
+
+def _consistent(format: str, layout: str | None, measure: str, out: Path | None) -> None:
+    """RecipeError for options that do not go together."""
     if layout is not None:
         choose("layout", layout, LAYOUTS)
     choose("measure", measure, MEASURES)
@@ -76,80 +102,65 @@ def report(
         raise RecipeError("HTML is written to a file; pass -o FILE.html")
     if format == "html" and layout is not None:
         raise RecipeError("HTML has tables of its own; leave out --layout")
-    if out is not None:
-        free(out, force)
-    from stkit.report import gather, page, result, tables
-
-    found = gather.gather(files)
-    notes(found)
-    made = tables.groups(found.entries, MEASURES[measure])
-    if format == "html":
-        if not found.entries:
-            raise ArtifactError("found no trainings; pass checkpoints, or the folder of a bench")
-        text = page.page(found, made, files, absent=ABSENT[measure], with_anchors=anchors)
-    elif layout is None:
-        text = _rows(found, format, anchors)
-    elif format in ("csv", "json"):
-        text = output.rows(tables.records(made, with_anchors=anchors), format)
-    else:
-        text = "\n\n".join(
-            f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
-            for table in tables.arrange(made, layout) if table.rows
-        ) or (UNPOISONED if made else ABSENT[measure])  # fmt: skip
-        text += _sources(made) if anchors else ""
-    if found.skipped and format in ("table", "markdown"):
-        text += f"\n\nSkipped files: {len(found.skipped)}"
-    if out is None:
-        typer.echo(text)
-    else:
-        result.whole(out, text + "\n")
-        typer.echo(out)
 
 
 def free(out: Path, force: bool) -> None:
+    """ArtifactError where `out` exists, unless it is to be replaced."""
     if out.exists() and not force:
         raise ArtifactError(f"{out}: exists already; pass --force to replace it or another -o")
 
 
-def notes(found: "Gathered") -> None:
-    """What a reader of the numbers should know, a line each; an error when nothing is left."""
-    if len(found.skipped) == 1 and not found.rows and not found.passed:
-        ((file, why),) = found.skipped.items()
-        raise ArtifactError(f"{file}: {why}")
-    for file, why in found.skipped.items():
-        output.note(f"note: skipped {file}: {why}")
-    if found.passed:
-        output.note(f"note: passed over {found.passed} other JSON files, which no bench wrote")
-    if found.versions():
-        output.note(f"note: made by different versions: {found.versions()}")
-    if not found.rows:
-        raise ArtifactError(
-            "found nothing to report; pass files written by stkit, or the folder of a stkit bench"
-        )
+def _page(
+    gathered: "Gathered", made: "list[Group]", files: list[Path], measure: "Measure", anchors: bool
+) -> str:
+    from stkit.report import page
+
+    if not gathered.results:
+        raise ArtifactError("found no trainings; pass checkpoints, or the folder of a bench")
+    return page.page(gathered, made, files, absent=measure.absent, with_anchors=anchors)
 
 
-def _rows(found: "Gathered", format: str, anchors: bool) -> str:
+def _tables(
+    made: "list[Group]", layout: str, measure: "Measure", format: str, anchors: bool
+) -> str:
+    """The tables of a layout, each under its title, and where published numbers come from."""
+    from stkit.report import tables
+
+    text = "\n\n".join(
+        f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
+        for table in tables.arrange(made, layout) if table.rows
+    ) or (UNPOISONED if made else measure.absent)  # fmt: skip
+    sources = tables.sources(made) if anchors else []
+    return "\n\n".join([text, *(["\n".join(sources)] if sources else [])])
+
+
+def _rows(gathered: "Gathered", format: str, anchors: bool) -> str:
     """One row a file, settings that all share on a line of their own."""
-    rows = found.rows
+    from stkit.report.result import COLUMNS
+
+    rows = gathered.rows
     if anchors:
-        beside = {entry.file: entry for entry in found.entries}
-        rows = [row | _published(beside.get(row["file"])) for row in rows]
+        beside = {result.file: result for result in gathered.results}
+        rows = [row | _anchors(beside.get(str(row["file"]))) for row in rows]
     if format == "json":
         return output.rows(rows, format)
-    keys = _columns(rows)
-    rows = [{key: row.get(key) for key in keys} for row in rows]
-    for row in rows:
-        if row.get("stages") is not None:
-            row["stages"] = output.stages(row["stages"])
+    keys = _keys(rows)
+    rows = [{key: _text(row.get(key)) for key in keys} for row in rows]
     if format == "csv":
         return output.rows(rows, format)
     shared = _shared(rows)
     head = "All: " + ", ".join(f"{k} {output.text(v)}" for k, v in shared.items()) + "\n\n"
-    rows = [{k: v for k, v in row.items() if k not in (*shared, *WIDE)} for row in rows]
+    left_out = {*shared, *(column.key for column in COLUMNS if column.machines)}
+    rows = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
     return (head if shared else "") + output.rows(rows, format)
 
 
-def _columns(rows: list[dict]) -> list[str]:
+def _text(value: "Value") -> "Value":
+    """A value as tables and CSV have it."""
+    return output.stages(value) if isinstance(value, list) else value
+
+
+def _keys(rows: "list[Row]") -> list[str]:
     """The keys of all rows, each as near after its neighbour in its row as can be."""
     keys: list[str] = []
     for row in rows:
@@ -161,29 +172,21 @@ def _columns(rows: list[dict]) -> list[str]:
     return keys
 
 
-def _published(entry: Any) -> dict[str, float]:
-    from stkit.report.tables import Group
+def _anchors(result: "Result | None") -> "Row":
+    from stkit.report.groups import Group
 
-    if entry is None:
+    if result is None:
         return {}
-    return {key: a.accuracy for key, a in Group([entry], entry.frame).published.items()}
+    return {key: a.accuracy for key, a in Group((result,), result.frame).anchors.items()}
 
 
-def _shared(found: list[dict]) -> dict:
+def _shared(rows: "list[Row]") -> "Row":
     """Settings that all of several rows share, which need no column of their own."""
-    if len(found) < 2:
+    if len(rows) < 2:
         return {}
-    first = found[0]
+    first = rows[0]
     return {
         key: first[key]
         for key in ("kind", "model", "epochs", "seed", "split")
-        if key in first and all(row.get(key) == first[key] for row in found)
+        if key in first and all(row.get(key) == first[key] for row in rows)
     }
-
-
-def _sources(made: list) -> str:
-    """The sources of the published numbers shown, a line each."""
-    lines = dict.fromkeys(
-        f"{a.key}: {a.source} ({a.setting})" for group in made for a in group.published.values()
-    )
-    return "\n\n" + "\n".join(lines) if lines else ""

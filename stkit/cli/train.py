@@ -216,12 +216,9 @@ def _line(record: dict, training: "Training") -> str:
 
 
 def _summary(training: "Training", out: Path) -> dict:
-    from stkit.report.summary import summary
+    from stkit.report.result import summary
 
-    row = summary(training.head())
-    keys = ("frame", "model", "epochs", "train_accuracy", "accuracy", "best_accuracy",
-            "best_rolled_back", "holdout_accuracy", "acm", "stages")  # fmt: skip
-    return {"output": str(out)} | {key: row[key] for key in keys if key in row}
+    return {"output": str(out)} | summary(training.head())
 
 
 def _plan(training: "Training", out: Path) -> dict:

@@ -19,8 +19,8 @@ def available() -> int:
     """Bytes of memory that can be had without swapping, as far as the system tells."""
     try:
         with open("/proc/meminfo") as file:
-            found = dict(line.split(":") for line in file)
-        return int(found["MemAvailable"].split()[0]) * 1024
+            sizes = dict(line.split(":") for line in file)
+        return int(sizes["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -30,9 +30,12 @@ def fits(shape: tuple[int, ...], dtype: type) -> bool:
     return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * available()
 
 
-def zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An array of zeros, memory-mapped from a file when it does not fit."""
-    if fits(shape, dtype):
+def zeros(shape: tuple[int, ...], dtype: type, *, in_memory: bool | None = None) -> np.ndarray:
+    """An array of zeros, memory-mapped from a file when it does not fit.
+
+    in_memory: where it lies; None lets `fits` say.
+    """
+    if fits(shape, dtype) if in_memory is None else in_memory:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, "w+", shape=shape)

@@ -9,15 +9,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stkit.core import header
+from stkit.core import atomic, header
 from stkit.core.errors import ArtifactError
+from stkit.core.header import Header
 
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -48,45 +49,30 @@ def unclaimed(part: Path, *, resume: bool, force: bool) -> None:
         )
 
 
-def write(path: Path, tensors: dict[str, Tensor], head: dict) -> dict:
-    """Write a file under a temporary name, then rename it; returns the header with its digest.
+def write(path: Path, tensors: dict[str, Tensor], head: Header) -> Header:
+    """Write a file, whole or not at all; returns the header with its digest and torch's version.
 
-    Tensors may be of any shape, on any device. ArtifactError when the disk is full or the folder
-    cannot be written; what was at `path` stays as it was.
+    Tensors may be of any shape, on any device; every type in `DTYPES`. ArtifactError when the disk
+    is full or the folder cannot be written; what was at `path` stays as it was.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     head = {**head, "digest": BLANK, "versions": {**head["versions"], "torch": torch.__version__}}
-    entries: dict[str, dict] = {"__metadata__": {"stkit": header.dumps(head)}}
+    entries: dict[str, dict[str, Any]] = {"__metadata__": {"stkit": header.dumps(head)}}
     end = 0
     for name in order:
         start, end = end, end + tensors[name].numel() * tensors[name].element_size()
         entries[name] = _entry(tensors[name]) | {"data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            sha = hashlib.sha256()
-            for piece in _pieces(tensors, order):
-                sha.update(piece)
-                if not isinstance(piece, bytes):
-                    file.write(piece)
-            file.seek(8 + text.index(BLANK.encode()))
-            file.write(sha.hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ArtifactError(
-            f"{path}: cannot be written ({error.strerror}); free some space or pass another -o"
-        ) from None
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    sha = hashlib.sha256()
+    with atomic.whole_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for piece in _pieces(tensors, order):
+            sha.update(piece)
+            if not isinstance(piece, bytes):
+                file.write(piece)
+        file.seek(8 + text.index(BLANK.encode()))
+        file.write(sha.hexdigest().encode())
     return {**head, "digest": sha.hexdigest()}
 
 
@@ -99,7 +85,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def _entry(tensor: Tensor) -> dict:
+def _entry(tensor: Tensor) -> dict[str, Any]:
     return {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape)}
 
 
@@ -112,7 +98,7 @@ def _pieces(tensors: dict[str, Tensor], order: list[str]) -> Iterator[bytes | me
             yield flat[start : start + PIECE].data
 
 
-def read(path: Path, *kinds: str) -> tuple[dict, dict[str, Tensor]]:
+def read(path: Path, *kinds: str) -> tuple[Header, dict[str, Tensor]]:
     """A file's stkit header and its tensors (memory-mapped); ArtifactError unless whole."""
     head = header.read(path, *kinds)
     try:

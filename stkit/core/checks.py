@@ -1,22 +1,28 @@
 """Settings within their limits; an unknown name is answered with the nearest."""
 
+from collections.abc import Collection
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from math import inf
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stkit.core.errors import RecipeError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def choose(kind: str, name: str, known: Any) -> str:
+R = TypeVar("R", bound="DataclassInstance")
+
+
+def choose(kind: str, name: str, known: Collection[str]) -> str:
     """`name` if it is one of `known`, else a RecipeError that suggests the nearest."""
     if name in known:
         return name
     raise RecipeError(nearest(kind, name, known))
 
 
-def nearest(kind: str, name: str, known: Any) -> str:
-    """What to say of an unknown name: the nearest one, or all of them."""
+def nearest(kind: str, name: str, known: Collection[str]) -> str:
+    """The message for an unknown name: with the nearest known one, or all of them."""
     near = get_close_matches(name.lower(), list(known), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
     return f"unknown {kind} {name!r}; {hint}"
@@ -29,16 +35,13 @@ def number(name: str, value: float, low: float, high: float) -> None:
         raise RecipeError(f"{name} is {value}, expected a number {limits}")
 
 
-R = TypeVar("R")
-
-
 def given(recipe: R, **options: Any) -> R:
-    """`recipe` with every option that is not None put in its place."""
-    known = {f.name for f in fields(recipe)}  # type: ignore[arg-type]
+    """`recipe`, a dataclass, with every option that is not None put in its place."""
+    known = {f.name for f in fields(recipe)}
     assert known >= options.keys(), options.keys() - known
-    return replace(recipe, **{k: v for k, v in options.items() if v is not None})  # type: ignore[type-var]
+    return replace(recipe, **{k: v for k, v in options.items() if v is not None})
 
 
-def as_dict(recipe: Any) -> dict[str, Any]:
-    """The recipe as plain JSON values, for a header."""
+def as_dict(recipe: "DataclassInstance") -> dict[str, Any]:
+    """The recipe's fields as plain JSON values, for a header."""
     return asdict(recipe)

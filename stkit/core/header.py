@@ -13,11 +13,15 @@ from typing import Any
 from stkit import __version__
 from stkit.core.errors import ArtifactError
 
+Header = dict[str, Any]
+"""JSON on disk: the common part (`make`) and what belongs to the kind of file."""
 FORMAT = 1
 COMMON = ("kind", "recipe", "seed", "digest", "inputs")
 
 
-def make(kind: str, recipe: dict, *, seed: int, inputs: list[dict], **more: Any) -> dict:
+def make(
+    kind: str, recipe: dict[str, Any], *, seed: int, inputs: list[Header], **more: Any
+) -> Header:
     """A header's common part and `more`; the digest and the versions come when it is written.
 
     inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept.
@@ -46,11 +50,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def differences(found: dict, expected: dict) -> list[str]:
+def differences(before: Header, now: Header) -> list[str]:
     """The settings in which two headers differ, one readable item each."""
     a, b = (
         flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
-        for h in (found, expected)
+        for h in (before, now)
     )
     return [
         f"{key} was {a.get(key, 'absent')}, now {b.get(key, 'absent')}"
@@ -59,9 +63,9 @@ def differences(found: dict, expected: dict) -> list[str]:
     ]
 
 
-def same(found: dict, expected: dict) -> None:
-    """ArtifactError unless unfinished work was made with the settings that are expected."""
-    other = differences(found, expected)
+def same(before: Header, now: Header) -> None:
+    """ArtifactError unless unfinished work was made `before` with the settings of `now`."""
+    other = differences(before, now)
     if other:
         raise ArtifactError(
             f"the unfinished work was made with other settings: {'; '.join(other)}; "
@@ -70,7 +74,10 @@ def same(found: dict, expected: dict) -> None:
 
 
 def numbers(value: Any) -> Any:
-    """What `dumps` wrote as nan, inf and -inf as numbers again; for measurements, not for names."""
+    """A JSON value in which nan, inf and -inf, which `dumps` writes as text, are numbers again.
+
+    For measurements, not for names.
+    """
     if isinstance(value, dict):
         return {k: numbers(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -94,7 +101,7 @@ def is_stkit(path: Path) -> bool:
     return path.is_file() or path.suffix == ".safetensors"
 
 
-def layout(path: Path) -> tuple[dict, int]:
+def layout(path: Path) -> tuple[Header, int]:
     """The whole safetensors header and the offset of the tensors' bytes, checked for length."""
     try:
         with open(path, "rb") as file:
@@ -116,14 +123,14 @@ def layout(path: Path) -> tuple[dict, int]:
     return head, 8 + length
 
 
-def read(path: Path, *kinds: str) -> dict:
+def read(path: Path, *kinds: str) -> Header:
     """The stkit header of a file; ArtifactError unless it is whole and of one of `kinds` (or any).
 
     A few hundred bytes are read, and the size is checked, so a truncated file is found here.
     """
     head, start = layout(path)
     try:
-        meta = json.loads(head.get("__metadata__", {})["stkit"])
+        meta: Header = json.loads(head.get("__metadata__", {})["stkit"])
         ends = [v["data_offsets"][1] for k, v in head.items() if k != "__metadata__"]
         size = start + max(ends, default=0)
         kind, version = meta["kind"], meta["format"]

@@ -42,7 +42,7 @@ def check(value: Any, shape: Any, where: str = "") -> None:
         _of_type(value, shape, where)
 
 
-def _key(value: dict, key: Any, shape: Any, where: str) -> None:
+def _key(value: dict[str, Any], key: Any, shape: Any, where: str) -> None:
     """Check what an object holds under one key of a shape."""
     if key is str:
         for name, item in value.items():

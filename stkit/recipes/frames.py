@@ -115,8 +115,10 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
+NATURAL = "nt"
+"""Natural training, which the other frames are compared to."""
 PAPER: dict[str, Frame] = {
-    "nt": Frame(Phase()),
+    NATURAL: Frame(Phase()),
     "nt-cg": Frame(Phase(augment=CG)),
     "at": Frame(Phase(adversary=Adversary())),
     "st": Frame(Phase(staged=Staged())),

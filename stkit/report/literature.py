@@ -1,4 +1,4 @@
-"""Published accuracies to set beside one's own: `anchors.toml`, read into a list of values."""
+"""Published accuracies to set beside one's own: `literature.toml`, read into a list of values."""
 
 import tomllib
 from collections.abc import Iterator
@@ -7,11 +7,12 @@ from functools import cache
 from importlib.resources import files
 from itertools import product
 from math import isnan
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """One published cell; accuracy in [0,1]. `key` is its source's short name."""
+    """One published accuracy, in [0,1]. `key` is its source's short name."""
 
     key: str
     source: str
@@ -25,13 +26,13 @@ class Anchor:
 
 
 @cache
-def published() -> tuple[Anchor, ...]:
+def anchors() -> tuple[Anchor, ...]:
     """Every value there is, in the order of the file."""
     text = files("stkit.report").joinpath("literature.toml").read_text(encoding="utf-8")
     return tuple(value for table in tomllib.loads(text)["table"] for value in _values(table))
 
 
-def _values(table: dict) -> Iterator[Anchor]:
+def _values(table: dict[str, Any]) -> Iterator[Anchor]:
     """A table has one axis of columns, and rows by poison, or by poison and frame."""
     about = {key: table[key] for key in ("key", "source", "setting", "dataset")}
     columns = [
@@ -51,14 +52,14 @@ def _values(table: dict) -> Iterator[Anchor]:
 
 
 def beside(*, dataset: str, poison: str, rate: float, frame: str, model: str) -> dict[str, Anchor]:
-    """What was published for a cell: short name of the source -> the first value it has.
+    """What was published for a place: short name of the source -> the first value it has.
 
     Clean images are those of any poison at rate 0.
     """
     clean = poison == "clean" or rate == 0
-    found: dict[str, Anchor] = {}
-    for anchor in published():
+    first: dict[str, Anchor] = {}
+    for anchor in anchors():
         same = anchor.rate == 0 if clean else (anchor.poison, anchor.rate) == (poison, rate)
         if same and (anchor.dataset, anchor.frame, anchor.model) == (dataset, frame, model):
-            found.setdefault(anchor.key, anchor)
-    return found
+            first.setdefault(anchor.key, anchor)
+    return first

@@ -1,155 +1,241 @@
-"""Results: the JSON that `stkit bench` writes for a cell, and checkpoints seen the same way.
+"""A finished training as one value, whichever file it was read from, and what reports show of it.
 
-A cell's file holds what `stkit train --json` printed, the settings in the grid, the records of the
-checkpoint, versions, device, and the provenance of the images and of the weights: all that a report
-needs, so the checkpoint may go. It has no paths and no time stamps.
+`COLUMNS` is the one list of it: rows of files, the page, the result that a bench writes and what
+`stkit train` prints are made from it. To add a column: one line there, and where it shows something
+that was not read so far, a field of `Result`.
 """
 
-import json
-import os
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from stkit.core import header, schema
-from stkit.core.errors import ArtifactError
-from stkit.report import summary
+from stkit.core import header, lineage, schema
+from stkit.core.lineage import Lineage
+from stkit.report import history, names
+from stkit.report.history import Epoch, Stage
 
-FORMAT = 1
-
-
-def _images() -> dict[str, Any]:
-    """The shape of the header of images, which holds its parents'."""
-    recipe = {
-        "method?": str, "scope?": str, "fast?": bool, "poison_rate?": schema.SHARE, "source?": str,
-        "limit?": schema.COUNT, "holdout?": schema.COUNT, "part?": str,
-    }  # fmt: skip
-    return {"digest": str, "recipe": recipe, "inputs": [_images]}
-
-
-STAGE = {"epoch": schema.COUNT, "step": schema.COUNT, "tau": schema.COUNT}
-CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}}
-RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
-          "checks?": [CHECK]}  # fmt: skip
-TRAINED = {
-    "digest": str,
-    "recipe": {"frame": str, "phases": [{"adversary?": {"epsilon": schema.SHARE}}, schema.SOME]},
-    "inputs": [_images, schema.SOME], "versions": {str: str},
+MEASURED = {
+    "train_accuracy": schema.SHARE, "accuracy": schema.SHARE, "best_accuracy": schema.SHARE,
+    "best_rolled_back": bool, "holdout_accuracy": schema.SHARE, "acm": float,
+    "stages": [{"epoch": schema.COUNT, "step": schema.COUNT, "tau": schema.COUNT}],
+    "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
-SHAPES: dict[str, dict] = {
-    "cell": {
-        "settings": {
-            "data": {"name": str}, "poison": {"name": str, "rate?": schema.SHARE},
-            "frame": {"name": str}, "model": str, "seed": int,
-        },
-        **TRAINED, "name": str, "epochs": schema.COUNT, "history": [RECORD],
-        "train_accuracy?": schema.SHARE, "accuracy?": schema.SHARE, "best_accuracy?": schema.SHARE,
-        "holdout_accuracy?": schema.SHARE, "best_rolled_back?": bool, "acm?": float,
-        "stages?": [STAGE], "seconds?": float, "images_per_second?": float, "peak_memory?": float,
-    },
-    "poison": {
-        "name": str, "method?": str, "n?": schema.COUNT, "linf?": float, "l2_mean?": float,
-        "l0_max?": float, "seconds?": float, "seed?": int,
-    },
-}  # fmt: skip
-"""What a report relies on, by kind of result; see `shape`."""
-CHECKPOINT = {**TRAINED, "frame": str, "model": str, "seed": int, "records": [RECORD]}
-"""The same of a checkpoint's header."""
+"""What a bench's result may say of a training, and of which type; see `core.schema`."""
+Value = str | int | float | list[dict[str, int]] | None
+Row = dict[str, Value]
+"""For machines: columns that apply, by their keys. Accuracies in [0,1]."""
+Shown = str | int | float | tuple[str, float] | None
+"""For the page: text, a number, a pair (text, number to sort by), or nothing."""
 
 
-def cell(name: str, settings: dict, head: dict, printed: dict, **more: Any) -> dict[str, Any]:
-    """The result of a finished cell.
+@dataclass(frozen=True)
+class Result:
+    """One training. None: was not measured, or does not apply. Accuracies in [0,1].
 
-    head: the checkpoint's header. printed: what `stkit train --json` said, empty if that was lost.
+    Attributes:
+        kind: of the file it was read from.
+        label: what it was trained on, in a row of files.
+        dataset: the clean images, with how many, where they are a part.
+        split: what the accuracy is of: test, or validation (clean training images kept out).
+        poison, frame: as the grid calls them, or as the headers do.
+        rate: the poison rate; 0 for clean images.
+        unfinished: steps done of all, as text.
+        setup: all that decides the training but seeds, by path.
+        known_as: what the literature calls the poison and the frame.
+        tested: digest of what it was tested on; empty: on nothing.
+        digest: of the weights.
+        apart: in the data set's name, where other images share that.
     """
-    said = {key: value for key, value in printed.items() if key != "output"}
-    row = summary.summary(head)
-    return {
-        "format": FORMAT, "kind": "cell", "name": name, "settings": settings,
-        **{key: value for key, value in row.items() if key not in ("kind", "data")}, **said, **more,
-        "history": history(head["records"]),
-        "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
-        "versions": head["versions"],
-    }  # fmt: skip
+
+    file: str
+    kind: str
+    label: str
+    dataset: str
+    split: str
+    poison: str
+    rate: float
+    frame: str
+    model: str
+    seed: int
+    epochs: int
+    setup: Mapping[str, Any]
+    known_as: tuple[str, str]
+    versions: Mapping[str, str]
+    images: Lineage
+    tested: str
+    digest: str
+    history: tuple[Epoch, ...] = ()
+    train_accuracy: float | None = None
+    accuracy: float | None = None
+    best_accuracy: float | None = None
+    best_rolled_back: bool | None = None
+    holdout_accuracy: float | None = None
+    acm: float | None = None
+    stages: tuple[Stage, ...] | None = None
+    unfinished: str | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    peak_memory: float | None = None
+    apart: str = ""
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """What all accuracies of a table share: the clean images, and what was tested on."""
+        return self.dataset + self.apart, self.split
+
+    @property
+    def ground(self) -> tuple[str, str, str, float, str]:
+        """What frames are compared on: trained and tested on the same images with one model."""
+        return *self.data, self.poison, self.rate, self.model
+
+    @property
+    def called(self) -> str:
+        """The poison, with its rate where not all images are poisoned."""
+        return self.poison if self.images.poison is None else names.rated(self.poison, self.rate)
 
 
-def poison(name: str, head: dict, printed: dict, **more: Any) -> dict[str, Any]:
-    """The result of a poison that a grid made."""
-    said = {key: value for key, value in printed.items() if key != "output"}
-    kept = ("recipe", "seed", "digest", "inputs", "statistics", "versions")
-    return {
-        "format": FORMAT, "kind": "poison", "name": name, **said, **more,
-        **{key: head[key] for key in kept},
-    }  # fmt: skip
+@dataclass(frozen=True)
+class Column:
+    """What reports show of a training.
+
+    key: in rows of files; empty: on the page alone. heading: on the page; empty: in rows alone.
+    show: as the page has it, where that is another than `read`. printed: by `stkit train`, too.
+    machines: too much for a table of rows.
+    """
+
+    key: str
+    heading: str
+    read: Callable[[Result], Value]
+    show: Callable[[Result], Shown] | None = None
+    printed: bool = False
+    machines: bool = False
+
+    def shown(self, result: Result) -> Shown:
+        """What stands on the page."""
+        if self.show is not None:
+            return self.show(result)
+        value = self.read(result)
+        assert not isinstance(value, list), f"{self.heading} needs a way to be shown"
+        return value
 
 
-def history(records: list[dict]) -> list[dict]:
-    """A checkpoint's records without what is a function of the rest: the layers' rates."""
-    return [
-        {
-            **record,
-            **(
-                {"checks": [{k: v for k, v in check.items() if k != "lr_scales"}
-                            for check in record["checks"]]}
-                if "checks" in record else {}
-            ),
-        }
-        for record in records
-    ]  # fmt: skip
+def percent(value: float | None) -> tuple[str, float] | None:
+    """An accuracy on the page."""
+    return None if value is None else (f"{value * 100:.2f}", value)
 
 
-def write(path: Path, value: dict) -> None:
-    """Write a result as JSON, whole or not at all."""
-    whole(path, header.dumps(value) + "\n")
+def _tested(result: Result) -> str:
+    return "" if result.accuracy is None else result.split
 
 
-def whole(path: Path, text: str) -> None:
-    """Write a text file under another name, then rename it. ArtifactError when that fails."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # what no encoding has, such as half of a pair, is written as its number
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ArtifactError(
-            f"{path}: cannot be written ({error.strerror}); free some space or pass another -o"
-        ) from None
+COLUMNS = (
+    Column("file", "", lambda r: r.file),
+    Column("kind", "", lambda r: r.kind),
+    Column("data", "", lambda r: r.label),
+    Column("", "data set", lambda r: r.dataset),
+    Column("", "poison", lambda r: r.poison),
+    Column("", "rate", lambda r: r.rate),
+    Column("frame", "frame", lambda r: r.frame, printed=True),
+    Column("model", "model", lambda r: r.model, printed=True),
+    Column("epochs", "", lambda r: r.epochs, printed=True),
+    Column("seed", "seed", lambda r: r.seed),
+    Column("", "epochs", lambda r: r.epochs),
+    Column("", "tested on", _tested),
+    Column("train_accuracy", "", lambda r: r.train_accuracy, printed=True),
+    Column("accuracy", "accuracy, %", lambda r: r.accuracy, lambda r: percent(r.accuracy), True),
+    Column("best_accuracy", "best epoch, %", lambda r: r.best_accuracy,
+           lambda r: percent(r.best_accuracy), True),
+    Column("best_rolled_back", "", lambda r: r.best_rolled_back, printed=True),
+    Column("holdout_accuracy", "", lambda r: r.holdout_accuracy, printed=True),
+    Column("acm", "ACM", lambda r: r.acm, printed=True),
+    Column("stages", "roll-backs",
+           lambda r: None if r.stages is None else [asdict(stage) for stage in r.stages],
+           lambda r: ", ".join(f"{s.tau}@{s.epoch}" for s in r.stages or ()), True),
+    Column("unfinished", "", lambda r: r.unfinished),
+    Column("seconds", "seconds", lambda r: r.seconds),
+    Column("images_per_second", "images/s", lambda r: r.images_per_second, machines=True),
+    Column("peak_memory", "peak memory, GiB", lambda r: r.peak_memory,
+           lambda r: None if r.peak_memory is None else r.peak_memory / 2**30, machines=True),
+    Column("split", "", lambda r: None if r.split == "test" else _tested(r) or None),
+)  # fmt: skip
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
-    if not isinstance(found, dict) or found.get("kind") not in ("cell", "poison"):
-        raise ArtifactError(
-            f"{path}: found other JSON, expected what `stkit bench` wrote; "
-            "pass a checkpoint, or the folder of a bench"
-        )
-    if found.get("format") != FORMAT:
-        raise ArtifactError(
-            f"{path}: found format {found.get('format')!r}, expected {FORMAT}; "
-            "use the stkit that wrote it"
-        )
-    try:
-        names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
-        found = {k: v if k in names else header.numbers(v) for k, v in found.items()}
-        schema.check(found, SHAPES[found["kind"]])
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from None
-    except RecursionError:
-        raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
-    return found
+def of_run(file: str, found: dict[str, Any]) -> Result:
+    """A training from its result, as `files.read` returns it."""
+    settings, stages = found["settings"], found.get("stages")
+    poison = settings["poison"]["name"]
+    rate = settings["poison"].get("rate", lineage.of(found["inputs"][0]).rate)
+    known = _unmeasured(
+        file, found, label=names.rated(poison, rate), rate=rate,
+        dataset=settings["data"]["name"], poison=poison, frame=settings["frame"]["name"],
+        model=settings["model"], seed=settings["seed"], epochs=found["epochs"],
+        epochs_run=history.read(found["history"], found["recipe"]),
+    )  # fmt: skip
+    return replace(
+        known, train_accuracy=found.get("train_accuracy"), accuracy=found.get("accuracy"),
+        best_accuracy=found.get("best_accuracy"), best_rolled_back=found.get("best_rolled_back"),
+        holdout_accuracy=found.get("holdout_accuracy"), acm=found.get("acm"),
+        stages=None if stages is None else tuple(Stage(s["epoch"], s["step"], s["tau"])
+                                                 for s in stages),
+        seconds=found.get("seconds"), images_per_second=found.get("images_per_second"),
+        peak_memory=found.get("peak_memory"),
+    )  # fmt: skip
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"found {text}")
+def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
+    """A training from its checkpoint's header, with numbers for nan and inf in its records.
+
+    Accuracies are those of the weights in the file; the best epoch's decides nothing.
+    """
+    images, progress = lineage.of(head["inputs"][0]), head["progress"]
+    epochs = history.read(head["records"], head["recipe"])
+    last = head["records"][-1] if head["records"] else {}
+    final = last.get("final", last)  # after a roll-back at the end
+    best = max(epochs, key=lambda epoch: epoch.accuracy or 0.0) if "accuracy" in final else None
+    check = next((check for epoch in reversed(epochs) for check in reversed(epoch.checks)), None)
+    stopped = check is not None and check.verdict == "stop"
+    known = _unmeasured(
+        file, head, label=names.label(images), rate=images.rate, dataset=images.source or "unknown",
+        poison=names.poison(images), frame=head["frame"],
+        model=head["model"], seed=head["seed"], epochs_run=epochs,
+        epochs=epochs[-1].number if stopped else sum(p["epochs"] for p in head["recipe"]["phases"]),
+    )  # fmt: skip
+    return replace(
+        known, train_accuracy=last.get("train_accuracy"), accuracy=final.get("accuracy"),
+        best_accuracy=best.accuracy if best else None,
+        best_rolled_back=True if best and best.rolled_back else None,
+        holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
+        stages=history.stages(epochs),
+        unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
+    )  # fmt: skip
+
+
+def _unmeasured(
+    file: str, found: dict[str, Any], *, label: str, dataset: str, poison: str, rate: float | None,
+    frame: str, model: str, seed: int, epochs: int, epochs_run: tuple[Epoch, ...],
+) -> Result:  # fmt: skip
+    """What was trained on what and how, from what a result and a checkpoint's header share."""
+    images, tested = lineage.of(found["inputs"][0]), found["inputs"][1:2]
+    setup = {"train": found["recipe"], "images": images.making, "data": images.reading}
+    return Result(
+        file=file, kind=found["kind"], label=label, dataset=names.dataset(dataset, images),
+        split="validation" if any(lineage.of(test).held for test in tested) else "test",
+        poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
+        frame=frame, model=model, seed=seed, epochs=epochs, setup=header.flat(setup),
+        known_as=names.literature(images, found["recipe"]), versions=found["versions"],
+        images=images, tested=tested[0]["digest"] if tested else "", digest=found["digest"],
+        history=epochs_run,
+    )  # fmt: skip
+
+
+def row(result: Result) -> Row:
+    """A training as one row of a table of files."""
+    values = {column.key: column.read(result) for column in COLUMNS if column.key}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def summary(head: dict[str, Any]) -> Row:
+    """What came out of a training, from its checkpoint's header, as `stkit train` prints it."""
+    made = row(of_checkpoint("", {**head, "records": header.numbers(head["records"])}))
+    return {column.key: made[column.key]
+            for column in COLUMNS if column.printed and column.key in made}  # fmt: skip

@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_what_was_there(clean, tmp_path, monkeypatch, format)
 
     with pytest.raises(ArtifactError, match="exists already; pass --force"):
         exporting.export(clean, tmp_path / "x", format=format, clean=plain)
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ArtifactError, match="cannot be written .No space left"):
         exporting.export(clean, tmp_path / "x", format=format, clean=plain, force=True)
     assert snapshot(tmp_path) == {"x": b"old"}

@@ -15,11 +15,12 @@ from stkit.core.errors import ArtifactError
 from stkit.recipes.catalogue import MODELS
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
-from stkit.report import gather, literature, result, tables
+from stkit.report import files, gather, literature, tables
+from stkit.report.groups import Group, grouped
 
 
-def groups(folder) -> list[tables.Group]:
-    return tables.groups(gather.gather([folder]).entries)
+def groups(folder) -> list[Group]:
+    return grouped(gather.gather([folder]).results)
 
 
 # Rows
@@ -552,10 +553,10 @@ def test_bad_options(cli, tmp_path):
 
 def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    result.write(path, {"a": 1})
-    monkeypatch.setattr(result.os, "replace", Mock(side_effect=OSError(28, "disk full")))
+    files.write(path, {"a": 1})
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "disk full")))
     with pytest.raises(ArtifactError, match="cannot be written"):
-        result.write(path, {"a": 2})
+        files.write(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
 
 
@@ -563,7 +564,7 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_published_numbers_have_a_source_and_known_names():
-    values = literature.published()
+    values = literature.anchors()
     assert len(values) > 800 and all(a.source and a.setting for a in values)
     assert {a.key for a in values} == {"ST paper", "APBench", "ISS", "BridgePure"}
     assert all(0 < a.accuracy < 1 and a.model in MODELS for a in values)
@@ -592,6 +593,6 @@ def test_the_adversary_s_radius_is_part_of_the_name(tmp_path):
     strong["recipe"]["phases"][0]["adversary"]["epsilon"] = 8 / 255
     write(tmp_path, strong)
     (group,) = groups(tmp_path)
-    assert {k: a.accuracy for k, a in group.published.items()} == {
+    assert {k: a.accuracy for k, a in group.anchors.items()} == {
         "APBench": 0.8138, "BridgePure": 0.8346,
     }  # fmt: skip

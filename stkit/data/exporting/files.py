@@ -6,18 +6,16 @@ or after adding it. float32(k/255) may lie below k/255 and would then lose a gre
 EM authors' own loader drops negative noise, whoever wrote it.
 """
 
-import os
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stkit.core.errors import ArtifactError, DataError
+from stkit.core import atomic
+from stkit.core.errors import DataError
 from stkit.data.images import Images
 from stkit.data.perturbation import matching
 
@@ -28,7 +26,7 @@ def npz(images: Images, path: Path) -> None:
     """`data` uint8 [N,H,W,3] and `targets` int64 [N]."""
     order = images.index.argsort(stable=True)
     data = images.pixels[order].permute(0, 2, 3, 1).contiguous().numpy()
-    with _whole(path) as file:
+    with atomic.whole_file(path) as file:
         np.savez(file, data=data, targets=images.labels[order].numpy())
 
 
@@ -43,7 +41,7 @@ def em(images: Images, path: Path, clean: Images) -> str:
     if levels is None:
         for rows in _rows(plain):
             noise[rows] = unit(images.pixels[rows].short() - plain[rows])
-    with _whole(path) as file:
+    with atomic.whole_file(path) as file:
         torch.save(noise, file)
     return "sample" if levels is None else "class"
 
@@ -69,7 +67,7 @@ def rem(images: Images, path: Path, clean: Images) -> str:
         )
     protocol = 3 if noise.nbytes < 1 << 32 else 4  # 3 holds no more
     text = pickle.dumps(noise, protocol=protocol)
-    with _whole(path) as file:
+    with atomic.whole_file(path) as file:
         file.write(text.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
     return "sample"
 
@@ -110,27 +108,3 @@ def one_a_class(images: Images, plain: Tensor) -> Tensor | None:
             return None
         noise[label] = torch.where(least == -256, most, least)
     return noise
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` when all of it is written; ArtifactError when it cannot be."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save raises its own about a failed write
-        reason = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(reason, OSError):
-            raise
-        raise ArtifactError(
-            f"{path}: cannot be written ({reason.strerror or reason}); free some space or pass "
-            "another -o"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

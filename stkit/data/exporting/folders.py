@@ -1,7 +1,6 @@
 """A data set as a folder of lossless PNG files."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from stkit.core import atomic
 from stkit.core.errors import ArtifactError, DataError
 from stkit.data.images import Images
 
@@ -73,25 +73,12 @@ def _as_png(names: tuple[str, ...]) -> list[str]:
 def _tree(images: Images, root: Path, names: list[str], progress: Progress) -> None:
     """Every image under its name in `root`, all or nothing."""
     unused(root)
-    temporary = root.absolute().parent / f"{root.absolute().name}.tmp"
-    if temporary.exists():
-        raise ArtifactError(f"{temporary}: left by an export that was stopped; remove it")
-    try:
-        _fill(images, temporary, names, progress)
-        root.mkdir(exist_ok=True)
-        for child in temporary.iterdir():
-            child.rename(root / child.name)
-    except OSError as error:
-        raise ArtifactError(
-            f"{root}: cannot be written ({error.strerror or error}); free some space or pass "
-            "another -o"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic.whole_folder(root) as place:
+        _write(images, place, names, progress)
 
 
-def _fill(images: Images, root: Path, names: list[str], progress: Progress) -> None:
-    """The images written by all cores."""
+def _write(images: Images, root: Path, names: list[str], progress: Progress) -> None:
+    """Write the images, on all cores."""
     pixels = images.pixels.permute(0, 2, 3, 1)
 
     def save(row: int) -> None:

@@ -3,12 +3,11 @@
 A released file says nothing of what it was made for, so everything that can be checked is.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from stkit.core import lineage
 from stkit.core.errors import DataError
 from stkit.data import perturbation
 from stkit.data.images import Images
@@ -20,19 +19,6 @@ SIDE = 8  # and to this side they are averaged down before
 OWN = 0.9  # the share that must be: some images of a data set are near copies of others
 
 
-def lineage(head: dict) -> Iterator[dict]:
-    """The recipe of a header, of the file it was made from, and so on to the source."""
-    yield head["recipe"]
-    for parent in head["inputs"][:1]:
-        yield from lineage(parent)
-
-
-def source(clean: Images) -> str:
-    """What the clean set was first read from: cifar10, cifar100, digits or folder."""
-    known = [r["source"] for r in lineage(clean.header) if r.get("source") not in (None, "file")]
-    return known[-1] if known else "file"
-
-
 def rows(count: int, clean: Images) -> np.ndarray | None:
     """For each clean image its row in a file of `count` rows, int64 [N]; None where it has none.
 
@@ -42,11 +28,10 @@ def rows(count: int, clean: Images) -> np.ndarray | None:
     index = clean.index.numpy()
     if count == len(clean):
         return index.argsort(kind="stable").argsort(kind="stable")
-    origin = source(clean)
-    part = any(recipe.get("limit") for recipe in lineage(clean.header))
-    if not part or origin not in (*FULL, "folder") or count <= index.max():
+    made = lineage.of(clean.header)
+    if not made.limited or made.source not in (*FULL, "folder") or count <= index.max():
         return None
-    whole = FULL.get(origin, {}).get(clean.header["split"], count)
+    whole = FULL.get(made.source, {}).get(clean.header["split"], count)
     return index if whole == count else None
 
 

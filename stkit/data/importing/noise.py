@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stkit.core import lineage
 from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data import perturbation
@@ -181,7 +182,7 @@ def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
     Noise made for an image leads out of [0,255] by no more than its last step, another's does.
     """
     notes = []
-    if fitting.source(clean) == "folder":
+    if lineage.of(clean.header).source == "folder":
         notes.append(
             "noise is taken in the order of sorted class and file name; "
             "noise for CIFAR in its own order does not fit a folder"

@@ -1,0 +1,134 @@
+"""The JSON files of results: what `stkit bench` writes for a training, and for a poison.
+
+That of a training holds what `stkit train --json` printed, the settings in the grid, the records of
+the checkpoint, versions, device, and the provenance of the images and of the weights: all that a
+report needs, so the checkpoint may go. It has no paths and no time stamps.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stkit.core import atomic, header, schema
+from stkit.core.errors import ArtifactError
+from stkit.report import result
+
+FORMAT = 1
+RUN = "cell"
+"""The kind of file that holds one training of a grid."""
+
+
+def _images() -> dict[str, Any]:
+    """The shape of the header of images, which holds its parents'."""
+    recipe = {
+        "method?": str, "scope?": str, "fast?": bool, "poison_rate?": schema.SHARE, "source?": str,
+        "limit?": schema.COUNT, "holdout?": schema.COUNT, "part?": str,
+    }  # fmt: skip
+    return {"digest": str, "recipe": recipe, "inputs": [_images]}
+
+
+CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}, "tau?": schema.COUNT}
+RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
+          "checks?": [CHECK]}  # fmt: skip
+PHASE = {"adversary?": {"epsilon": schema.SHARE}, "staged?": {"variant?": str}}
+TRAINED = {
+    "digest": str,
+    "recipe": {"frame": str, "phases": [PHASE, schema.SOME]},
+    "inputs": [_images, schema.SOME], "versions": {str: str},
+}  # fmt: skip
+SHAPES: dict[str, dict[str, Any]] = {
+    RUN: {
+        "settings": {
+            "data": {"name": str}, "poison": {"name": str, "rate?": schema.SHARE},
+            "frame": {"name": str}, "model": str, "seed": int,
+        },
+        **TRAINED, "name": str, "epochs": schema.COUNT, "history": [RECORD],
+        **{f"{key}?": shape for key, shape in result.MEASURED.items()},
+    },
+    "poison": {
+        "name": str, "method?": str, "n?": schema.COUNT, "linf?": float, "l2_mean?": float,
+        "l0_max?": float, "seconds?": float, "seed?": int,
+    },
+}  # fmt: skip
+"""What a report relies on, by kind of file; see `core.schema`."""
+CHECKPOINT = {**TRAINED, "frame": str, "model": str, "seed": int, "records": [RECORD]}
+"""The same of a checkpoint's header."""
+
+
+def run(
+    name: str, settings: dict[str, Any], head: dict[str, Any], printed: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The result of a finished training.
+
+    head: the checkpoint's header. printed: what `stkit train --json` said, empty if that was lost.
+    """
+    said = {key: value for key, value in printed.items() if key != "output"}
+    return {
+        "format": FORMAT, "kind": RUN, "name": name, "settings": settings, "seed": head["seed"],
+        **result.summary(head), **said, **more, "history": history(head["records"]),
+        "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
+        "versions": head["versions"],
+    }  # fmt: skip
+
+
+def poison(name: str, head: dict[str, Any], printed: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The result of a poison that a grid made."""
+    said = {key: value for key, value in printed.items() if key != "output"}
+    kept = ("recipe", "seed", "digest", "inputs", "statistics", "versions")
+    return {
+        "format": FORMAT, "kind": "poison", "name": name, **said, **more,
+        **{key: head[key] for key in kept},
+    }  # fmt: skip
+
+
+def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A checkpoint's records without what is a function of the rest: the layers' rates."""
+    return [
+        {
+            **record,
+            **(
+                {"checks": [{k: v for k, v in check.items() if k != "lr_scales"}
+                            for check in record["checks"]]}
+                if "checks" in record else {}
+            ),
+        }
+        for record in records
+    ]  # fmt: skip
+
+
+def write(path: Path, value: dict[str, Any]) -> None:
+    """Write a result as JSON, whole or not at all."""
+    atomic.write_text(path, header.dumps(value) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
+    if not isinstance(found, dict) or found.get("kind") not in tuple(SHAPES):
+        raise ArtifactError(
+            f"{path}: found other JSON, expected what `stkit bench` wrote; "
+            "pass a checkpoint, or the folder of a bench"
+        )
+    if found.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{path}: found format {found.get('format')!r}, expected {FORMAT}; "
+            "use the stkit that wrote it"
+        )
+    try:
+        names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
+        found = {k: v if k in names else header.numbers(v) for k, v in found.items()}
+        schema.check(found, SHAPES[found["kind"]])
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"found {text}")

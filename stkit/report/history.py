@@ -1,0 +1,69 @@
+"""The records of a training, an epoch each, as far as reports show them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at ACM: its value as it was judged, nan where that was not recorded."""
+
+    step: int
+    acm: float
+    tau: int
+    verdict: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the weights passed."""
+        return self.verdict == "keep"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back."""
+
+    number: int
+    accuracy: float | None
+    rolled_back: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A roll-back: the stage that began with it, and when."""
+
+    epoch: int
+    step: int
+    tau: int
+
+
+def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tuple[Epoch, ...]:
+    """The epochs in a checkpoint's records, or those of a result; recipe: the training's."""
+
+    staged = [phase.get("staged") or {} for phase in recipe["phases"]]
+    variants = {number: s.get("variant") or "literal" for number, s in enumerate(staged, 1)}
+
+    def check(record: Mapping[str, Any], said: Mapping[str, Any]) -> Check:
+        acm = said["acm"].get(variants.get(record["phase"], "literal"), nan)
+        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"])
+
+    return tuple(
+        Epoch(
+            record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
+            tuple(check(record, said) for said in record.get("checks") or ()),
+        )
+        for record in records
+    )  # fmt: skip
+
+
+def stages(epochs: Iterable[Epoch]) -> tuple[Stage, ...] | None:
+    """The roll-backs there were; None where nothing was judged."""
+    checked = [(epoch, check) for epoch in epochs for check in epoch.checks]
+    if not checked:
+        return None
+    return tuple(
+        Stage(epoch.number, check.step, check.tau) for epoch, check in checked if not check.kept
+    )

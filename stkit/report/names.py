@@ -1,0 +1,43 @@
+"""What reports call the images that were trained on, and what the literature calls them."""
+
+from typing import Any
+
+from stkit.core.lineage import Lineage
+from stkit.recipes.frames import Adversary
+
+CLEAN = "clean"
+
+
+def poison(images: Lineage) -> str:
+    """The poison, or that there is none."""
+    return images.poison.name if images.poison else CLEAN
+
+
+def rated(name: str, rate: float | None) -> str:
+    """A poison's name with its rate, where not all images are poisoned."""
+    return name if rate is None or rate == 1 else f"{name} {rate:g}"
+
+
+def label(images: Lineage) -> str:
+    """What images are called in a row of files: the poison and its rate, or the clean source."""
+    if images.poison is None:
+        return f"{CLEAN} ({images.source or 'unknown'})"
+    return rated(images.poison.method + ("-fast" if images.poison.fast else ""), images.rate)
+
+
+def dataset(name: str, images: Lineage) -> str:
+    """A data set, where it is a part of one with its number of images."""
+    if images.part is not None:
+        return f"{name}, {images.part} images"
+    return f"{name}, all but {images.left_out} images" if images.left_out else name
+
+
+def literature(images: Lineage, recipe: dict[str, Any]) -> tuple[str, str]:
+    """The poison and the frame as tables of the literature have them; recipe: the training's.
+
+    The frame bears the radius of its adversary, where that is unusual.
+    """
+    adversary, usual = recipe["phases"][0].get("adversary") or {}, Adversary().epsilon
+    radius = round(adversary.get("epsilon", usual) * 255)
+    apart = "" if radius == round(usual * 255) else f"-{radius}/255"
+    return poison(images), recipe["frame"] + apart

@@ -1,0 +1,47 @@
+"""Names and numbers: what is refused, and what the message says to do."""
+
+from dataclasses import dataclass
+from math import inf, nan
+
+import pytest
+
+from stkit.core.checks import as_dict, choose, given, number
+from stkit.core.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    steps: int = 3
+    rounding: str | None = None
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_or_all() -> None:
+    known = {"jpeg": 1, "gray": 2}
+    assert choose("preparation", "gray", known) == "gray"
+    with pytest.raises(RecipeError, match="^unknown preparation 'GREY'; did you mean 'gray'[?]$"):
+        choose("preparation", "GREY", known)
+    with pytest.raises(RecipeError, match="^unknown preparation 'x'; choose one of jpeg, gray$"):
+        choose("preparation", "x", known)
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "message"),
+    [
+        (0, 50_000, "count is 0, expected a number from 1 to 50,000"),
+        (nan, 2.5, "count is nan, expected a number from 1 to 2.5"),
+        (0.5, inf, "count is 0.5, expected a number of at least 1"),
+    ],
+)
+def test_a_number_out_of_its_range(value: float, high: float, message: str) -> None:
+    number("count", 1, 1, high)
+    with pytest.raises(RecipeError, match=f"^{message}$"):
+        number("count", value, 1, high)
+
+
+def test_options_that_are_given_replace_fields() -> None:
+    recipe = Recipe()
+    assert given(recipe, steps=5, rounding=None) == Recipe(steps=5)
+    assert given(recipe, steps=0, rounding="floor") == Recipe(0, "floor")
+    assert as_dict(recipe) == {"steps": 3, "rounding": None}
+    with pytest.raises(AssertionError):
+        given(recipe, step=5)

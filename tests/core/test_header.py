@@ -1,0 +1,72 @@
+"""Headers as JSON: what is written, what is read back, what differs."""
+
+import json
+from math import inf, isnan, nan
+from pathlib import Path
+
+import pytest
+
+from stkit.core import header
+from stkit.core.errors import ArtifactError
+
+HEAD = header.make("dataset", {"source": "digits", "limit": None}, seed=3, inputs=[])
+
+
+def stored(path: Path, meta: object, *, size: int = 0) -> Path:
+    """A safetensors file without tensors, whose metadata is this."""
+    text = json.dumps({"__metadata__": meta}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * size)
+    return path
+
+
+def test_numbers_that_json_lacks_are_text_and_come_back() -> None:
+    text = header.dumps({"b": [nan, (inf, 1)], "a": -inf})
+    assert text == '{"a":"-inf","b":["nan",["inf",1]]}'
+    back = header.numbers(json.loads(text))
+    assert back["a"] == -inf and isnan(back["b"][0]) and back["b"][1] == [inf, 1]
+
+
+def test_flat_names_every_leaf_by_its_path() -> None:
+    assert header.flat({"a": [5, {"b": None}], "c": {}}) == {"a.0": 5, "a.1.b": None}
+
+
+def test_differences_are_of_recipe_seed_and_inputs_alone() -> None:
+    child = header.make("checkpoint", {"lr": 0.1, "epsilon": nan}, seed=0, inputs=[HEAD])
+    other = {**child, "recipe": {"lr": 0.2, "epsilon": nan, "mix": "cutmix"}, "versions": {}}
+    assert header.differences(child, child) == []
+    assert header.differences(child, other) == [
+        "recipe.lr was 0.1, now 0.2", "recipe.mix was absent, now cutmix",
+    ]  # fmt: skip
+    header.same(child, {**child, "versions": {}})
+    with pytest.raises(ArtifactError, match="recipe.lr was 0.1, now 0.2; .*pass the same ones"):
+        header.same(child, other)
+
+
+def test_a_header_is_read_back(tmp_path: Path) -> None:
+    path = stored(tmp_path / "f", {"stkit": header.dumps(HEAD)})
+    assert header.read(path) == header.read(path, "dataset") == HEAD
+    assert header.is_stkit(path) and header.is_stkit(Path("absent.safetensors"))
+    assert not header.is_stkit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("meta", "size", "message"),
+    [
+        ({}, 0, "not written by stkit"),
+        ({"stkit": "{"}, 0, "not written by stkit"),
+        ({"stkit": "[]"}, 0, "not written by stkit"),
+        ({"stkit": header.dumps(HEAD)}, 1, "it is truncated"),
+        ({"stkit": header.dumps({**HEAD, "format": 2})}, 0, "found file format 2, expected 1"),
+        ({"stkit": header.dumps(HEAD)}, 0, "found a dataset file, expected a acm or eval file"),
+    ],
+)
+def test_what_is_no_header(tmp_path: Path, meta: object, size: int, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        header.read(stored(tmp_path / "f", meta, size=size), "acm", "eval")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such file"):
+        header.read(tmp_path / "f")
+    with pytest.raises(ArtifactError, match="found a folder"):
+        header.read(tmp_path)
