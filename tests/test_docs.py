@@ -145,6 +145,14 @@ def test_timm_loads_a_checkpoint_as_the_readme_says(folder: Path, cli) -> None:
     assert model.state_dict().keys() == scope["net"].state_dict().keys()
 
 
+def test_python_of_the_library_page_runs(folder: Path) -> None:
+    text = (ROOT / "docs/library.md").read_text()
+    (code,) = fenced(text, "python")
+    exec(code, {})
+    assert (folder / "mine.safetensors").is_file()
+    assert set(stkit.__all__) - {"__version__"} <= set(re.findall(r"`(\w+)`", text))
+
+
 def test_library_example_runs(capsys: pytest.CaptureFixture) -> None:
     runpy.run_path(str(ROOT / "examples/library.py"))["main"](epochs=1, limit=200)
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[3:]]

@@ -1,5 +1,6 @@
 """The guide holds: every example of docs/extending.md works, all in one copy of stkit."""
 
+import ast
 import json
 import os
 import re
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from stkit.recipes import carried as carrying
+from stkit.recipes.carried import PREPARATIONS
+from stkit.recipes.frames import FRAMES
+from stkit.recipes.poisons import METHODS
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs/extending.md").read_text()
@@ -63,7 +69,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_of_the_guide_works(extended: Path) -> None:
     shell = "\n".join(re.findall(r"^```console\n(.*?)^```$", GUIDE, re.M | re.S))
-    commands = [shlex.split(line)[2:] for line in shell.splitlines()]
+    commands = [shlex.split(line[2:])[1:] for line in shell.splitlines() if line[:2] == "$ "]
     first = ["data", "digits", "--limit", "200", "-o", "digits.safetensors"]
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps([first, *commands])], cwd=extended, text=True,
@@ -71,7 +77,8 @@ def test_every_example_of_the_guide_works(extended: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(extended), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "LeNet-5" in done.stdout
+    for shown in ("nt-slow", "variant    wide", "gap", "confusion.png", "rn", "dim,cg", "LeNet-5"):
+        assert shown in done.stdout
 
 
 def test_the_guide_opens_as_many_files_as_its_table_says() -> None:
@@ -81,3 +88,19 @@ def test_the_guide_opens_as_many_files_as_its_table_says() -> None:
         assert len(rows[heading].split(",")) == len(
             set(re.findall(r"^`(stkit/\S+)`", section, re.M))
         )
+
+
+def test_the_name_of_a_frame_or_a_poison_stands_in_one_file() -> None:
+    """Where frames and poisons are; what a frame carries has a name and a file of its own, and a
+    poison its module. Files that others read and write are called after their poison, too."""
+    carried = {*carrying.NAMES, *PREPARATIONS}
+    homes = {name: "recipes/frames.py" for name in FRAMES if name not in carried and name != "at"}
+    homes |= dict.fromkeys(METHODS, "recipes/poisons.py")
+    for path in sorted((ROOT / "stkit").rglob("*.py")):
+        file = str(path.relative_to(ROOT / "stkit"))
+        if file.startswith(("data/importing/", "data/exporting/")):
+            continue
+        tree = ast.parse(path.read_text())
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        for name in texts & homes.keys():
+            assert file in (homes[name], f"poisons/{name}.py"), f"{file} names {name}"
