@@ -96,7 +96,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS} - {"docs/extending.md"}))
 def test_commands_in_documents_parse(document: str) -> None:
     for args in typed((ROOT / document).read_text()):
         parse(args)
