@@ -149,9 +149,9 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
             recipe = EM(
                 model=case["model"], batch_size=case["batch"], model_steps=1, steps=10_000
             )  # fmt: skip
-            made = em.Making(data, recipe, seed=0, runtime=runtime)
+            made = em.Crafting(data, recipe, seed=0, runtime=runtime)
             box.append(made.steps())
-            while made.stage != "noise":
+            while made.turn != "noise":
                 next(box[0])
         else:
             job = Job("nt", frame_with("nt", epochs=100_000), case["model"], case["batch"])

@@ -2,8 +2,8 @@
 
 Counts image-steps a second (one forward pass and one gradient with respect to the image). The plain
 loops are float32 in the channels-first layout, batch 128: EM as min_min_attack does it, REM as
-RobustMinimaxPGDDefender.perturb does it, the transform image by image. Ours are `em.Making` and
-`rem.Making` as `stkit poison` runs them, in float32 and bf16. From REM's rate follows the time of
+RobustMinimaxPGDDefender.perturb does it, the transform image by image. Ours are `em.Crafting` and
+`rem.Crafting` as `stkit poison` runs them, in float32 and bf16. From REM's rate follows the time of
 its whole recipe, 3.9e8 image passes on CIFAR-10. `share` is the part of the arithmetic limit
 (`limits.py`: operations of an image-step over the rate of a matrix product) that a loop reaches.
 
@@ -108,28 +108,24 @@ def plain_rem(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
             noise = (noise - 1.6 / 255 * leaf.grad.sign()).clamp(-EPSILON, EPSILON)
 
 
+LONG = 10_000  # steps of noise on the first batch: more than are timed
+
+
 def our_em(images: Images, model: str, runtime: Runtime, batch: int) -> Iterator[int]:
-    """The noise stage of EM's rounds, over and over the set, without the surrogate's few steps."""
-    made = em.Making(images, EM(model=model, batch_size=batch), seed=0, runtime=runtime)
-    while True:
-        made.stage, made.at = "noise", 0
-        while made.stage == "noise":
-            size = len(made._rows(made.all, made.at))
-            for number, _ in enumerate(made._help()):
-                if number < 20:  # the twenty-first only stores the noise
-                    yield size
+    """Steps of EM's noise, after the surrogate's first."""
+    recipe = EM(model=model, batch_size=batch, model_steps=1, steps=LONG)
+    crafting = em.Crafting(images, recipe, seed=0, runtime=runtime)
+    for number, _ in enumerate(crafting.steps()):
+        if number:
+            yield min(batch, len(images))
 
 
 def our_rem(images: Images, model: str, runtime: Runtime, batch: int) -> Iterator[int]:
-    """Defender steps as they are; each is eot * (adversary steps + 1) passes of its batch."""
-    made = rem.Making(images, REM(model=model), seed=0, runtime=runtime)
-    rows = torch.arange(min(batch, len(images)))
-    x, labels = made._batch(rows)
-    clock = 0
-    while True:
-        for _ in made._defend(x, labels, "noise", clock, len(rows)):
-            yield len(rows) * 5 * 11
-        clock += 1
+    """Steps of REM's noise; each is eot * (adversary steps + 1) passes of its batch."""
+    recipe = REM(model=model, batch_size=batch, steps=LONG)
+    crafting = rem.Crafting(images, recipe, seed=0, runtime=runtime)
+    for _ in crafting.steps():
+        yield crafting.batch * crafting.recipe.eot * (crafting.recipe.adversary_steps + 1)
 
 
 def measure(options: argparse.Namespace, images: Images, model: str) -> list[dict]:

@@ -17,14 +17,14 @@ from stkit.core.errors import StkitError
 from stkit.recipes import carried
 from stkit.recipes.catalogue import MODELS
 from stkit.recipes.frames import FRAMES, default_epochs
-from stkit.recipes.poisons import EM, METHODS, REM, em_for, rem_for
+from stkit.recipes.poisons import METHODS, resolve
+from stkit.recipes.settings import Costly, Recipe, settings
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
 """Images a second in training, when nothing is known; a model that is not here is as resnet18."""
 START = 6.0  # seconds before a stage computes: imports, reading images
-ROUNDS = 10  # of EM, a guess: it ends when its error is small enough
 
 
 @dataclass(frozen=True)
@@ -65,27 +65,20 @@ def effort(cell: Cell, images: Data) -> float:
 
 
 def poison_effort(stage: Stage, options: dict[str, Any], images: Data) -> float:
-    """Images through a step, for a poison with a surrogate; nothing for SP and OPS."""
-    method = METHODS[stage.verb[1]]
-    plain = {k.replace("-", "_"): v for k, v in options.items() if isinstance(v, (int, bool))}
-    if method is EM:
-        em = em_for(EM(scope=options.get("scope", "sample"), **_of(EM, plain)),
-                    images.side, images.classes)  # fmt: skip
-        assert em.steps and em.model_steps and em.batch_size
-        rounds = min(ROUNDS, em.max_rounds)
-        return rounds * (em.steps * images.count + em.model_steps * em.batch_size)
-    if method is REM:
-        rem = rem_for(REM(**_of(REM, plain)), images.side)
-        assert rem.model_steps and rem.batch_size and rem.steps and rem.eot and rem.adversary_steps
-        batches = rem.model_steps + images.count / rem.batch_size
-        return batches * rem.batch_size * rem.steps * rem.eot * (rem.adversary_steps + 1)
-    return 0.0
+    """Images through a step, for a poison with a surrogate; nothing for the others."""
+    kind = METHODS[stage.verb[1]]
+    recipe = resolve(kind(**_of(kind, options)), (images.side, images.side), images.classes)
+    return recipe.passes(images.count) if isinstance(recipe, Costly) else 0.0
 
 
-def _of(recipe: type, options: dict[str, Any]) -> dict[str, Any]:
-    """The whole numbers among a recipe's fields that decide how long it takes."""
-    counts = ("max_rounds", "steps", "model_steps", "batch_size", "eot", "adversary_steps", "fast")
-    return {k: v for k, v in options.items() if k in counts and k in recipe.__dataclass_fields__}  # type: ignore[attr-defined]
+def _of(kind: type[Recipe[Any]], options: dict[str, Any]) -> dict[str, Any]:
+    """The settings among a stage's options that decide how long it takes: counts and choices."""
+    plain = {k.replace("-", "_"): v for k, v in options.items()}
+    return {
+        name: plain[name]
+        for name, about in settings(kind).items()
+        if name in plain and (isinstance(plain[name], int) or plain[name] in about.choices)
+    }
 
 
 class Speed:

@@ -17,10 +17,10 @@ from typing import Any
 import typer
 
 from stkit import __version__, cli
-from stkit.cli import poison
 from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
+from stkit.recipes.poisons import LONG
 
 
 def commands() -> list[str]:
@@ -147,7 +147,7 @@ def _run(args: list[str] | None) -> int:
 def _by_all_ranks(args: list[str]) -> bool:
     """Whether this command is computed by all ranks; any other is rank 0's alone."""
     words = [*args, "", ""]
-    long = words[0] == "poison" and words[1] in poison.LONG
+    long = words[0] == "poison" and words[1] in LONG
     return words[0] in ("train", "acm", "eval") or long
 
 

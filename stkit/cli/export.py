@@ -1,4 +1,4 @@
-"""stkit import, export: poisons that others made, and files that others read."""
+"""stkit export: files that others read."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +7,28 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.data.exporting.formats import FORMATS
 
 PLACE = 60
+IMAGES, NOISE = ([f for f in FORMATS.values() if f.noise is noise] for noise in (False, True))
+NAMES = "; ".join(
+    [*(f"{f.name}: {f.names}" for f in IMAGES if f.names), ", ".join(f.name for f in NOISE)]
+)
+HELP = f"""Write a dataset file in a form that other people's code reads.
+
+Images as {" or ".join(dict.fromkeys(f.form for f in IMAGES))}, or the noise as
+{" or ".join(f.form for f in NOISE)}, in the source's order.
+The EM authors' own loader drops negative noise.
+
+\b
+Example:
+  stkit export sp.safetensors --format folder -o published/
+  stkit export sp.safetensors --format em --clean cifar10 -o perturbation.pt
+"""
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(export)
+    app.command(help=HELP)(export)
 
 
 def export(
@@ -23,13 +39,16 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            metavar="folder|em|rem|png|npz",
-            help="folder: the source's tree and names; png: <index>.png; em, rem: noise.",
+            metavar="|".join(FORMATS),
+            help=f"{NAMES}: noise.",
         ),
     ] = "folder",
     clean: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="The clean images, for the noise of em and rem."),
+        typer.Option(
+            metavar="SOURCE",
+            help=f"The clean images, for the noise of {' and '.join(f.name for f in NOISE)}.",
+        ),
     ] = None,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -39,28 +58,21 @@ def export(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Write a dataset file in a form that other people's code reads.
+    """Write a dataset file in a form that other people's code reads; see `HELP`."""
+    from dataclasses import asdict
 
-    Images as lossless PNG or .npz, or the noise as EM's .pt or REM's .pkl, in the source's order.
-    The EM authors' own loader drops negative noise.
-
-    \b
-    Example:
-      stkit export sp.safetensors --format folder -o published/
-      stkit export sp.safetensors --format em --clean cifar10 -o perturbation.pt
-    """
-    from stkit.data import exporting
+    from stkit.data.exporting.export import check
+    from stkit.data.exporting.export import export as write
     from stkit.data.images import read
 
-    exporting.check(format, out, clean is not None, force=force)
+    check(format, out, clean is not None, force=force)
     images = read(file)
     plain = None
     if clean is not None:
         plain = o.open_source(clean, split, data_root, default_split=images.header["split"])
     with output.bar("writing images") as progress:
-        found = exporting.export(
-            images, out, format=format, clean=plain, force=force, progress=progress
-        )
+        exported = write(images, out, format=format, clean=plain, force=force, progress=progress)
+    said = {key: value for key, value in asdict(exported).items() if value is not None}
     output.result(
-        {"output": str(out), "format": format, **found}, as_json=json, quiet=quiet, brief=out
+        {"output": str(out), "format": format, **said}, as_json=json, quiet=quiet, brief=out
     )

@@ -7,12 +7,23 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.data.importing.layouts import LAYOUTS
 
 PLACE = 50
+*FIRST, LAST = (layout.holds for layout in LAYOUTS.values() if layout.holds)
+HELP = f"""Bring in noise or poisoned images that others made, as a poisoned dataset file.
+
+Nothing in FILE is ever run. It holds {", ".join(FIRST)}, or {LAST}.
+
+\b
+Example:
+  stkit import perturbation.pt --clean cifar10 --epsilon 8/255 -o em.safetensors
+  stkit import simple_data.npy --labels simple_label.npy --clean cifar10 -o sp.safetensors
+"""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("import")(bring)
+    app.command("import", help=HELP)(bring)
 
 
 def bring(
@@ -26,7 +37,7 @@ def bring(
     format: Annotated[
         str,
         typer.Option(
-            metavar="auto|em|pil|rem|sp|ops|ntga|png|npz",
+            metavar="|".join(["auto", *LAYOUTS]),
             help="What FILE is; auto looks into it, and asks where that does not tell.",
         ),
     ] = "auto",
@@ -61,35 +72,25 @@ def bring(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Bring in noise or poisoned images that others made, as a poisoned dataset file.
-
-    Nothing in FILE is ever run. It holds EM, TUE or AUE noise (.pt), PIL's images (.pt), REM or SEM
-    noise (.pkl), SP or OPS noise or NTGA images (.npy), <index>.png files (a folder), or data and
-    targets (.npz).
-
-    \b
-    Example:
-      stkit import perturbation.pt --clean cifar10 --epsilon 8/255 -o em.safetensors
-      stkit import simple_data.npy --labels simple_label.npy --clean cifar10 -o sp.safetensors
-    """
+    """Bring in noise or poisoned images; see `HELP`."""
     from stkit.core import artifact
     from stkit.core.checks import choose
-    from stkit.data import importing
+    from stkit.data.importing.load import load
     from stkit.data.importing.values import Options
 
-    choose("format", format, ("auto", *importing.LAYOUTS))
+    choose("format", format, ("auto", *LAYOUTS))
     asked = Options(
         scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, seed=seed
     )
     artifact.free(out, force=force)
     images = o.open_source(clean, split, data_root)
-    published, notes = importing.load(file, images, layout=format, options=asked)
-    published.save(out)
+    poisoned, notes = load(file, images, layout=format, options=asked)
+    poisoned.save(out)
     for i, line in enumerate(() if quiet else notes):
         output.note(f"note: {line}" if i else line)
-    head = published.header
-    found = {
+    head = poisoned.header
+    made = {
         "output": str(out), "method": head["method"], "layout": head["recipe"]["imported"],
         "content": head["recipe"]["content"], **head["statistics"],
     }  # fmt: skip
-    output.result(found, as_json=json, quiet=quiet, brief=out)
+    output.result(made, as_json=json, quiet=quiet, brief=out)

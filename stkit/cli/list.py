@@ -10,7 +10,7 @@ from stkit.core.checks import as_dict, choose
 from stkit.recipes import frames
 from stkit.recipes.catalogue import DATASETS, MODELS
 from stkit.recipes.frames import FRAMES
-from stkit.recipes.poisons import ABOUT, METHODS
+from stkit.recipes.poisons import METHODS
 
 KINDS = ("methods", "frames", "models", "datasets")
 
@@ -37,9 +37,10 @@ def names(
         found = [{"name": name, "about": line} for name, line in DATASETS.items()]
     elif kind == "models":
         found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
+    elif kind == "methods":
+        found = [{"name": name, "about": recipe.about} for name, recipe in METHODS.items()]
     else:
-        known, about = (METHODS, ABOUT) if kind == "methods" else (FRAMES, frames.ABOUT)
-        found = [{"name": name, "about": about[name]} for name in known]
+        found = [{"name": name, "about": frames.ABOUT[name]} for name in FRAMES]
     if quiet:
         typer.echo("\n".join(row["name"] for row in found))
         return

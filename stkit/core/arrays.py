@@ -25,17 +25,15 @@ def available() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fits(shape: tuple[int, ...], dtype: type) -> bool:
-    """Whether such an array may lie in memory."""
-    return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * available()
+def fits(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> bool:
+    """Whether such an array may lie in memory, of which so many bytes (None: `available`) are."""
+    memory = available() if memory is None else memory
+    return math.prod(shape) * np.dtype(dtype).itemsize <= SHARE * memory
 
 
-def zeros(shape: tuple[int, ...], dtype: type, *, in_memory: bool | None = None) -> np.ndarray:
-    """An array of zeros, memory-mapped from a file when it does not fit.
-
-    in_memory: where it lies; None lets `fits` say.
-    """
-    if fits(shape, dtype) if in_memory is None else in_memory:
+def zeros(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> np.ndarray:
+    """An array of zeros, memory-mapped from a file when it does not fit, see `fits`."""
+    if fits(shape, dtype, memory):
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, "w+", shape=shape)

@@ -40,11 +40,11 @@ def free(path: Path, *, force: bool = False) -> None:
         raise ArtifactError(f"{path}: {home} is no folder that can be written to; pass another -o")
 
 
-def unclaimed(part: Path, *, resume: bool, force: bool) -> None:
+def unclaimed(unfinished: Path, *, resume: bool, force: bool) -> None:
     """Make sure that unfinished work is not lost: it is gone on with, or thrown away on purpose."""
-    if part.exists() and not resume and not force:
+    if unfinished.exists() and not resume and not force:
         raise ArtifactError(
-            f"{part}: unfinished work is there; pass --resume to go on with it, "
+            f"{unfinished}: unfinished work is there; pass --resume to go on with it, "
             "or --force to throw it away"
         )
 

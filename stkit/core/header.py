@@ -1,4 +1,4 @@
-"""What a stkit file says of itself: the one metadata key, read without torch.
+"""The header of a stkit file: its one metadata key, read without torch.
 
 A safetensors file begins with 8 bytes (length) and a JSON object; stkit puts one compact, sorted
 JSON text under `__metadata__.stkit`, so that equal runs write equal bytes.
@@ -149,8 +149,8 @@ def read(path: Path, *kinds: str) -> Header:
     return meta
 
 
-def _foreign(path: Path, found: str) -> str:
-    return f"{path}: {found}; expected a file made by stkit data, poison, train, acm or eval"
+def _foreign(path: Path, reason: str) -> str:
+    return f"{path}: {reason}; expected a file made by stkit data, poison, train, acm or eval"
 
 
 def _remedy(kinds: tuple[str, ...]) -> str:

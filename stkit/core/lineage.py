@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Header = Mapping[str, Any]
-"""The common part of a stkit header: recipe, digest, inputs, ..."""
+from stkit.core.header import Header
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Lineage:
         poison: None for clean images.
         rate: share of the images that are poisoned; None where it is not recorded.
         limited: a class-balanced part of the source was taken.
-        part: how many images there are, where that is known because they are a part.
+        count: how many images there are, where that is known because they are a part.
         left_out: how many were kept out of a set whose number is not recorded.
         held: these are the ones that were kept out.
         making: the recipe by which they were poisoned, or else the source was read.
@@ -51,11 +50,11 @@ class Lineage:
     poison: Poison | None
     rate: float | None
     limited: bool
-    part: int | None
+    count: int | None
     left_out: int
     held: bool
-    making: Header
-    reading: Header
+    making: Mapping[str, Any]
+    reading: Mapping[str, Any]
 
 
 def walk(images: Header) -> Iterator[Header]:
@@ -74,7 +73,7 @@ def of(images: Header) -> Lineage:
     method = making.get("method")
     clean = maker["inputs"][0] if method and maker["inputs"] else images
     sources = [r["source"] for r in recipes if r.get("source") not in (None, "file")]
-    part, left_out = _part(recipes)
+    count, left_out = _count(recipes)
     return Lineage(
         digest=images["digest"],
         clean=clean["digest"],
@@ -82,7 +81,7 @@ def of(images: Header) -> Lineage:
         poison=Poison(method, making.get("scope"), bool(making.get("fast"))) if method else None,
         rate=making.get("poison_rate"),
         limited=any(recipe.get("limit") for recipe in recipes),
-        part=part,
+        count=count,
         left_out=left_out,
         held=recipes[0].get("part") == "held",
         making=making,
@@ -90,14 +89,14 @@ def of(images: Header) -> Lineage:
     )
 
 
-def _part(recipes: list[dict[str, Any]]) -> tuple[int | None, int]:
+def _count(recipes: list[dict[str, Any]]) -> tuple[int | None, int]:
     """How many images, where they are a part; else None, and how many were left out."""
-    part, out = None, 0
+    count, out = None, 0
     for recipe in reversed(recipes):
         if recipe.get("limit"):
-            part, out = recipe["limit"], 0
+            count, out = recipe["limit"], 0
         if recipe.get("part") == "rest":
             out += recipe.get("holdout") or 0
         if recipe.get("part") == "held":
-            part, out = recipe.get("holdout"), 0
-    return (part - out, 0) if part else (None, out)
+            count, out = recipe.get("holdout"), 0
+    return (count - out, 0) if count else (None, out)

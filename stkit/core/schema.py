@@ -67,6 +67,6 @@ def _of_type(value: Any, kind: type, where: str) -> None:
 
 
 def _wrong(value: Any, expected: str, where: str) -> str:
-    found = repr(value)
-    found = found if len(found) <= 40 else f"{found[:40]}..."
-    return f"damaged, {where or 'it'} is {found}, expected {expected}; make it again"
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else f"{shown[:40]}..."
+    return f"damaged, {where or 'it'} is {shown}, expected {expected}; make it again"

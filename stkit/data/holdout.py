@@ -1,4 +1,4 @@
-"""A part of a set kept out, class-balanced."""
+"""A class-balanced part of a set, kept out of training."""
 
 from dataclasses import replace
 
@@ -15,7 +15,10 @@ PARTS = ("rest", "held")
 
 
 def split(images: Images, holdout: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The rows to train on and the rows held out, class-balanced, by the seed; both ascending."""
+    """The rows to train on and the `holdout` rows held out, class-balanced, by the seed.
+
+    Both int64, ascending; together they are all rows.
+    """
     shuffled = torch.randperm(len(images), generator=stream(seed, "holdout"))
     held = shuffled[balanced(images.labels[shuffled], holdout)].sort().values
     keep = torch.ones(len(images), dtype=torch.bool)
@@ -27,7 +30,7 @@ def part(images: Images, holdout: int, which: str, seed: int) -> Images:
     """The clean set without `holdout` images (`rest`), or these alone, as a test split (`held`).
 
     So that settings can be chosen on clean images that were in no training set, and on no test
-    image: `--holdout` of a training keeps images out *as published*, poisoned ones too.
+    image: `--holdout` of a training keeps images out *as they are in the file*, poisoned ones too.
     RecipeError for another name or a count that leaves nothing.
     """
     choose("part", which, PARTS)

@@ -17,9 +17,9 @@ from stkit.core.errors import DataError
 TENSORS = ("images", "labels", "index")  # of every dataset file, in the order of `Images`
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [0,255] -> float32 [0,1]."""
-    return images.float() / 255
+def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [0,255] -> float [0,1] of this type."""
+    return images.to(dtype) / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:

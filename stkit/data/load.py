@@ -27,8 +27,17 @@ def load(
     """A split of a source: a stkit file, a folder of class folders, digits, cifar10 or cifar100.
 
     split: "train" or "test"; None takes `default_split`, or the one split that a file holds.
-    size: short side to this, antialiased, centre crop. limit: a class-balanced choice of so many.
-    Errors: DataError (missing, unreadable, not fitting), ArtifactError (a damaged or other file).
+    size: short side to so many pixels, antialiased, centre crop. limit: a class-balanced choice of
+    so many images. data_root: where cifar10 and cifar100 are, or are downloaded to; None: the
+    variable STKIT_DATA, else ~/.cache/stkit. progress: called with (done, total) as a folder is
+    read.
+
+    Gives pixels uint8 [N,3,H,W], all of one size, and labels int64 [N]; a folder's images are
+    shuffled once, all else is in its source's order. Raises DataError for what is missing,
+    unreadable or does not fit, ArtifactError for a damaged or other file, RecipeError for settings
+    out of range.
+
+        train, test = load("digits"), load("digits", "test")
     """
     if split is not None:
         choose("split", split, SPLITS)
@@ -39,18 +48,29 @@ def load(
     if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)
     split = split or default_split
-    if str(source) == "digits":
-        raw = sources.digits(split, size, limit)
-    elif str(source) in DATASETS:
-        root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
-        raw = sources.torchvision_set(str(source), split, size, limit, root)
-    else:
-        raw = sources.folder(path, split, size, limit, progress)
+    raw = _raw(str(source), split, size, limit, data_root, progress)
     name = str(source) if str(source) in DATASETS else "folder"
     _enough(limit, len(raw.classes))
     recipe = {"source": name, "size": size, "limit": limit}
     head = header.make("dataset", recipe, seed=0, inputs=[], classes=list(raw.classes), split=split)
-    return checked(Images(raw.images, raw.labels, raw.index, head, raw.names), str(source))
+    return checked(Images(raw.pixels, raw.labels, raw.index, head, raw.names), str(source))
+
+
+def _raw(
+    source: str,
+    split: str,
+    size: int | None,
+    limit: int | None,
+    data_root: Path | None,
+    progress: sources.Progress | None,
+) -> sources.Raw:
+    """The images of a source that is no stkit file."""
+    if source == "digits":
+        return sources.digits(split, size, limit)
+    if source in DATASETS:
+        root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
+        return sources.torchvision_set(source, split, size, limit, root)
+    return sources.folder(Path(source), split, size, limit, progress)
 
 
 def _enough(limit: int | None, classes: int) -> None:
@@ -58,15 +78,16 @@ def _enough(limit: int | None, classes: int) -> None:
         raise RecipeError(f"limit is {limit}, expected at least one image for {classes} classes")
 
 
-def _narrowed(found: Images, size: int | None, limit: int | None) -> Images:
+def _narrowed(images: Images, size: int | None, limit: int | None) -> Images:
+    """So many of the images, of this size, as a data set made from the whole one."""
     if size is None and limit is None:
-        return found
-    _enough(limit, len(found.classes))
+        return images
+    _enough(limit, len(images.classes))
     head = header.make(
         "dataset", {"source": "file", "size": size, "limit": limit}, seed=0,
-        inputs=[found.provenance],
-        **{k: v for k, v in found.header.items() if k in ("classes", "split", "method")},
+        inputs=[images.provenance],
+        **{k: v for k, v in images.header.items() if k in ("classes", "split", "method")},
     )  # fmt: skip
-    found = found.rows(sampling.balanced(found.labels, limit or len(found)))
-    images = sources.resized(found.pixels, size) if size else found.pixels
-    return replace(found, pixels=images, header=head)
+    chosen = images.rows(sampling.balanced(images.labels, limit or len(images)))
+    pixels = sources.resized(chosen.pixels, size) if size else chosen.pixels
+    return replace(chosen, pixels=pixels, header=head)

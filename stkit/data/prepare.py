@@ -1,4 +1,4 @@
-"""What is done to the published images once, before any training: fixed preparations.
+"""Fixed preparations of the images that are trained on, made once, before any training.
 
 | name | what it does | source |
 |---|---|---|
@@ -26,9 +26,8 @@ one or two steps an epoch the layer would hardly leave its random start.
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -45,48 +44,52 @@ SIGMA, KERNEL = 1.5, 5
 EPOCHS, BATCH, BATCHES, RATE = 20, 1024, 48, 0.1
 
 Step = Callable[[Tensor], Tensor]  # uint8 [n,3,H,W] -> the same
+Kind = Callable[[Images, int | None, int], Step]
+"""A preparation of a whole set, given the number in its name (jpeg-50) and the seed."""
 
 
-def prepare(images: Images, names: tuple[str, ...], *, seed: int = 0) -> Images:
+def prepare(
+    images: Images,
+    names: tuple[str, ...],
+    *,
+    seed: int = 0,
+    block: int = BLOCK,
+    memory: int | None = None,
+) -> Images:
     """The images after each of these preparations, in this order, as new 8-bit images.
 
-    seed: decides where the linear model of `orthogonal` starts. In memory, or in a file where they
-    do not fit; the header is the published one's without its digest. RecipeError: unknown name.
+    names: of `carried.PREPARATIONS`, such as "gray" or "jpeg-50". seed: decides where the linear
+    model of `orthogonal` starts. block: pixel values worked on at a time. memory: bytes of it, see
+    `arrays.fits`; the new pixels lie in a file where they do not fit. The header is that of
+    `images` without its digest. RecipeError: an unknown name, a number out of its range.
     """
     kinds = [preparation(name) for name in names]
     if not kinds:
         return images
-    pixels, made = images.pixels, torch.from_numpy(arrays.zeros(images.pixels.shape, np.uint8))
-    rows = _block(pixels)
+    shape = tuple(images.pixels.shape)
+    made = torch.from_numpy(arrays.zeros(shape, np.uint8, memory))
     for kind, value in kinds:
-        work = _step(kind, value, pixels, images, seed)
-        for old, new in zip(pixels.split(rows), made.split(rows), strict=True):
-            new.copy_(work(old))
-        pixels = made
-    return replace(images, pixels=made, header={**images.header, "digest": ""})
+        step = KINDS[kind](images, value, seed)
+        for rows in _slices(len(made), _rows(made, block)):
+            made[rows] = step(images.pixels[rows])
+        images = replace(images, pixels=made, header={**images.header, "digest": ""})
+    return images
 
 
-def _block(pixels: Tensor) -> int:
-    """How many images are worked on at a time."""
-    return max(1, BLOCK // pixels[0].numel())
+def _rows(pixels: Tensor, block: int = BLOCK) -> int:
+    """The number of images that have about so many pixel values together."""
+    return max(1, block // pixels[0].numel())
 
 
-def _step(kind: str, value: int | None, pixels: Tensor, images: Images, seed: int) -> Step:
-    if kind == "gray":
-        return _gray
-    if kind == "gauss":
-        return _blur
-    if kind == "orthogonal":
-        basis = directions(pixels, images.labels, len(images.classes), seed=seed)
-        return partial(project, basis=basis)
-    assert value is not None
-    return partial(_jpeg if kind == "jpeg" else _bdr, value=value)
+def _slices(count: int, rows: int) -> Iterator[slice]:
+    """Slices of so many consecutive rows each that cover `count`; the last may be shorter."""
+    return (slice(start, min(start + rows, count)) for start in range(0, count, rows))
 
 
 def _gray(block: Tensor) -> Tensor:
     """PIL's `convert("L")`: whole numbers, rounded."""
-    red, green, blue = block.int().split(1, 1)
-    luma = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
+    red, green, blue = (block[:, channel, None].int() for channel in range(3))
+    luma: Tensor = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
     return luma.to(torch.uint8).expand_as(block)
 
 
@@ -112,31 +115,45 @@ def _jpeg(block: Tensor, value: int) -> Tensor:
 def _blur(block: Tensor) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
-    return gaussian_blur(block, [KERNEL, KERNEL], [SIGMA, SIGMA])
+    blurred: Tensor = gaussian_blur(block, [KERNEL, KERNEL], [SIGMA, SIGMA])
+    return blurred
 
 
-def directions(pixels: Tensor, labels: Tensor, classes: int, *, seed: int) -> Tensor:
-    """Train the linear model on images uint8 [N,3,H,W]: an orthonormal basis of the span of its
-    weight vectors, float32 [3HW,classes]."""
+def directions(
+    pixels: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    seed: int,
+    epochs: int = EPOCHS,
+    batches: int = BATCHES,
+) -> Tensor:
+    """An orthonormal basis, float32 [3HW,classes], of the weights of a linear model, trained here.
+
+    pixels: uint8 [N,3,H,W]. labels: int64 [N]. epochs: of its training. batches: a batch is this
+    part of the images, at most 1,024.
+    """
     width = pixels[0].numel()
     generator = stream(seed, "orthogonal")
     bound = 1 / math.sqrt(width)  # PyTorch's start of a linear layer
     weight = bound * (2 * torch.rand(classes, width, generator=generator) - 1)
-    size = max(1, min(BATCH, len(pixels) // BATCHES))
+    size = max(1, min(BATCH, len(pixels) // batches))
     targets = torch.nn.functional.one_hot(labels, classes).float()
-    for epoch in range(EPOCHS):
-        rate = RATE * 0.1 ** ((epoch >= EPOCHS // 2) + (epoch >= EPOCHS * 3 // 4))
-        for batch, wanted in zip(pixels.split(size), targets.split(size), strict=True):
-            weight -= rate / len(batch) * _slope(weight, batch, wanted)
-    return torch.linalg.qr(weight.double().T).Q.float()
+    for epoch in range(epochs):
+        rate = RATE * 0.1 ** ((epoch >= epochs // 2) + (epoch >= epochs * 3 // 4))
+        for rows in _slices(len(pixels), size):
+            slope = _slope(weight, pixels[rows], targets[rows])
+            weight -= rate / len(pixels[rows]) * slope
+    basis: Tensor = torch.linalg.qr(weight.double().T).Q.float()
+    return basis
 
 
-def _slope(weight: Tensor, pixels: Tensor, wanted: Tensor) -> Tensor:
-    """The gradient of the summed cross-entropy of a batch, in parts, as large images need."""
-    total, rows = torch.zeros_like(weight), _block(pixels)
-    for part, target in zip(pixels.split(rows), wanted.split(rows), strict=True):
-        x = to_float(part).flatten(1)
-        total += ((x @ weight.T).softmax(1) - target).T @ x
+def _slope(weight: Tensor, pixels: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the summed cross-entropy of a batch, in blocks, as large images need."""
+    total = torch.zeros_like(weight)
+    for rows in _slices(len(pixels), _rows(pixels)):
+        x = to_float(pixels[rows]).flatten(1)
+        total += ((x @ weight.T).softmax(1) - targets[rows]).T @ x
     return total
 
 
@@ -144,3 +161,33 @@ def project(block: Tensor, basis: Tensor) -> Tensor:
     """Images uint8 [n,3,H,W] without their components along an orthonormal basis [3HW,K]."""
     x = to_float(block).flatten(1)
     return to_uint8(x - (x @ basis) @ basis.T).view_as(block)
+
+
+def _orthogonal(images: Images, value: int | None, seed: int) -> Step:
+    basis = directions(images.pixels, images.labels, len(images.classes), seed=seed)
+    return lambda block: project(block, basis)
+
+
+def _fixed(step: Step) -> Kind:
+    """A preparation without a number."""
+    return lambda images, value, seed: step
+
+
+def _numbered(kernel: Callable[[Tensor, int], Tensor]) -> Kind:
+    """A preparation with a number in its name, or that number's default."""
+
+    def kind(images: Images, value: int | None, seed: int) -> Step:
+        assert value is not None
+        return lambda block: kernel(block, value)
+
+    return kind
+
+
+KINDS: dict[str, Kind] = {
+    "gray": _fixed(_gray),
+    "jpeg": _numbered(_jpeg),
+    "bdr": _numbered(_bdr),
+    "gauss": _fixed(_blur),
+    "orthogonal": _orthogonal,
+}
+"""The kernel of each of `carried.PREPARATIONS`; a new one has its row there, and one here."""

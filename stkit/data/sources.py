@@ -27,7 +27,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Raw:
-    images: Tensor  # uint8 [N,3,H,W]
+    """Images as a source has them."""
+
+    pixels: Tensor  # uint8 [N,3,H,W]
     labels: Tensor  # int64 [N]
     index: Tensor  # int64 [N], position in the source's own order
     classes: tuple[str, ...]
@@ -85,16 +87,16 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
     try:
         with warnings.catch_warnings():  # NumPy 2.4 warns of how these old files are pickled
             warnings.simplefilter("ignore")
-            found = kind(str(root), train=split == "train", download=True)
+            stored = kind(str(root), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{name}: not in {root} and the download failed ({error}); "
             "pass --data-root, or a folder of class folders"
         ) from None
-    labels = torch.tensor(found.targets)
+    labels = torch.tensor(stored.targets)
     index = balanced(labels, limit or len(labels))
-    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()[index]
-    return Raw(resized(images, size or 32), labels[index], index, tuple(found.classes))
+    images = torch.from_numpy(stored.data).permute(0, 3, 1, 2).contiguous()[index]
+    return Raw(resized(images, size or 32), labels[index], index, tuple(stored.classes))
 
 
 def split_folder(root: Path, split: str) -> Path:
@@ -149,12 +151,12 @@ def folder(
     if not classes:
         raise DataError(f"{top}: found no class folders; expected one folder of images a class")
     listing = [_pictures(c) for c in classes]
-    for c, found in zip(classes, listing, strict=True):
-        if not found:
+    for c, files in zip(classes, listing, strict=True):
+        if not files:
             raise DataError(f"{c}: no images in this class folder; add some or remove the folder")
         if c.name != c.name.encode(errors="replace").decode():
             raise DataError(f"{c}: the class's name is not UTF-8; rename the folder")
-    names = [f"{c.name}/{f}" for c, found in zip(classes, listing, strict=True) for f in found]
+    names = [f"{c.name}/{f}" for c, files in zip(classes, listing, strict=True) for f in files]
     labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(f) for f in listing]))
     index = torch.randperm(len(names), generator=stream(0, "folder"))
     index = index[balanced(labels[index], limit or len(index))]

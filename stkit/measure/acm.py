@@ -19,6 +19,7 @@ from stkit.core.checks import choose, number
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
+from stkit.data.sampling import rank_in_class
 from stkit.engine import pgd
 from stkit.engine.feed import Feed
 from stkit.engine.runtime import Runtime
@@ -91,10 +92,7 @@ def draw(labels: Tensor, *, classes: int, seed: int, per_class: int | None = Non
     number("per-class", per_class, 1, float("inf"))
     labels = labels.cpu()
     shuffled = torch.randperm(len(labels), generator=stream(seed, "acm"))
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = labels.bincount(minlength=classes)
-    rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[by_class]]
-    return by_class[rank < per_class].sort().values
+    return shuffled[rank_in_class(labels[shuffled]) < per_class].sort().values
 
 
 @torch.no_grad()

@@ -1,10 +1,9 @@
 """How much of the labels a linear classifier reads off noise."""
 
-import numpy as np
 import torch
 
 from stkit.data.images import Images
-from stkit.data.sampling import balanced
+from stkit.data.sampling import balanced, place_by_class
 
 SAMPLE = 10_000  # images on which the linear classifier is fitted and scored, at most
 SIDE = 32  # larger noise is averaged down to this side for the linear classifier
@@ -22,7 +21,6 @@ def linear_separability(noisy: Images, plain: Images) -> float | None:
         delta = torch.nn.functional.adaptive_avg_pool2d(delta, SIDE)
     x = (delta / delta.std().clamp_min(1e-9)).flatten(1).double().numpy()
     y = noisy.labels[rows].numpy()
-    halves = np.empty(len(y), np.int64)
-    halves[np.argsort(y, kind="stable")] = np.arange(len(y)) % 2  # every other one of a class
+    halves = place_by_class(noisy.labels[rows]).numpy() % 2  # every other one of a class
     fitted = RidgeClassifier().fit(x[halves == 0], y[halves == 0])
     return float(fitted.score(x[halves == 1], y[halves == 1]))

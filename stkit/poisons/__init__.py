@@ -1,145 +1,125 @@
-"""Poisons: a recipe and clean images in, the published data set out. One module a method.
+'''Poisons: a recipe and clean images in, poisoned images out. One module a method.
 
-SP and OPS are computed at once (`MAKERS`); EM and REM take long, so theirs is a `Making`, which is
-iterated, saved and resumed, and then published (`MAKINGS`). `poison` does either to the end.
-"""
+The module is found by the method's name in `recipes.METHODS`; `interface` says what it offers. So a
+poison is two additions. Its recipe, in `stkit/recipes/poisons.py`:
+
+    @dataclass(frozen=True)
+    class Checker:
+        """A checkerboard of +-epsilon, coloured by the class."""
+
+        about: ClassVar = "checkerboard of +-epsilon, each class in a colour of its own"
+        trains_surrogate: ClassVar = False
+
+        epsilon: float = setting(8 / 255, "Per-pixel budget.", unit="budget", limits=(0, 1))
+        side: int = setting(4, "Side of a square in pixels.", limits=(1, 64))
+
+        def __post_init__(self) -> None:
+            check(self)
+
+        def resolved(self, size: tuple[int, int], classes: int) -> Self:
+            return self
+
+    METHODS["checker"] = Checker
+
+and its making, in `stkit/poisons/checker.py`:
+
+    import numpy as np
+    from torch import Tensor
+
+    from stkit.data import perturbation
+    from stkit.data.images import Images
+    from stkit.poisons.interface import Made
+    from stkit.recipes.poisons import Checker
+
+    def make(images: Images, recipe: Checker, *, poisoned: Tensor, seed: int) -> Made:
+        row, column = np.indices(images.pixels.shape[-2:]) // recipe.side
+        colours = images.labels.numpy()[:, None] >> np.arange(3)  # [N,3], of which the last bit
+
+        def levels(rows: slice) -> np.ndarray:
+            odd = (row + column + colours[rows][..., None, None]) & 1
+            return perturbation.grey_levels((1 - 2 * odd) * recipe.epsilon, "nearest")
+
+        pixels = perturbation.add(images.pixels, poisoned, levels)
+        return Made(pixels, perturbation.statistics(images.pixels, pixels, int(poisoned.sum())))
+
+Then `stkit poison checker --help` lists its options, and reports have their row for it.
+'''
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import nn
 
 from stkit.core import header
-from stkit.core.checks import as_dict, number
+from stkit.core.checks import as_dict, choose, number
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.engine.runtime import Runtime, pick
-from stkit.poisons import em, ops, rem, sp
-from stkit.recipes.poisons import EM, OPS, REM, SP
-
-Recipe = SP | OPS | EM | REM
-Making = em.Making | rem.Making
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a recipe's poison is made: images, recipe, poisoned bool [N], seed -> the published
-    images and the statistics of the perturbation. `uses`: packages that decide the noise."""
-
-    name: str
-    make: Callable[[Images, Any, Tensor, int], tuple[Tensor, dict]]
-    uses: tuple[str, ...] = ()
-
-
-MAKERS: dict[type, Method] = {
-    SP: Method("sp", sp.make, uses=("scikit-learn", "numpy")),
-    OPS: Method("ops", ops.make),
-}
-MAKINGS: dict[type, Callable[..., Making]] = {EM: em.Making, REM: rem.Making}
+from stkit.poisons.interface import Crafting, Made, Record
+from stkit.recipes.poisons import METHODS, resolve
+from stkit.recipes.settings import Recipe
 
 
 def poison(
     images: Images,
-    recipe: Recipe,
+    recipe: Recipe[Any] | str,
     *,
     seed: int = 0,
     poison_rate: float = 1.0,
-    device: str = "auto",
-    precision: str = "auto",
+    surrogate: nn.Module | None = None,
+    runtime: Runtime | None = None,
+    on_record: Callable[[Record], None] | None = None,
 ) -> Images:
-    """The data set as its poisoner publishes it: 8-bit images, and which of them carry noise.
+    """The data set as its poisoner gives it away: 8-bit images, and which of them carry noise.
 
-    The noise is made with the whole set; round(poison_rate * N) images drawn from the seed are
-    published with it, the others as they are; a larger rate keeps the images of a smaller one.
-    Rate 0 is allowed: the clean end of a curve. device, precision: for EM and REM. Errors:
-    RecipeError for settings out of range or not fitting the images, DataError for a set that is
-    poisoned already.
+    The noise is made with the whole set; round(poison_rate * N) images drawn from the seed get it,
+    the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed.
+
+    Arguments: recipe, or a method's name for its defaults. For methods that train a surrogate:
+    surrogate, a net of one's own in place of `recipe.model`, of which a copy learns (float
+    [N,3,H,W] in [0,1] -> [N,K]; the header has its class's name for a model); runtime, see
+    `engine.runtime.pick`, by default a GPU where there is one; on_record, called with what is told
+    on the way. Errors: RecipeError for settings out of range or not fitting the images or the
+    method, DataError for a set that is poisoned already.
+
+        poisoned = poison(load("digits"), EM(model="small"), on_record=print)
     """
-    if type(recipe) in MAKINGS:
-        made = making(images, recipe, seed=seed, runtime=pick(device, precision))
-        for _ in made.steps():
-            pass
-        return published(made, poison_rate)
+    if isinstance(recipe, str):
+        recipe = METHODS[choose("method", recipe, METHODS)]()
     check(images, recipe, seed, poison_rate)
-    method = MAKERS[type(recipe)]
-    poisoned = perturbation.draw(len(images), poison_rate, seed)
-    pixels, statistics = method.make(images, recipe, poisoned, seed)
-    head = _head(
-        images, {"method": method.name, **as_dict(recipe), "poison_rate": poison_rate},
-        seed, statistics,
-    )  # fmt: skip
-    head["versions"] |= {package: version(package) for package in method.uses}
-    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
+    if not recipe.trains_surrogate:
+        if surrogate is not None:
+            raise RecipeError(
+                f"{method(recipe)} trains no surrogate; leave surrogate out, or pass another recipe"
+            )
+        return _made(images, recipe, seed, poison_rate)
+    runtime = runtime or pick()
+    crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
+    for record in crafting.steps():
+        if record is not None and on_record is not None:
+            on_record(record)
+    return finish(crafting, poison_rate)
 
 
-def making(images: Images, recipe: Recipe, *, seed: int, runtime: Runtime) -> Making:
-    """EM or REM noise at its first step: iterate its `steps()`, then call `published`."""
-    check(images, recipe, seed, 1.0)
-    return MAKINGS[type(recipe)](images, recipe, seed=seed, runtime=runtime)
+def method(recipe: Recipe[Any]) -> str:
+    """The name of the method that a recipe is for. RecipeError when it is no recipe."""
+    for name, known in METHODS.items():
+        if isinstance(recipe, known):
+            return name
+    there = ", ".join(f"{kind.__name__}()" for kind in METHODS.values())
+    raise RecipeError(f"{recipe!r} is no recipe; pass one of {there}")
 
 
-def published(made: Making, poison_rate: float = 1.0) -> Images:
-    """The data set with the finished noise of EM or REM, added and rounded once.
-
-    Of several ranks all must call this, and rank 0 gets it, the others the clean images.
-    """
-    number("poison-rate", poison_rate, 0, 1)
-    images, rounding = made.images, made.recipe.rounding
-    poisoned = perturbation.draw(len(images), poison_rate, made.seed)
-    noise, about = made.result()
-    recipe = {**made.head()["recipe"], "poison_rate": poison_rate}
-    if not made.runtime.first:  # rank 0 has the noise of all
-        return images
-
-    def levels(rows: slice) -> np.ndarray:
-        return perturbation.grey_levels(noise(rows), rounding)
-
-    pixels = perturbation.add(images.pixels, poisoned, levels)
-    statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
-    head = _head(images, recipe, made.seed, statistics | about)
-    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
-
-
-def at_rate(made: Images, clean: Images, poison_rate: float) -> Images:
-    """A poisoned data set published at a lower rate: the noise that is there, on fewer images.
-
-    It equals, header included, what `poison` makes of the clean set at that rate, without making
-    the noise again: the images of a smaller rate are among those of a larger one. Errors: DataError
-    for a set that `poison` did not make of these clean images, RecipeError for a rate above its.
-    """
-    number("poison-rate", poison_rate, 0, 1)
-    recipe = made.header["recipe"]
-    if made.poisoned is None or "poison_rate" not in recipe:
-        raise DataError(
-            "found a data set that is clean or was imported, expected one that `stkit poison` made"
-        )
-    if made.header["inputs"][0]["digest"] != clean.provenance["digest"]:
-        raise DataError("found other clean images than it was made from; pass those")
-    if poison_rate > recipe["poison_rate"]:
-        raise RecipeError(
-            f"poison-rate is {poison_rate:g}, expected at most {recipe['poison_rate']:g}, at which "
-            "it was made; make the poison anew"
-        )
-    poisoned = perturbation.draw(len(clean), poison_rate, made.header["seed"])
-    pixels = perturbation.chosen(clean.pixels, made.pixels, poisoned)
-    found = perturbation.statistics(clean.pixels, pixels, int(poisoned.sum()))
-    head = {
-        **made.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
-        "statistics": {**made.header["statistics"], **found},
-    }  # fmt: skip
-    return replace(made, pixels=pixels, header=head, poisoned=poisoned)
-
-
-def check(images: Images, recipe: Any, seed: int, poison_rate: float) -> None:
+def check(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) -> None:
     """RecipeError or DataError when this set cannot be poisoned so."""
     number("poison-rate", poison_rate, 0, 1)
     number("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
-    if type(recipe) not in MAKERS and type(recipe) not in MAKINGS:
-        raise RecipeError(f"{recipe!r} is no recipe; pass EM(), REM(), SP() or OPS()")
+    method(recipe)
     if images.poisoned is not None:
         raise DataError(
             f"found a data set poisoned already ({images.header.get('method', 'unknown method')}), "
@@ -147,7 +127,102 @@ def check(images: Images, recipe: Any, seed: int, poison_rate: float) -> None:
         )
 
 
-def _head(images: Images, recipe: dict, seed: int, statistics: dict) -> dict:
+def resolved(images: Images, recipe: Recipe[Any]) -> Recipe[Any]:
+    """The recipe with nothing left open for these images."""
+    height, width = images.pixels.shape[-2:]
+    full: Recipe[Any] = resolve(recipe, (height, width), len(images.classes))
+    return full
+
+
+def _made(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) -> Images:
+    """The poisoned images of a method that needs no surrogate."""
+    name, recipe = method(recipe), resolved(images, recipe)
+    poisoned = perturbation.draw(len(images), poison_rate, seed)
+    make: Callable[..., Made] = _module(name).make
+    made = make(images, recipe, poisoned=poisoned, seed=seed)
+    settings = {**as_dict(recipe), "method": name, "poison_rate": poison_rate}
+    head = _head(images, settings, seed, asdict(made.statistics))
+    head["versions"] |= {package: version(package) for package in made.packages}
+    return replace(images, pixels=made.pixels, header=head, poisoned=poisoned)
+
+
+def craft(
+    images: Images,
+    recipe: Recipe[Any],
+    *,
+    seed: int,
+    runtime: Runtime,
+    surrogate: nn.Module | None = None,
+) -> Crafting:
+    """The noise of a method that trains a surrogate, at its first step.
+
+    Iterate its `steps()`, then call `finish`.
+    """
+    check(images, recipe, seed, 1.0)
+    make: Callable[..., Crafting] = _module(method(recipe)).Crafting
+    return make(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
+
+
+def finish(crafting: Crafting, poison_rate: float = 1.0) -> Images:
+    """The images with their finished noise, added and rounded once.
+
+    Of several ranks all must call this, and rank 0 gets it, the others the clean images.
+    """
+    number("poison-rate", poison_rate, 0, 1)
+    images, rounding = crafting.images, crafting.recipe.rounding
+    poisoned = perturbation.draw(len(images), poison_rate, crafting.seed)
+    crafted = crafting.result()
+    settings = {**crafting.head()["recipe"], "poison_rate": poison_rate}
+    if not crafting.runtime.first:  # rank 0 has the noise of all
+        return images
+
+    def levels(rows: slice) -> np.ndarray:
+        return perturbation.grey_levels(crafted.rows(rows), rounding)
+
+    pixels = perturbation.add(images.pixels, poisoned, levels)
+    statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
+    head = _head(images, settings, crafting.seed, asdict(statistics) | crafted.about)
+    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
+
+
+def at_rate(images: Images, clean: Images, poison_rate: float) -> Images:
+    """Poisoned images at a lower rate: the noise that is there, on fewer of them.
+
+    It equals, header included, what `poison` makes of the clean set at that rate, without making
+    the noise again: the images of a smaller rate are among those of a larger one. Errors: DataError
+    for a set that `poison` did not make of these clean images, RecipeError for a rate above its.
+    """
+    number("poison-rate", poison_rate, 0, 1)
+    recipe = images.header["recipe"]
+    if images.poisoned is None or "poison_rate" not in recipe:
+        raise DataError(
+            "found a data set that is clean or was imported, expected one that `stkit poison` made"
+        )
+    if images.header["inputs"][0]["digest"] != clean.provenance["digest"]:
+        raise DataError("found other clean images than it was made from; pass those")
+    if poison_rate > recipe["poison_rate"]:
+        raise RecipeError(
+            f"poison-rate is {poison_rate:g}, expected at most {recipe['poison_rate']:g}, at which "
+            "it was made; make the poison anew"
+        )
+    poisoned = perturbation.draw(len(clean), poison_rate, images.header["seed"])
+    pixels = perturbation.chosen(clean.pixels, images.pixels, poisoned)
+    statistics = perturbation.statistics(clean.pixels, pixels, int(poisoned.sum()))
+    head = {
+        **images.header, "digest": "", "recipe": {**recipe, "poison_rate": poison_rate},
+        "statistics": {**images.header["statistics"], **asdict(statistics)},
+    }  # fmt: skip
+    return replace(images, pixels=pixels, header=head, poisoned=poisoned)
+
+
+def _module(name: str) -> Any:
+    """The module of a method; what it offers is in `interface`."""
+    return import_module(f"{__name__}.{name}")
+
+
+def _head(
+    images: Images, recipe: dict[str, Any], seed: int, statistics: dict[str, Any]
+) -> dict[str, Any]:
     return header.make(
         "dataset", recipe, seed=seed, inputs=[images.provenance],
         classes=list(images.classes), split=images.header["split"],

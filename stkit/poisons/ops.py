@@ -21,23 +21,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stkit.core.errors import RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
-from stkit.recipes.poisons import OPS
+from stkit.poisons.interface import Made
+from stkit.recipes.poisons import OPS, resolve
 
 COLOURS = np.array([[v >> 2 & 1, v >> 1 & 1, v & 1] for v in range(8)])  # v = 4R + 2G + B
 SQUARES, CROSS = [(0, 0), (1, 1), (2, 2)], [(0, 1), (0, 2), (1, 2)]  # pairs of channels
 CLOSE = 1e-12  # float64 scores are off by some 1e-16; nearer ones than this are compared exactly
 
 
-def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
-    """The published images uint8 [N,3,H,W] and the statistics of what changed; no randomness."""
+def make(images: Images, recipe: OPS, *, poisoned: Tensor, seed: int) -> Made:
+    """See `interface`; there is nothing random in it."""
+    height, width = images.pixels.shape[-2:]
+    recipe = resolve(recipe, (height, width), len(images.classes))
     picks = search(images.pixels, images.labels, len(images.classes), recipe)
     labels, chosen = images.labels.numpy(), poisoned.numpy()[:, None, None]
     colours = (COLOURS[picks % 8] * 255).astype(np.uint8).swapaxes(1, 2)  # [K,3,pixels]
-    published = images.pixels.numpy().copy()
-    flat = published.reshape(*published.shape[:2], -1)
+    pixels = images.pixels.numpy().copy()
+    flat = pixels.reshape(*pixels.shape[:2], -1)
     before = np.empty((len(labels), 3, recipe.pixels), np.uint8)
     after = np.empty_like(before)
 
@@ -50,20 +52,16 @@ def make(images: Images, recipe: OPS, poisoned: Tensor, seed: int) -> tuple[Tens
     perturbation.each(work, len(labels), before[0].size)
     # Nothing else changed, so that these pixels alone give the statistics.
     changed = torch.from_numpy(before), torch.from_numpy(after)
-    return torch.from_numpy(published), perturbation.statistics(*changed, int(poisoned.sum()))
+    return Made(torch.from_numpy(pixels), perturbation.statistics(*changed, int(poisoned.sum())))
 
 
 def search(images: Tensor, labels: Tensor, classes: int, recipe: OPS) -> np.ndarray:
     """The picked pairs, int64 [K,pixels], best first: 8 * (row * W + column) + colour code.
 
     images: uint8 [N,3,H,W]; labels: int64 [N]. A class without images gets zeros. Exact up to two
-    million images a class. RecipeError when there are fewer pixels than `recipe.pixels`.
+    million images a class.
     """
     height, width = images.shape[-2:]
-    if recipe.pixels > height * width:
-        raise RecipeError(
-            f"pixels is {recipe.pixels}, but the images have {height * width}; choose fewer"
-        )
     flat = images.flatten(2).numpy()
     picks = np.zeros((classes, recipe.pixels), np.int64)
     taken = np.zeros(height * width * 8, bool)

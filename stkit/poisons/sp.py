@@ -18,46 +18,31 @@ from stkit.core.errors import RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.sampling import assign
-from stkit.recipes.poisons import SP
+from stkit.poisons.interface import Made
+from stkit.recipes.poisons import SP, ResolvedSP, resolve
 
 
-def make(images: Images, recipe: SP, poisoned: Tensor, seed: int) -> tuple[Tensor, dict]:
-    """The published images uint8 [N,3,H,W] and the statistics of what was added."""
+def make(images: Images, recipe: SP, *, poisoned: Tensor, seed: int) -> Made:
+    """See `interface`; scikit-learn draws the noise."""
     height, width = images.pixels.shape[-2:]
-    patch = patch_size(recipe.patch, height, width)
     labels, classes = images.labels.numpy(), len(images.classes)
-    cells = noise(labels, classes, (height, width), recipe=recipe, patch=patch, seed=seed)
+    recipe = resolve(recipe, (height, width), classes)
+    cells = noise(labels, classes, (height, width), recipe=recipe, seed=seed)
     # The authors add float32 noise to float64 images: the noise is taken at its word.
     levels = perturbation.grey_levels(cells.astype(np.float64), recipe.rounding)
     levels = levels.transpose(0, 3, 1, 2)
 
     def spread(rows: slice) -> np.ndarray:
-        wide = levels[rows].repeat(patch, 3)[..., :width]
-        return wide.repeat(patch, 2)[:, :, :height]
+        wide = levels[rows].repeat(recipe.patch, 3)[..., :width]
+        return wide.repeat(recipe.patch, 2)[:, :, :height]
 
-    published = perturbation.add(images.pixels, poisoned, spread)
-    count = int(poisoned.sum())
-    return published, perturbation.statistics(images.pixels, published, count)
-
-
-def patch_size(patch: int | None, height: int, width: int) -> int:
-    """The side of a patch in pixels; None: 8 at 32 px and 32 at 224 px, as the authors and APBench.
-
-    In general the larger of two: a quarter of the short side but at most 8, and a seventh of it.
-    RecipeError when a patch does not fit.
-    """
-    short = min(height, width)
-    if patch is None:
-        return max(1, min(8, short // 4), short // 7)
-    if patch > short:
-        raise RecipeError(
-            f"patch is {patch}, but the images are {width}x{height}; choose one from 1 to {short}"
-        )
-    return patch
+    pixels = perturbation.add(images.pixels, poisoned, spread)
+    statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
+    return Made(pixels, statistics, packages=("scikit-learn", "numpy"))
 
 
 def noise(
-    labels: np.ndarray, classes: int, size: tuple[int, int], *, recipe: SP, patch: int, seed: int
+    labels: np.ndarray, classes: int, size: tuple[int, int], *, recipe: ResolvedSP, seed: int
 ) -> np.ndarray:
     """Each image's noise, one colour a patch: [N,rows,columns,3] in [0,1] units.
 
@@ -65,15 +50,18 @@ def noise(
     float32 for `l2`, as the authors; float64 for `linf`, so that epsilon is met exactly.
     """
     height, width = size
+    patch = recipe.patch
     grid = (math.ceil(height / patch), math.ceil(width / patch), 3)
     points, blobs = synthetic(labels, classes, math.prod(grid), seed)
     points = points[assign(labels, blobs)].reshape(-1, *grid)
     if recipe.bound == "linf":
         peaks = np.abs(points).max((1, 2, 3), keepdims=True)
-        return (points / peaks).astype(np.float64) * recipe.epsilon
+        inside: np.ndarray = (points / peaks).astype(np.float64) * recipe.epsilon
+        return inside
     radius = np.sqrt(recipe.epsilon**2 * (3 * height * width))
     # float32 because the authors' NumPy took a scalar as the array's type, unlike NumPy 2.
-    return points / norms(points, patch, size) * np.float32(radius)
+    scaled: np.ndarray = points / norms(points, patch, size) * np.float32(radius)
+    return scaled
 
 
 def synthetic(
@@ -118,11 +106,11 @@ def norms(points: np.ndarray, patch: int, size: tuple[int, int]) -> np.ndarray:
     result is to be equal to the authors' to the last bit.
     """
     height, width = size
-    found = np.empty(len(points), np.float32)
+    norm = np.empty(len(points), np.float32)
 
     def work(rows: slice) -> None:
         wide = points[rows].repeat(patch, 2).repeat(patch, 1)[:, :height, :width]
-        found[rows] = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
+        norm[rows] = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
 
     perturbation.each(work, len(points), 3 * height * width)
-    return found[:, None, None, None]
+    return norm[:, None, None, None]

@@ -1,87 +1,157 @@
-"""What EM and REM share: where noise lies, whose it is, and how a surrogate stops and goes on."""
+"""The surrogate: the net that learns while noise is made against it. What EM, REM and others share.
+
+Noise asks it for two things: `learn`, one SGD step, by all ranks on their parts of a batch; and
+`loss`, of the net as it is, in whichever mode the caller wants, by this rank alone.
+"""
 
 import math
+from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stkit.core import arrays, header
-from stkit.core.errors import DataError
-from stkit.engine import step
-from stkit.engine.feed import ROOM
+from stkit import models
+from stkit.core import header, rng
+from stkit.core.checks import as_dict
+from stkit.core.errors import DataError, RecipeError
+from stkit.data.images import Images, to_float
+from stkit.engine import pgd, ranks, step
+from stkit.engine.memory import fitted
 from stkit.engine.runtime import Runtime
 from stkit.models.weights import fill
+from stkit.poisons.interface import Record
+from stkit.recipes.frames import Phase
+from stkit.recipes.settings import HasFields
 
-BLOCK = 4096  # images whose noise is gathered at a time
-
-
-def noise(shape: tuple[int, ...], runtime: Runtime) -> tuple[Tensor, Tensor]:
-    """Zeros for an image's noise and for the best so far: float32 on the device if both fit, else
-    float32 in memory, else float16 in files."""
-    both = (2, *shape)
-    room = arrays.fits(both, np.float32)
-    device = runtime.device
-    room = all(runtime.gathered(room))  # ranks need the same
-    fits = device.type == "cuda" and 4 * math.prod(both) <= ROOM * runtime.room()
-    if all(runtime.gathered(fits if device.type == "cuda" else room)):
-        return torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-    dtype = np.float32 if room else np.float16
-    first, second = (torch.from_numpy(arrays.zeros(shape, dtype)) for _ in range(2))
-    return first, second
+WEIGHTS, MOMENTUM = "surrogate/", "optimizer/"  # before the names of tensors in a state file
 
 
-def mine(count: int, batch_size: int, runtime: Runtime) -> Tensor:
-    """Which of `count` images, walked in order by batches, this rank answers for: bool [count]."""
-    found = torch.zeros(count, dtype=torch.bool)
-    for batch in torch.arange(count).split(batch_size):
-        found[batch[runtime.owned(len(batch))]] = True
-    return found
+class Surrogate:
+    """A model with its optimizer, on the runtime's device, for images of one size and classes.
 
-
-def gathered(noise: Tensor, mine: Tensor, runtime: Runtime) -> Tensor:
-    """The noise [N,...] of all ranks' images, each from the rank that answers for it.
-
-    Whole on rank 0 only, in host memory or a file; on one rank, the tensor itself.
+    module: a net of the caller's own, of which a copy learns; it takes float [N,3,H,W] in [0,1] and
+    gives [N,K]. None: `model`, a name, with fresh weights from the seed, which subtracts `mean`
+    first. frozen: what to call while noise is made. dtype: the parameters', in which images come.
+    Errors: RecipeError for a module that has no parameters or gives another number of classes.
     """
-    if runtime.world_size == 1:
-        return noise
-    shape = tuple(noise.shape) if runtime.first else (0,)
-    whole = torch.from_numpy(arrays.zeros(shape, noise[:0].cpu().numpy().dtype.type))
-    for rows in torch.arange(len(noise)).split(BLOCK):
-        block = noise[rows.to(noise.device)] * mine[rows].to(noise.device).view(-1, 1, 1, 1)
-        runtime.sum_(block)
-        if runtime.first:
-            whole[rows] = block.cpu()
-    return whole
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        model: str,
+        module: nn.Module | None,
+        seed: int,
+        runtime: Runtime,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        mean: float = 0.0,
+    ) -> None:
+        self.runtime, self.seed, self.source = runtime, seed, images.provenance
+        self.name = model if module is None else type(module).__name__
+        size, classes = images.size, len(images.classes)
+        if module is None:
+            net = models.create(model, classes=classes, size=size, seed=seed, mean=(mean,) * 3)
+        else:
+            net = _copied(module, self.name, images)
+        net.to(memory_format=torch.channels_last)
+        self.model = net.to(runtime.device)
+        self.dtype = next(net.parameters()).dtype
+        phase = Phase(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        self.sgd = step.optimizer(net, [list(dict(net.named_parameters()))], phase)
+        self.network = ranks.wrap(net, runtime, size)
+        self.frozen = ranks.alone(net, self.network)
+
+    def answers(self, inputs: Tensor) -> Tensor:
+        """What the frozen net says of images [N,3,H,W]: at least float32 [N,K]."""
+        with self.runtime.autocast():
+            logits = self.frozen(inputs)
+        return step.at_least_float32(logits)
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The frozen net's cross entropy, a scalar of at least float32.
+
+        A sum, so that an image's gradient does not depend on the batch.
+        """
+        return F.cross_entropy(self.answers(inputs), labels, reduction="sum")
+
+    def learn(
+        self, inputs: Tensor, labels: Tensor, *, batch_size: int, clock: int,
+        clip: float | None = None,
+    ) -> Tensor:  # fmt: skip
+        """One SGD step on this rank's part of a batch of `batch_size` images, number `clock`.
+
+        Returns this rank's share of the mean loss. clip: the largest L2 norm of the gradient.
+        """
+        rng.reseed(self.seed, f"inside, rank {self.runtime.rank}", clock, inputs.device)
+        total = self.runtime.total(batch_size)
+
+        def descend(inputs: Tensor, labels: Tensor) -> Tensor:
+            loss, _ = step.descend(
+                self.network, self.sgd, inputs, labels, self.runtime, total=total, clip=clip
+            )
+            return loss
+
+        loss: Tensor = fitted(descend, (inputs, labels), self.runtime)
+        return loss
+
+    def set_lr(self, lr: float) -> None:
+        """The learning rate of the steps to come."""
+        step.set_lr(self.sgd, lr, [1.0])
+
+    def share_buffers(self) -> None:
+        """Give every rank the BatchNorm statistics of rank 0, which may differ after `learn`."""
+        self.runtime.broadcast_(*self.model.buffers())
+
+    def head(
+        self, method: str, recipe: HasFields, progress: dict[str, Any], records: Iterable[Record]
+    ) -> dict[str, Any]:
+        """The header of a state file; its recipe is also that of the images in the end."""
+        settings = as_dict(recipe) | {"method": method, "model": self.name} | self.runtime.recipe
+        return header.make(
+            "state", settings, seed=self.seed, inputs=[self.source], progress=progress,
+            records=[record.to_json() for record in records],
+        )  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, BatchNorm statistics and momentum, for a state file."""
+        momentum = step.momentum(self.model, self.sgd)
+        return {WEIGHTS + name: value for name, value in self.model.state_dict().items()} | {
+            MOMENTUM + name: value for name, value in momentum.items()
+        }
+
+    @torch.no_grad()
+    def resume(
+        self, head: dict[str, Any], tensors: dict[str, Tensor], expected: dict[str, Any]
+    ) -> None:
+        """Put a state file's surrogate in place. ArtifactError where its settings are not these."""
+        header.same(head, expected)
+        weights = {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
+        fill(self.model, weights)
+        for name, buffer in step.momentum(self.model, self.sgd).items():
+            buffer.copy_(tensors[MOMENTUM + name])
 
 
-def check(loss: float, place: str) -> None:
+def refuse_divergence(loss: float, place: str) -> None:
     """DataError when the surrogate has diverged: noise made against it would be none."""
     if not math.isfinite(loss):
         raise DataError(f"the surrogate diverged at {place} (loss {loss}); lower --lr or --clip")
 
 
-def tensors(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The surrogate's weights, BatchNorm statistics and momentum."""
-    momentum = step.momentum(model, sgd)
-    return {f"surrogate/{k}": v for k, v in model.state_dict().items()} | {
-        f"optimizer/{k}": v for k, v in momentum.items()
-    }
-
-
-@torch.no_grad()
-def resume(
-    model: nn.Module,
-    sgd: torch.optim.Optimizer,
-    head: dict[str, Any],
-    tensors: dict[str, Tensor],
-    expected: dict[str, Any],
-) -> None:
-    """Put a state file's surrogate in place. ArtifactError where its settings are not these."""
-    header.same(head, expected)
-    prefix = "surrogate/"
-    fill(model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    for name, buffer in step.momentum(model, sgd).items():
-        buffer.copy_(tensors[f"optimizer/{name}"])
+def _copied(module: nn.Module, name: str, images: Images) -> nn.Module:
+    """A copy of somebody's net, once it is seen to fit."""
+    weights = next(module.parameters(), None)
+    if weights is None:
+        raise RecipeError(f"the surrogate {name} has no parameters, so it cannot learn")
+    with pgd.evaluating(module), torch.no_grad():
+        shape = list(module(to_float(images.pixels[:1].to(weights.device), weights.dtype)).shape)
+    if shape != [1, len(images.classes)]:
+        raise RecipeError(
+            f"the surrogate {name} answers an image by {shape}, "
+            f"expected [1, {len(images.classes)}]: a number a class"
+        )
+    return deepcopy(module)

@@ -104,30 +104,30 @@ def write(path: Path, value: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
-    if not isinstance(found, dict) or found.get("kind") not in tuple(SHAPES):
+    if not isinstance(value, dict) or value.get("kind") not in tuple(SHAPES):
         raise ArtifactError(
             f"{path}: found other JSON, expected what `stkit bench` wrote; "
             "pass a checkpoint, or the folder of a bench"
         )
-    if found.get("format") != FORMAT:
+    if value.get("format") != FORMAT:
         raise ArtifactError(
-            f"{path}: found format {found.get('format')!r}, expected {FORMAT}; "
+            f"{path}: found format {value.get('format')!r}, expected {FORMAT}; "
             "use the stkit that wrote it"
         )
     try:
         names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
-        found = {k: v if k in names else header.numbers(v) for k, v in found.items()}
-        schema.check(found, SHAPES[found["kind"]])
+        value = {k: v if k in names else header.numbers(v) for k, v in value.items()}
+        schema.check(value, SHAPES[value["kind"]])
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
     except RecursionError:
         raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
-    return found
+    return value
 
 
 def _no_number(text: str) -> float:

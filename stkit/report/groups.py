@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 from stkit.core.lineage import Poison
 from stkit.recipes.frames import FRAMES, NATURAL
-from stkit.recipes.poisons import METHODS
+from stkit.recipes.poisons import variants
 from stkit.report import literature
 from stkit.report.gather import named_apart
 from stkit.report.result import Result
@@ -36,8 +36,6 @@ MEASURES = {
 }  # fmt: skip
 """Only the first is what papers report, on test images."""
 TEST = MEASURES["test"]
-SCOPES = ("sample", "class")
-"""The order of the rows of one poison, the paper's."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +126,11 @@ def _order(group: Group, seen: list[str]) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _rank(poison: Poison | None) -> tuple[int, int, bool]:
+def _rank(poison: Poison | None) -> int:
     if poison is None:
-        return -1, 0, False
-    methods = list(METHODS)
-    if poison.method not in methods:
-        return len(methods), 0, False
-    scope = SCOPES.index(poison.scope) if poison.scope in SCOPES else len(SCOPES)
-    return methods.index(poison.method), scope, poison.fast
+        return -1
+    names = variants()
+    return names.index(poison.name) if poison.name in names else len(names)
 
 
 def _place(result: Result) -> tuple[object, ...]:

@@ -27,8 +27,8 @@ def label(images: Lineage) -> str:
 
 def dataset(name: str, images: Lineage) -> str:
     """A data set, where it is a part of one with its number of images."""
-    if images.part is not None:
-        return f"{name}, {images.part} images"
+    if images.count is not None:
+        return f"{name}, {images.count} images"
     return f"{name}, all but {images.left_out} images" if images.left_out else name
 
 

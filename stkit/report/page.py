@@ -77,15 +77,15 @@ def table(
 ) -> str:
     """A sortable table; style: more classes of its box.
 
-    A cell is text, a number, a pair (text, number to sort by), or None.
+    A value is text, a number, a pair (text, number to sort by), or None.
     """
-    cells = list(rows)
-    numbers = [not any(isinstance(row[i], str) for row in cells) for i in range(len(heads))]
+    values = list(rows)
+    numbers = [not any(isinstance(row[i], str) for row in values) for i in range(len(heads))]
     head = "".join(
         f'<th scope="col"{" class=number" if number else ""}><button>{escape(name)}</button></th>'
         for name, number in zip(heads, numbers, strict=True)
     )
-    lines = [f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells]
+    lines = [f"<tr>{''.join(map(_td, row))}</tr>" for row in values]
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "\n".join(lines)
     return (
@@ -95,14 +95,14 @@ def table(
     )
 
 
-def _cell(cell: Shown) -> str:
-    if cell is None:
+def _td(value: Shown) -> str:
+    if value is None:
         return '<td class="number"></td>'
-    if isinstance(cell, tuple):
-        return f'<td class="number" data-v="{cell[1]!r}">{cell[0]}</td>'
-    if isinstance(cell, (int, float)):
-        return f'<td class="number" data-v="{cell!r}">{cell:.4g}</td>'
-    return f"<td>{escape(str(cell))}</td>"
+    if isinstance(value, tuple):
+        return f'<td class="number" data-v="{value[1]!r}">{value[0]}</td>'
+    if isinstance(value, (int, float)):
+        return f'<td class="number" data-v="{value!r}">{value:.4g}</td>'
+    return f"<td>{escape(str(value))}</td>"
 
 
 def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:

@@ -41,17 +41,17 @@ class Strip:
 
 def index(paths: Iterable[Path]) -> dict[str, Path]:
     """Digest -> file, of the data sets among these files and in folders and their `work`."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in paths:
         home = path if path.is_dir() else path.parent
         for file in [path, *sorted(home.glob("*.safetensors")),
                      *sorted((home / "work").glob("*.safetensors"))]:  # fmt: skip
             try:
                 if file.suffix == ".safetensors":
-                    found.setdefault(header.read(file, "dataset")["digest"], file)
+                    files.setdefault(header.read(file, "dataset")["digest"], file)
             except (StkitError, KeyError):
                 continue  # not a data set
-    return found
+    return files
 
 
 def strip(path: Path, rows: list[int]) -> Strip:

@@ -160,25 +160,25 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def of_run(file: str, found: dict[str, Any]) -> Result:
+def of_run(file: str, value: dict[str, Any]) -> Result:
     """A training from its result, as `files.read` returns it."""
-    settings, stages = found["settings"], found.get("stages")
+    settings, stages = value["settings"], value.get("stages")
     poison = settings["poison"]["name"]
-    rate = settings["poison"].get("rate", lineage.of(found["inputs"][0]).rate)
+    rate = settings["poison"].get("rate", lineage.of(value["inputs"][0]).rate)
     known = _unmeasured(
-        file, found, label=names.rated(poison, rate), rate=rate,
+        file, value, label=names.rated(poison, rate), rate=rate,
         dataset=settings["data"]["name"], poison=poison, frame=settings["frame"]["name"],
-        model=settings["model"], seed=settings["seed"], epochs=found["epochs"],
-        epochs_run=history.read(found["history"], found["recipe"]),
+        model=settings["model"], seed=settings["seed"], epochs=value["epochs"],
+        epochs_run=history.read(value["history"], value["recipe"]),
     )  # fmt: skip
     return replace(
-        known, train_accuracy=found.get("train_accuracy"), accuracy=found.get("accuracy"),
-        best_accuracy=found.get("best_accuracy"), best_rolled_back=found.get("best_rolled_back"),
-        holdout_accuracy=found.get("holdout_accuracy"), acm=found.get("acm"),
+        known, train_accuracy=value.get("train_accuracy"), accuracy=value.get("accuracy"),
+        best_accuracy=value.get("best_accuracy"), best_rolled_back=value.get("best_rolled_back"),
+        holdout_accuracy=value.get("holdout_accuracy"), acm=value.get("acm"),
         stages=None if stages is None else tuple(Stage(s["epoch"], s["step"], s["tau"])
                                                  for s in stages),
-        seconds=found.get("seconds"), images_per_second=found.get("images_per_second"),
-        peak_memory=found.get("peak_memory"),
+        seconds=value.get("seconds"), images_per_second=value.get("images_per_second"),
+        peak_memory=value.get("peak_memory"),
     )  # fmt: skip
 
 
@@ -211,19 +211,19 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
 
 
 def _unmeasured(
-    file: str, found: dict[str, Any], *, label: str, dataset: str, poison: str, rate: float | None,
+    file: str, value: dict[str, Any], *, label: str, dataset: str, poison: str, rate: float | None,
     frame: str, model: str, seed: int, epochs: int, epochs_run: tuple[Epoch, ...],
 ) -> Result:  # fmt: skip
     """What was trained on what and how, from what a result and a checkpoint's header share."""
-    images, tested = lineage.of(found["inputs"][0]), found["inputs"][1:2]
-    setup = {"train": found["recipe"], "images": images.making, "data": images.reading}
+    images, tested = lineage.of(value["inputs"][0]), value["inputs"][1:2]
+    setup = {"train": value["recipe"], "images": images.making, "data": images.reading}
     return Result(
-        file=file, kind=found["kind"], label=label, dataset=names.dataset(dataset, images),
+        file=file, kind=value["kind"], label=label, dataset=names.dataset(dataset, images),
         split="validation" if any(lineage.of(test).held for test in tested) else "test",
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
         frame=frame, model=model, seed=seed, epochs=epochs, setup=header.flat(setup),
-        known_as=names.literature(images, found["recipe"]), versions=found["versions"],
-        images=images, tested=tested[0]["digest"] if tested else "", digest=found["digest"],
+        known_as=names.literature(images, value["recipe"]), versions=value["versions"],
+        images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,
     )  # fmt: skip
 

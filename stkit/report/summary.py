@@ -31,11 +31,11 @@ def row(file: str, head: dict[str, Any]) -> Row:
     return made | {"seed": head["seed"]} | _shown(head)
 
 
-def poison(file: str, found: dict[str, Any]) -> Row:
+def poison(file: str, value: dict[str, Any]) -> Row:
     """The row of a poison that a grid made, from its result."""
-    return {"file": file, "kind": "poison", "data": found["name"]} | _shown(found)
+    return {"file": file, "kind": "poison", "data": value["name"]} | _shown(value)
 
 
-def _shown(found: dict[str, Any]) -> Row:
-    shown = SHOWN.get(found["kind"], ())
-    return {key: found[key] for key in shown if found.get(key) is not None}
+def _shown(value: dict[str, Any]) -> Row:
+    shown = SHOWN.get(value["kind"], ())
+    return {key: value[key] for key in shown if value.get(key) is not None}

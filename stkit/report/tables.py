@@ -104,8 +104,8 @@ def _pivot(title: str, made: list[Group], down: tuple[str, str], across: str) ->
     for group in made:
         labels = _labels(group)
         rows.setdefault(tuple(labels[key] for key in down), {})[labels[across]] = group
-    cells = tuple((key, tuple(map(row.get, columns))) for key, row in rows.items())
-    return Table(title, down, columns, cells)
+    lines = tuple((key, tuple(map(row.get, columns))) for key, row in rows.items())
+    return Table(title, down, columns, lines)
 
 
 def _rates(title: str, made: list[Group]) -> Table:
@@ -120,5 +120,5 @@ def _rates(title: str, made: list[Group]) -> Table:
         if group.frame in clean:
             row.setdefault(0.0, clean[group.frame])
         row[result.rate] = group
-    cells = tuple((key, tuple(map(row.get, rates))) for key, row in rows.items())
-    return Table(title, ("poison", "frame"), tuple(f"{rate:g}" for rate in rates), cells)
+    lines = tuple((key, tuple(map(row.get, rates))) for key, row in rows.items())
+    return Table(title, ("poison", "frame"), tuple(f"{rate:g}" for rate in rates), lines)

@@ -18,7 +18,7 @@ import pytest
 
 from stkit.bench import locks, run
 from stkit.core import header
-from stkit.report import result
+from stkit.report import files
 
 STAND_IN = """#!/bin/sh
 # In the place of python: $1 $2 are -m stkit. Notes the stage, then copies a file that is finished.
@@ -102,7 +102,7 @@ def test_a_grid_is_run_once(cli, tmp_path, stand_in):
 
 def test_what_a_result_holds(cli, tmp_path, stand_in, made):
     cli("bench", toml(tmp_path, extra="seeds = [3]"), "-o", "out")
-    found = result.read(tmp_path / "out" / "ops_nt_small_s3.json")
+    found = files.read(tmp_path / "out" / "ops_nt_small_s3.json")
     head = header.read(made / "nt.safetensors")
     assert found["settings"]["seed"] == 3 and found["settings"]["poison"]["method"] == "sp"
     assert (found["accuracy"], found["best_accuracy"], found["peak_memory"]) == (0.5, 0.75, 9)
@@ -110,7 +110,7 @@ def test_what_a_result_holds(cli, tmp_path, stand_in, made):
     assert found["digest"] == head["digest"] and found["inputs"] == head["inputs"]
     assert found["recipe"] == head["recipe"] and found["versions"] == head["versions"]
     assert len(found["history"]) == 1 and "output" not in found
-    poison = result.read(tmp_path / "out" / "ops_s0.json")
+    poison = files.read(tmp_path / "out" / "ops_s0.json")
     assert poison["kind"] == "poison" and poison["seconds"] == 2.0
     assert poison["digest"] == header.read(made / "ops.safetensors")["digest"]
 
@@ -156,7 +156,7 @@ def test_the_time_limit_stops_and_the_next_run_goes_on(cli, tmp_path, stand_in):
     assert [cell["state"] for cell in plan["cells"]] == ["unfinished", "to do"]
     found = cli("bench", path, "-o", "out", "--json", "--only", "clean*")
     assert found.json["done"] == 1
-    found = result.read(tmp_path / "out" / "clean_slow_small_s0.json")
+    found = files.read(tmp_path / "out" / "clean_slow_small_s0.json")
     assert found["attempts"] == 2 and 2 < found["seconds"] < 10
     assert not list(tmp_path.rglob("*.tries"))
 
@@ -193,7 +193,7 @@ def test_side_by_side_on_several_devices(cli, tmp_path, stand_in):
     assert found.json["done"] == 2
     trained = [line for line in stand_in.read_text().splitlines() if line.startswith("train")]
     assert {line.split("--device=")[1] for line in trained} == {"cuda:0", "cuda:1"}
-    told = {result.read(path)["device"] for path in (tmp_path / "out").glob("*.json")}
+    told = {files.read(path)["device"] for path in (tmp_path / "out").glob("*.json")}
     assert told == {"cuda:0", "cuda:1"}
 
 
@@ -257,7 +257,7 @@ def test_a_stage_whose_run_was_killed_is_whole_in_the_next(cli, tmp_path, stand_
         time.sleep(0.05)
     time.sleep(0.3)  # it still prints
     assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
-    left = result.read(tmp_path / "out" / "clean_orphan_small_s0.json")
+    left = files.read(tmp_path / "out" / "clean_orphan_small_s0.json")
     assert (left["attempts"], left["seconds"], left["device"]) == (1, 2.0, "cpu")
     assert left["peak_memory"] == 9 and left["accuracy"] == 0.5
     assert sum("orphan" in name for name in stages(stand_in)) == 1
@@ -271,9 +271,9 @@ def test_a_time_that_nobody_saw_is_not_told(cli, tmp_path, stand_in):
     cli("bench", path, "-o", "other")
     (file,) = (tmp_path / "other/work").glob("clean_nt_*.safetensors")
     work = tmp_path / "out/work"
-    result.write(work / f"{file.name}.tries", {"attempts": 1, "seconds": 0.0, "timed": 0})
+    files.write(work / f"{file.name}.tries", {"attempts": 1, "seconds": 0.0, "timed": 0})
     assert cli("bench", path, "-o", "out", "--json").json["done"] == 1
-    found = result.read(tmp_path / "out" / "clean_nt_small_s0.json")
+    found = files.read(tmp_path / "out" / "clean_nt_small_s0.json")
     assert found["attempts"] == 2 and "seconds" not in found
 
 
@@ -309,16 +309,16 @@ def test_a_result_of_other_settings_that_appears_meanwhile(cli, tmp_path, stand_
     """Another grid at once in the same folder."""
     path, out = toml(tmp_path, frames=("wait",), poisons=("clean", "ops")), tmp_path / "out"
     cli("bench", toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "other")
-    foreign = result.read(tmp_path / "other" / "ops_nt_small_s0.json")
+    foreign = files.read(tmp_path / "other" / "ops_nt_small_s0.json")
 
     def write() -> None:
         while not any("clean_wait" in name for name in stages(stand_in)):
             time.sleep(0.01)
-        result.write(out / "ops_wait_small_s0.json", foreign)
-        result.write(out / "ops_s0.json", {**poison, "recipe": {**poison["recipe"], "k": 3}})
+        files.write(out / "ops_wait_small_s0.json", foreign)
+        files.write(out / "ops_s0.json", {**poison, "recipe": {**poison["recipe"], "k": 3}})
         stand_in.with_name("notes.go").touch()
 
-    poison = result.read(tmp_path / "other" / "ops_s0.json")
+    poison = files.read(tmp_path / "other" / "ops_s0.json")
     thread = threading.Thread(target=write)
     thread.start()
     toml(tmp_path, frames=("wait",), poisons=("clean", "ops"))
@@ -350,11 +350,11 @@ def test_a_damaged_result_is_left_alone(cli, tmp_path, stand_in):
 def test_a_checkpoint_whose_result_was_lost_is_not_trained_again(cli, tmp_path, stand_in):
     path, file = toml(tmp_path), tmp_path / "out" / "clean_nt_small_s0.json"
     cli("bench", path, "-o", "out")
-    whole = result.read(file)
+    whole = files.read(file)
     file.unlink()
     assert cli("bench", path, "-o", "out", "--json").json["done"] == 4
     assert len(stages(stand_in)) == 7
-    found = result.read(file)
+    found = files.read(file)
     assert found["history"] == whole["history"] and "seconds" not in found
 
 
@@ -558,14 +558,14 @@ def real(tmp_path_factory) -> Path:
 def test_real_cells(real):
     out = real / "out"
     assert names(out) == {"ops_long_small_s0", "ops_st_small_s0", "ops_s0"}
-    gone_on = result.read(out / "ops_long_small_s0.json")
+    gone_on = files.read(out / "ops_long_small_s0.json")
     assert gone_on["attempts"] == 2 and len(gone_on["history"]) == 12
     assert "resuming at step" in next((out / "work/logs").glob("ops_long*.log")).read_text()
-    staged = result.read(out / "ops_st_small_s0.json")
+    staged = files.read(out / "ops_st_small_s0.json")
     assert staged["recipe"]["phases"][0]["staged"]["check_every"] == 2
     assert staged["stages"] and staged["acm"] > 0 and staged["images_per_second"] > 0
     assert "lr_scales" not in str(staged["history"]) and staged["device"].startswith("cpu")
-    poison = result.read(out / "ops_s0.json")
+    poison = files.read(out / "ops_s0.json")
     assert staged["inputs"][0]["digest"] == poison["digest"] and poison["l0_max"] == 1
 
 

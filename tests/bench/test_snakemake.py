@@ -14,7 +14,7 @@ import pytest
 
 from stkit.core import header
 from stkit.core.errors import RecipeError
-from stkit.report import result
+from stkit.report import files
 
 FOLDER = Path(__file__).parents[2] / "examples" / "snakemake"
 TEXT = (FOLDER / "Snakefile").read_text()
@@ -63,7 +63,7 @@ def test_a_cell_is_what_bench_would_write(names, made, tmp_path):
         "input": SimpleNamespace(weights=weights, printed=str(printed), tries=str(tries)),
     }  # fmt: skip
     exec(compile(re.sub(r"^ {8}", "", block, flags=re.M), "Snakefile", "exec"), names | job)
-    found = result.read(path)
+    found = files.read(path)
     assert (found["attempts"], found["device"], found["seconds"]) == (2, "X100", 2.0)
     assert found["name"] == name and found["digest"] == header.read(Path(weights))["digest"]
 

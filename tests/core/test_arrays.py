@@ -1,11 +1,13 @@
-"""Memory that is freed stays with the process."""
+"""Arrays in memory or in a file, and memory that is freed stays with the process."""
 
 import platform
 import resource
 
+import numpy as np
 import pytest
 import torch
 
+from stkit.core import arrays
 from stkit.engine.runtime import pick
 
 
@@ -22,3 +24,18 @@ def test_memory_freed_by_one_step_serves_the_next() -> None:
     pick("cpu", "fp32")
     step(), step()
     assert step() < 1000
+
+
+@pytest.mark.parametrize(("memory", "in_file"), [(None, False), (30, False), (29, True), (0, True)])
+def test_an_array_larger_than_half_of_the_memory_lies_in_a_file(
+    memory: int | None, in_file: bool
+) -> None:
+    found = arrays.zeros((3, 5), np.int8, memory)
+    assert isinstance(found, np.memmap) == in_file
+    assert found.shape == (3, 5) and found.dtype == np.int8 and not found.any()
+    found[1] = 7
+    assert found.sum() == 35
+
+
+def test_what_is_larger_than_the_free_memory_does_not_fit() -> None:
+    assert not arrays.fits((2 * arrays.available(),), np.uint8)

@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 
 from stkit.core import artifact
 from stkit.core.errors import ArtifactError, DataError, RecipeError
-from stkit.data import exporting
+from stkit.data.exporting import trees
+from stkit.data.exporting.export import export
 from stkit.data.images import Images, read, to_float, to_uint8
 from stkit.data.load import load
 from stkit.data.sampling import balanced
@@ -27,10 +28,6 @@ def pixels(path: Path) -> torch.Tensor:
     with Image.open(path) as image:
         assert image.mode == "RGB"
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def silent(done: int, total: int) -> None:
-    pass
 
 
 def test_the_two_converters_are_inverse():
@@ -345,7 +342,7 @@ def test_any_file_name_survives(tmp_path):
     images.save(tmp_path / "f")
     found = read(tmp_path / "f")
     assert sorted(found.names) == sorted([*(f"ü/{name}" for name in names), f"ü/{raw}"])
-    exporting.folder(found, tmp_path / "out", progress=silent)
+    export(found, tmp_path / "out", format="folder")
     assert sorted(os.listdir(tmp_path / "out" / "ü")) == sorted([*names, str(raw)])
 
 
@@ -365,7 +362,7 @@ def test_export_gives_the_same_tree_with_identical_pixels(photos, tmp_path):
     seen = []
     images = load(photos)
     out = tmp_path / "deep" / "out"
-    exporting.folder(images, out, progress=lambda done, total: seen.append((done, total)))
+    export(images, out, format="folder", progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (24, 24)
     wanted = {path.relative_to(photos / "train") for path in photos.glob("train/*/*")}
     found = {path.relative_to(out) for path in out.rglob("*.*")}
@@ -378,15 +375,15 @@ def test_export_gives_the_same_tree_with_identical_pixels(photos, tmp_path):
 
 def test_export_fills_an_empty_folder_and_no_other(photos, tmp_path):
     images = load(photos, limit=3)
-    exporting.folder(images, tmp_path, progress=silent)
+    export(images, tmp_path, format="folder")
     assert {path.name for path in tmp_path.iterdir()} == set(CLASSES)
     with pytest.raises(ArtifactError, match="exists already"):
-        exporting.folder(images, tmp_path, progress=silent)
+        export(images, tmp_path, format="folder")
 
 
 def test_export_without_names_uses_the_source_s_positions(tmp_path):
     images = load("digits", "test", limit=20)
-    exporting.folder(images, tmp_path / "out", progress=silent)
+    export(images, tmp_path / "out", format="folder")
     for label, index, image in zip(images.labels, images.index, images.pixels, strict=True):
         wide = len(str(int(images.index.max())))
         assert torch.equal(pixels(tmp_path / "out" / f"{label}" / f"{index:0{wide}}.png"), image)
@@ -397,8 +394,8 @@ def test_names_that_would_collide_as_png_stay_apart(tmp_path):
     for i, name in enumerate(names):
         picture(tmp_path / "in" / "k" / name, i)
     images = load(tmp_path / "in")
-    exporting.folder(images, tmp_path / "out", progress=silent)
-    given = dict(zip(images.names, exporting.file_names(images), strict=True))
+    export(images, tmp_path / "out", format="folder")
+    given = dict(zip(images.names, trees.file_names(images), strict=True))
     assert given == {
         "k/a.png": "k/a.png", "k/a.PNG": "k/a.PNG", "k/a.bmp.png": "k/a.bmp.png",
         "k/a.bmp": "k/a.bmp.png.png", "k/a.tiff": "k/a.tiff.png", "k/b.bmp": "k/b.png",
@@ -411,7 +408,7 @@ def test_names_that_would_collide_as_png_stay_apart(tmp_path):
 def test_an_export_left_half_done_is_not_mixed_with(photos, tmp_path):
     (tmp_path / "out.tmp").mkdir()
     with pytest.raises(ArtifactError, match="out.tmp: left by an export that was stopped; remove"):
-        exporting.folder(load(photos, limit=3), tmp_path / "out", progress=silent)
+        export(load(photos, limit=3), tmp_path / "out", format="folder")
     assert [path.name for path in tmp_path.iterdir()] == ["out.tmp"]
 
 

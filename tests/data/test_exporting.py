@@ -1,7 +1,10 @@
 """What is written for others: read as they read it, and imported again, the same images."""
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ from PIL import Image
 
 from stkit import load
 from stkit.core.errors import ArtifactError, DataError, RecipeError
-from stkit.data import exporting, importing
-from stkit.data.exporting import files
+from stkit.data.exporting import formats
+from stkit.data.exporting.export import export
+from stkit.data.exporting.formats import em
 from stkit.data.images import Images
+from stkit.data.importing.load import load as load_foreign
 from stkit.data.importing.values import Options
 from stkit.measure import comparison
 from stkit.poisons import poison
@@ -60,22 +65,22 @@ def by_index(images: Images) -> Images:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", POISONS)
 def test_exported_and_imported_again_the_images_are_the_same(clean, tmp_path, name, format):
-    published = POISONS[name](clean)
+    poisoned = POISONS[name](clean)
     path = tmp_path / "deep" / "x"
     plain = clean if format in ("em", "rem") else None
     if (name, format) == ("ops", "rem"):
         with pytest.raises(DataError, match="run from .* grey levels, REM's int8 holds"):
-            exporting.export(published, path, format=format, clean=plain)
+            export(poisoned, path, format=format, clean=plain)
         assert not path.exists()
         return
-    written = exporting.export(published, path, format=format, clean=plain)
-    assert written["n"] == len(clean)
+    written = export(poisoned, path, format=format, clean=plain)
+    assert written.n == len(clean)
     # OPS as EM noise is larger than EM noise is: its size has to be stated.
     options = Options(epsilon=1.0 if (name, format) == ("ops", "em") else None)
-    found, _ = importing.load(path, clean, options=options)
-    assert torch.equal(found.pixels, published.pixels)
-    assert torch.equal(found.labels, published.labels) and torch.equal(found.index, clean.index)
-    differs = (published.pixels != clean.pixels).flatten(1).any(1)
+    found, _ = load_foreign(path, clean, options=options)
+    assert torch.equal(found.pixels, poisoned.pixels)
+    assert torch.equal(found.labels, poisoned.labels) and torch.equal(found.index, clean.index)
+    differs = (poisoned.pixels != clean.pixels).flatten(1).any(1)
     assert torch.equal(found.poisoned, differs)
     assert [p.name for p in path.parent.iterdir()] == ["x"]
 
@@ -85,31 +90,31 @@ def test_exported_and_imported_again_the_images_are_the_same(clean, tmp_path, na
 def test_a_split_with_gaps_in_its_index(tmp_path, format, limit):
     """The train split of `digits`: 1,437 of 1,797."""
     clean = load("digits", limit=limit or 200)
-    published = poison(clean, SP())
+    poisoned = poison(clean, SP())
     plain = clean if format in ("em", "rem") else None
-    exporting.export(published, tmp_path / "x", format=format, clean=plain)
-    found, _ = importing.load(tmp_path / "x", clean)
-    assert torch.equal(found.pixels, published.pixels)
+    export(poisoned, tmp_path / "x", format=format, clean=plain)
+    found, _ = load_foreign(tmp_path / "x", clean)
+    assert torch.equal(found.pixels, poisoned.pixels)
 
 
 def test_class_wise_noise_stays_class_wise(photos, tmp_path):
     clean = load(photos)
-    published = class_wise(clean)
+    poisoned = class_wise(clean)
     path = tmp_path / "em.pt"
-    assert exporting.export(published, path, format="em", clean=clean)["scope"] == "class"
+    assert export(poisoned, path, format="em", clean=clean).scope == "class"
     assert torch.load(path, weights_only=True).shape == (3, *clean.pixels.shape[1:])
-    found, _ = importing.load(path, clean)
-    assert torch.equal(found.pixels, published.pixels)
+    found, _ = load_foreign(path, clean)
+    assert torch.equal(found.pixels, poisoned.pixels)
     assert comparison.compare(found, clean)["class_wise"]
     assert found.header["recipe"]["scope"] == "class"
 
 
 def test_noise_that_only_seems_class_wise_is_written_for_each_image(clean, tmp_path):
-    published = class_wise(clean)
-    published.pixels[20, 1, 7, 7] ^= 4
+    poisoned = class_wise(clean)
+    poisoned.pixels[20, 1, 7, 7] ^= 4
     path = tmp_path / "em.pt"
-    assert exporting.export(published, path, format="em", clean=clean)["scope"] == "sample"
-    assert torch.equal(importing.load(path, clean)[0].pixels, published.pixels)
+    assert export(poisoned, path, format="em", clean=clean).scope == "sample"
+    assert torch.equal(load_foreign(path, clean)[0].pixels, poisoned.pixels)
 
 
 # As others read it
@@ -119,7 +124,7 @@ def test_every_grey_level_survives_every_known_reader():
     """EM's own arithmetic (float32), D-VAE's and AUE's, float64, and those that add in [0,1]."""
     level, x = np.arange(-255, 256), np.arange(256)[:, None]
     want = (x + level).clip(0, 255)
-    noise = files.unit(torch.from_numpy(level)).numpy()
+    noise = em.unit(torch.from_numpy(level)).numpy()
     assert noise.dtype == np.float32 and noise[255] == 0
     assert (np.abs(noise) <= np.abs(level) / 255 + 1e-6).all()
     for kind in (np.float32, np.float64):
@@ -141,10 +146,10 @@ def test_without_the_hair_a_level_is_lost():
 
 
 def test_em_file(clean, tmp_path):
-    published = poison(clean, SP())
-    exporting.export(published, tmp_path / "p.pt", format="em", clean=clean)
+    poisoned = poison(clean, SP())
+    export(poisoned, tmp_path / "p.pt", format="em", clean=clean)
     noise = torch.load(tmp_path / "p.pt", weights_only=True)
-    images, plain = by_index(published).pixels, by_index(clean).pixels
+    images, plain = by_index(poisoned).pixels, by_index(clean).pixels
     assert noise.dtype == torch.float32 and noise.shape == images.shape
     data = plain.permute(0, 2, 3, 1).numpy().astype(np.float32)
     data += noise.mul(255).clamp_(-255, 255).permute(0, 2, 3, 1).numpy()
@@ -153,30 +158,28 @@ def test_em_file(clean, tmp_path):
 
 
 def test_rem_file(clean, tmp_path):
-    published = poison(clean, SP())
-    exporting.export(published, tmp_path / "n.pkl", format="rem", clean=clean)
+    poisoned = poison(clean, SP())
+    export(poisoned, tmp_path / "n.pkl", format="rem", clean=clean)
     text = (tmp_path / "n.pkl").read_bytes()
     assert b"numpy._core" not in text and b"numpy.core.multiarray" in text
     noise = pickle.loads(text)
     assert isinstance(noise, np.ndarray) and noise.dtype == np.int8
     plain = by_index(clean).pixels.permute(0, 2, 3, 1).numpy().astype(np.int16)
     read = (plain + noise.astype(np.int16).transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)
-    assert (read.transpose(0, 3, 1, 2) == by_index(published).pixels.numpy()).all()
+    assert (read.transpose(0, 3, 1, 2) == by_index(poisoned).pixels.numpy()).all()
 
 
 def test_png_and_npz_files(clean, tmp_path):
-    published = by_index(poison(clean, SP()))
+    poisoned = by_index(poison(clean, SP()))
     seen = []
-    exporting.export(
-        published, tmp_path / "p", format="png", progress=lambda *done: seen.append(done)
-    )
-    exporting.export(published, tmp_path / "x.npz", format="npz")
+    export(poisoned, tmp_path / "p", format="png", progress=lambda *done: seen.append(done))
+    export(poisoned, tmp_path / "x.npz", format="npz")
     assert seen[-1] == (24, 24)
     assert {path.name for path in (tmp_path / "p").iterdir()} == {f"{i}.png" for i in range(24)}
     with np.load(tmp_path / "x.npz") as found:
         assert found["data"].dtype == np.uint8 and found["targets"].dtype == np.int64
-        assert (found["targets"] == published.labels.numpy()).all()
-        for i, image in enumerate(published.pixels.permute(0, 2, 3, 1).numpy()):
+        assert (found["targets"] == poisoned.labels.numpy()).all()
+        for i, image in enumerate(poisoned.pixels.permute(0, 2, 3, 1).numpy()):
             assert (np.asarray(Image.open(tmp_path / "p" / f"{i}.png")) == image).all()
             assert (found["data"][i] == image).all()
 
@@ -185,7 +188,7 @@ def test_png_and_npz_files(clean, tmp_path):
 def test_equal_data_equal_bytes(clean, tmp_path, format):
     plain = None if format == "npz" else clean
     for name in ("a", "b"):
-        exporting.export(POISONS["sp"](clean), tmp_path / name, format=format, clean=plain)
+        export(POISONS["sp"](clean), tmp_path / name, format=format, clean=plain)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -193,24 +196,24 @@ def test_equal_data_equal_bytes(clean, tmp_path, format):
 
 
 def test_a_clean_set_that_is_missing_not_needed_or_another(clean, tmp_path):
-    published = poison(clean, SP())
+    poisoned = poison(clean, SP())
     for format in ("em", "rem"):
         with pytest.raises(RecipeError, match="holds the noise, not the images; pass --clean"):
-            exporting.export(published, tmp_path / "x", format=format)
+            export(poisoned, tmp_path / "x", format=format)
         other = replace(clean, labels=clean.labels.roll(1))
         with pytest.raises(DataError, match="labels differ from the clean set's"):
-            exporting.export(published, tmp_path / "x", format=format, clean=other)
+            export(poisoned, tmp_path / "x", format=format, clean=other)
         with pytest.raises(DataError, match="same index"):
             part = clean.rows(torch.arange(9))
-            exporting.export(published, tmp_path / "x", format=format, clean=part)
+            export(poisoned, tmp_path / "x", format=format, clean=part)
     for format in ("folder", "png", "npz"):
         with pytest.raises(RecipeError, match="option clean does not belong to format"):
-            exporting.export(published, tmp_path / "x", format=format, clean=clean)
+            export(poisoned, tmp_path / "x", format=format, clean=clean)
     with pytest.raises(RecipeError, match="unknown format 'em.pt'"):
-        exporting.export(published, tmp_path / "x", format="em.pt")
-    twice = published.rows(torch.tensor([0, 1, 1]))
+        export(poisoned, tmp_path / "x", format="em.pt")
+    twice = poisoned.rows(torch.tensor([0, 1, 1]))
     with pytest.raises(DataError, match="one index, so their files would collide"):
-        exporting.export(twice, tmp_path / "x", format="png")
+        export(twice, tmp_path / "x", format="png")
     assert not list(tmp_path.iterdir())
 
 
@@ -223,13 +226,13 @@ def test_a_full_disk_leaves_what_was_there(clean, tmp_path, monkeypatch, format)
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ArtifactError, match="exists already; pass --force"):
-        exporting.export(clean, tmp_path / "x", format=format, clean=plain)
+        export(clean, tmp_path / "x", format=format, clean=plain)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ArtifactError, match="cannot be written .No space left"):
-        exporting.export(clean, tmp_path / "x", format=format, clean=plain, force=True)
+        export(clean, tmp_path / "x", format=format, clean=plain, force=True)
     assert snapshot(tmp_path) == {"x": b"old"}
     monkeypatch.undo()
-    exporting.export(clean, tmp_path / "x", format=format, clean=plain, force=True)
+    export(clean, tmp_path / "x", format=format, clean=plain, force=True)
     assert (tmp_path / "x").read_bytes() != b"old"
 
 
@@ -239,11 +242,11 @@ def test_a_limit_on_file_size_leaves_nothing(clean, tmp_path, format):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     plain = None if format == "npz" else clean
-    published = POISONS["half"](clean)
+    poisoned = POISONS["half"](clean)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
     try:
         with pytest.raises(ArtifactError, match="cannot be written"):
-            exporting.export(published, tmp_path / "x", format=format, clean=plain)
+            export(poisoned, tmp_path / "x", format=format, clean=plain)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -281,3 +284,13 @@ def test_export_that_fails_is_one_line(cli, photos, tmp_path):
     found = cli("export", ops, "--format", "pngs", "-o", tmp_path / "x")
     assert found.code == 2 and "did you mean 'png'?" in found.err
     assert list(tmp_path.iterdir()) == [ops]
+
+
+def test_a_format_is_a_module_with_a_place_of_its_own():
+    """The command's help is made of them, so they bring neither torch nor NumPy."""
+    assert len({form.place for form in formats.FORMATS.values()}) == len(formats.FORMATS)
+    home = Path(formats.__path__[0])
+    assert {path.stem for path in home.glob("*.py")} == {"__init__", *formats.FORMATS}
+    code = f"import sys, {formats.__name__}; print({{'torch', 'numpy'}} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "set()\n"

@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +19,11 @@ from torch import Tensor
 from stkit import load
 from stkit.core import header
 from stkit.core.errors import ArtifactError, DataError, RecipeError
-from stkit.data import images, importing
+from stkit.data import images
 from stkit.data.images import Images
+from stkit.data.importing import fitting, layouts
+from stkit.data.importing.layouts import LAYOUTS
+from stkit.data.importing.load import load as load_foreign
 from stkit.data.importing.unpickle import bare_array
 from stkit.data.importing.values import Options
 from stkit.measure import comparison
@@ -55,7 +60,7 @@ def authors_em(images: Tensor, added: Tensor) -> Tensor:
 
 def bring(path: Path, clean: Images, layout: str = "auto", **options) -> tuple[Images, str]:
     """The imported data set in the order of `index`, and its notes as one text."""
-    found, notes = importing.load(path, clean, layout=layout, options=Options(**options))
+    found, notes = load_foreign(path, clean, layout=layout, options=Options(**options))
     assert torch.equal(found.index.sort().values, clean.index.sort().values)
     return found.rows(found.index.argsort()), "\n".join(notes)
 
@@ -71,7 +76,7 @@ def test_em_sample_wise_as_its_authors_read_it(clean, tmp_path):
     assert torch.equal(found.pixels, authors_em(images, added))
     assert torch.equal(found.labels, labels) and found.poisoned.all()
     assert "float32 [24, 3, 16, 16], sample-wise" in notes and "--sign positive" in notes
-    head = importing.load(tmp_path / "perturbation.pt", clean)[0].header
+    head = load_foreign(tmp_path / "perturbation.pt", clean)[0].header
     assert head["method"] == "em" and head["inputs"][0]["digest"] == clean.provenance["digest"]
     assert head["recipe"] == {
         "method": "em", "imported": "em", "scope": "sample", "sign": "both", "rounding": "floor",
@@ -129,7 +134,7 @@ def test_as_many_images_as_classes_is_asked(clean, tmp_path):
     three = clean.rows(torch.tensor([(clean.labels == k).nonzero()[1] for k in (2, 0, 1)]))
     torch.save(noise(K, 3, SIDE, SIDE), tmp_path / "p.pt")
     with pytest.raises(RecipeError, match="pass --scope sample or --scope class"):
-        importing.load(tmp_path / "p.pt", three)
+        load_foreign(tmp_path / "p.pt", three)
     found, _ = bring(tmp_path / "p.pt", three, scope="class")
     other, _ = bring(tmp_path / "p.pt", three, scope="sample")
     images, labels = ordered(three)
@@ -149,7 +154,7 @@ def test_a_part_of_a_folder_takes_its_rows_of_the_whole_noise(photos, clean, tmp
     assert torch.equal(found.pixels, again.pixels)
     whole = replace(part, header=clean.header)
     with pytest.raises(DataError, match="has 24 noises, expected 9"):
-        importing.load(tmp_path / "p.pt", whole)
+        load_foreign(tmp_path / "p.pt", whole)
 
 
 def test_a_part_of_cifar_knows_how_many_there_are():
@@ -159,7 +164,7 @@ def test_a_part_of_cifar_knows_how_many_there_are():
     )  # fmt: skip
     images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     part = Images(images, torch.tensor([0, 1]), torch.tensor([30, 29]), head)
-    rows = importing.fitting.rows
+    rows = fitting.rows
     assert rows(50_000, part).tolist() == [30, 29] and rows(2, part).tolist() == [1, 0]
     assert rows(10_000, part) is None and rows(31, part) is None
 
@@ -253,7 +258,7 @@ def test_a_pickle_with_anything_else_is_refused_and_not_run(clean, tmp_path, pro
     for name, value in evils(witness).items():
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(value, protocol))
         with pytest.raises(DataError, match="expected one bare NumPy array and nothing else") as e:
-            importing.load(tmp_path / "x.pkl", clean)
+            load_foreign(tmp_path / "x.pkl", clean)
         assert "holds " in str(e.value) and "\n" not in str(e.value), name
         assert not witness.exists(), name
 
@@ -272,7 +277,7 @@ def test_a_pickle_with_anything_else_is_refused_and_not_run(clean, tmp_path, pro
 def test_a_pickle_of_something_harmless_is_named(clean, tmp_path, value, found):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=found):
-        importing.load(tmp_path / "x.pkl", clean)
+        load_foreign(tmp_path / "x.pkl", clean)
 
 
 def test_pickles_that_are_forged_or_damaged(tmp_path):
@@ -305,19 +310,19 @@ def test_torch_files_that_hold_code_or_a_model(clean, tmp_path):
                 continue
             torch.save(value, tmp_path / "x.pt", _use_new_zipfile_serialization=not old)
             with pytest.raises(DataError, match="nothing of it was run") as refused:
-                importing.load(tmp_path / "x.pt", clean)
+                load_foreign(tmp_path / "x.pt", clean)
             assert "\n" not in str(refused.value) and not witness.exists(), name
     model = torch.nn.Linear(2, 2)
     for value in (model.state_dict(), {"model_state_dict": model.state_dict(), "epoch": 3}):
         torch.save(value, tmp_path / "x.pt")
         with pytest.raises(DataError, match="holds a model or another dict"):
-            importing.load(tmp_path / "x.pt", clean)
+            load_foreign(tmp_path / "x.pt", clean)
     torch.save(model, tmp_path / "x.pt")
     with pytest.raises(DataError, match="holds torch.nn.modules.linear.Linear, expected one tenso"):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
     torch.save([torch.zeros(3)], tmp_path / "x.pt")
     with pytest.raises(DataError, match="holds a list"):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
 
 
 def test_numpy_files_that_hold_objects(clean, tmp_path):
@@ -327,7 +332,7 @@ def test_numpy_files_that_hold_objects(clean, tmp_path):
     np.savez(tmp_path / "x.npz", data=evil, targets=evil)
     for name in ("x.npy", "x.npz"):
         with pytest.raises(DataError, match="unreadable"):
-            importing.load(tmp_path / name, clean)
+            load_foreign(tmp_path / name, clean)
     assert not witness.exists()
 
 
@@ -355,16 +360,16 @@ def test_sp_in_its_own_order_with_its_labels(clean, tmp_path):
     )
     assert (found.pixels.numpy() == want).all() and "found SP noise" in notes
     with pytest.raises(DataError, match="2/255 more than the epsilon 6/255"):
-        importing.load(
+        load_foreign(
             tmp_path / "simple_data.npy", clean,
             options=Options(labels=tmp_path / "simple_label.npy", epsilon=6 / 255),
         )  # fmt: skip
     with pytest.raises(RecipeError, match="pass its labels, --labels FILE"):
-        importing.load(tmp_path / "simple_data.npy", clean, layout="sp")
+        load_foreign(tmp_path / "simple_data.npy", clean, layout="sp")
     with pytest.raises(RecipeError, match="cannot tell what"):
-        importing.load(tmp_path / "simple_data.npy", clean)
+        load_foreign(tmp_path / "simple_data.npy", clean)
     with pytest.raises(DataError, match="changes up to 256 pixels of an image, expected 1"):
-        importing.load(tmp_path / "simple_data.npy", clean, layout="ops")
+        load_foreign(tmp_path / "simple_data.npy", clean, layout="ops")
 
 
 def test_sp_needs_a_noise_for_every_image_and_fitting_labels(clean, tmp_path):
@@ -383,10 +388,10 @@ def test_sp_needs_a_noise_for_every_image_and_fitting_labels(clean, tmp_path):
     ):
         np.save(labels, value)
         with pytest.raises(DataError, match=message):
-            importing.load(path, clean, layout="sp", options=Options(labels=labels))
+            load_foreign(path, clean, layout="sp", options=Options(labels=labels))
     labels.write_bytes(b"text")
     with pytest.raises(DataError, match="unknown kind of file"):
-        importing.load(path, clean, layout="sp", options=Options(labels=labels))
+        load_foreign(path, clean, layout="sp", options=Options(labels=labels))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -416,7 +421,7 @@ def test_ntga_in_its_own_order(clean, tmp_path, one_hot):
     labels = clean.labels[order].numpy()
     np.save(tmp_path / "x_train.npy", x)
     np.save(tmp_path / "y_train.npy", np.eye(K)[labels] if one_hot else labels)
-    found, notes = importing.load(
+    found, notes = load_foreign(
         tmp_path / "x_train.npy", clean, options=Options(labels=tmp_path / "y_train.npy")
     )
     assert len(found) == 20 and found.header["method"] == "ntga" and "NTGA" in notes[0]
@@ -433,7 +438,7 @@ def test_ntga_in_its_own_order(clean, tmp_path, one_hot):
         if not options:
             np.save(tmp_path / "x_train.npy", x - 0.5)
         with pytest.raises(DataError, match=message):
-            importing.load(
+            load_foreign(
                 tmp_path / "x_train.npy", clean, layout="ntga",
                 options=Options(labels=tmp_path / "y_train.npy", **options),
             )  # fmt: skip
@@ -465,23 +470,23 @@ def test_png_folder_that_does_not_fit(clean, photos, tmp_path):
     for name in (3, 5, 7, 11, 13, 17):
         (root / f"{name}.png").rename(tmp_path / f"{name}.png")
     with pytest.raises(DataError, match=r"6 of 24 indices are missing \(3, 5, 7, 11, 13, \.\.\.\)"):
-        importing.load(root, clean)
+        load_foreign(root, clean)
     for name in (3, 5, 7, 11, 13, 17):
         (tmp_path / f"{name}.png").rename(root / f"{name}.png")
     (root / "3.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="3.png: unreadable image"):
-        importing.load(root, clean)
+        load_foreign(root, clean)
     Image.new("RGB", (8, 8)).save(root / "3.png")
     with pytest.raises(DataError, match="3.png is for 8x8 images, the clean ones are 16x16"):
-        importing.load(root, clean)
+        load_foreign(root, clean)
     Image.new("RGB", (8, 8)).save(root / "003.png")
     with pytest.raises(DataError, match="the same index as"):
-        importing.load(root, clean)
+        load_foreign(root, clean)
     more = pngs(tmp_path / "b", torch.cat([images, images[:1]]), range(N + 1))
     with pytest.raises(DataError, match="found 25 images, the clean set has 24"):
-        importing.load(more, clean)
+        load_foreign(more, clean)
     with pytest.raises(DataError, match="found no <index>.png, .* needs no import"):
-        importing.load(photos / "train", clean)
+        load_foreign(photos / "train", clean)
 
 
 def test_images_in_another_order_are_refused(clean, tmp_path):
@@ -490,11 +495,11 @@ def test_images_in_another_order_are_refused(clean, tmp_path):
     moved = torch.empty_like(images)
     moved[labels.argsort(stable=True)] = images[same_class]
     with pytest.raises(DataError, match="only 0% of the images are nearest to their own clean im"):
-        importing.load(pngs(tmp_path / "a", moved, range(N)), clean)
+        load_foreign(pngs(tmp_path / "a", moved, range(N)), clean)
     nhwc = images.permute(0, 2, 3, 1).numpy()
     np.savez(tmp_path / "x.npz", data=nhwc[::-1], targets=labels.numpy()[::-1])
     with pytest.raises(DataError, match="labels differ from the clean set's in 16 of 24 images"):
-        importing.load(tmp_path / "x.npz", clean)
+        load_foreign(tmp_path / "x.npz", clean)
 
 
 def test_npz(clean, tmp_path):
@@ -518,7 +523,7 @@ def test_npz(clean, tmp_path):
     ):
         np.savez(tmp_path / "y.npz", **arrays)
         with pytest.raises(DataError, match=message):
-            importing.load(tmp_path / "y.npz", clean)
+            load_foreign(tmp_path / "y.npz", clean)
 
 
 def test_pil_dict(clean, tmp_path):
@@ -531,7 +536,7 @@ def test_pil_dict(clean, tmp_path):
     assert torch.equal(bring(tmp_path / "u.pt", clean)[0].pixels, found.pixels)
     torch.save({"data": added}, tmp_path / "u.pt")
     with pytest.raises(DataError, match="data but no labels"):
-        importing.load(tmp_path / "u.pt", clean)
+        load_foreign(tmp_path / "u.pt", clean)
 
 
 # What does not fit
@@ -555,10 +560,10 @@ def test_shapes_that_do_not_fit(clean, tmp_path, shape, message):
     torch.save(torch.zeros(shape), tmp_path / "x.pt")
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(np.zeros(shape, np.int8)))
     with pytest.raises(DataError, match=message):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
     if len(shape) == 4:
         with pytest.raises(DataError, match=message):
-            importing.load(tmp_path / "x.pkl", clean)
+            load_foreign(tmp_path / "x.pkl", clean)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -569,32 +574,32 @@ def test_not_a_number_anywhere(clean, tmp_path, bad):
     np.save(tmp_path / "x.npy", added.permute(0, 2, 3, 1).numpy())
     for path, layout in (("x.pt", "em"), ("x.npy", "ops"), ("x.npy", "auto")):
         with pytest.raises(DataError, match="holds NaN or infinity, first in row 17 of 24"):
-            importing.load(tmp_path / path, clean, layout=layout)
+            load_foreign(tmp_path / path, clean, layout=layout)
 
 
 def test_noise_that_is_too_large(clean, tmp_path):
     torch.save(noise(N, 3, SIDE, SIDE).sign() * 16 / 255, tmp_path / "x.pt")
     with pytest.raises(DataError, match="is up to 16/255, 8/255 more than the epsilon 8/255"):
-        importing.load(tmp_path / "x.pt", clean, options=Options(epsilon=EIGHT))
+        load_foreign(tmp_path / "x.pt", clean, options=Options(epsilon=EIGHT))
     torch.save(noise(N, 3, SIDE, SIDE, bound=8.0), tmp_path / "x.pt")
     with pytest.raises(DataError, match="more than the 51/255 that is plausible in"):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(np.full((N, 3, SIDE, SIDE), -100, np.int8)))
     with pytest.raises(DataError, match="up to 100/255, 49/255 more than"):
-        importing.load(tmp_path / "x.pkl", clean)
-    importing.load(tmp_path / "x.pkl", clean, options=Options(epsilon=100 / 255))
+        load_foreign(tmp_path / "x.pkl", clean)
+    load_foreign(tmp_path / "x.pkl", clean, options=Options(epsilon=100 / 255))
 
 
 def test_types_that_do_not_fit(clean, tmp_path):
     torch.save(torch.ones(N, 3, SIDE, SIDE, dtype=torch.int64), tmp_path / "x.pt")
     with pytest.raises(DataError, match="is int64, expected floating point"):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(np.zeros((N, 3, SIDE, SIDE), np.float32)))
     with pytest.raises(DataError, match="is float32, expected int8 grey levels"):
-        importing.load(tmp_path / "x.pkl", clean)
+        load_foreign(tmp_path / "x.pkl", clean)
     torch.save(torch.zeros(2, 3).to_sparse(), tmp_path / "x.pt")
     with pytest.raises(DataError, match="x.pt: unreadable"):
-        importing.load(tmp_path / "x.pt", clean)
+        load_foreign(tmp_path / "x.pt", clean)
 
 
 def test_half_precision_is_read(clean, tmp_path):
@@ -625,13 +630,13 @@ def test_files_that_are_something_else(clean, tmp_path):
         ("missing.pt", "no such file or folder; check the path"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=message):
-            importing.load(tmp_path / name, clean)
+            load_foreign(tmp_path / name, clean)
     with pytest.raises(DataError, match="found a torch file, expected REM or SEM noise"):
-        importing.load(tmp_path / "whole.pt", clean, layout="rem")
+        load_foreign(tmp_path / "whole.pt", clean, layout="rem")
     with pytest.raises(DataError, match="found a poisoned data set, expected the clean one"):
-        importing.load(tmp_path / "whole.pt", poison(clean, SP()))
+        load_foreign(tmp_path / "whole.pt", poison(clean, SP()))
     with pytest.raises(RecipeError, match="option labels does not belong to EM, TUE or AUE noise"):
-        importing.load(tmp_path / "whole.pt", clean, options=Options(labels=tmp_path / "y.npy"))
+        load_foreign(tmp_path / "whole.pt", clean, options=Options(labels=tmp_path / "y.npy"))
 
 
 def test_options_are_checked():
@@ -699,7 +704,7 @@ def test_import_that_fails_is_one_line_and_leaves_nothing(
 
 def test_an_import_that_cannot_be_written_leaves_nothing(clean, tmp_path, monkeypatch):
     torch.save(noise(K, 3, SIDE, SIDE), tmp_path / "p.pt")
-    found, _ = importing.load(tmp_path / "p.pt", clean)
+    found, _ = load_foreign(tmp_path / "p.pt", clean)
 
     def full(_):
         raise OSError(28, "No space left on device")
@@ -708,3 +713,14 @@ def test_an_import_that_cannot_be_written_leaves_nothing(clean, tmp_path, monkey
     with pytest.raises(ArtifactError):
         found.save(tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["p.pt"]
+
+
+def test_a_layout_is_a_module_with_a_place_of_its_own():
+    """The command's help is made of them, so they bring neither torch nor NumPy."""
+    assert len({layout.place for layout in LAYOUTS.values()}) == len(LAYOUTS)
+    home = Path(layouts.__path__[0])
+    assert {path.stem for path in home.glob("*.py")} == {"__init__", *LAYOUTS}
+    code = (
+        f"import sys, {layouts.__name__}; sys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

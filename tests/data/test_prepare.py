@@ -10,13 +10,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 import reference
-from stkit.core import arrays
 from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
-from stkit.data import prepare
 from stkit.data.images import Images, to_float
-from stkit.data.prepare import directions, project
+from stkit.data.prepare import KINDS, directions, project
 from stkit.data.prepare import prepare as prepared
+from stkit.recipes.carried import PREPARATIONS
 
 
 def images(count: int = 12, size: int = 16, classes: int = 3) -> Images:
@@ -38,43 +37,43 @@ def stacked(rows: list[Image.Image]) -> Tensor:
 
 
 def test_gray_is_pils() -> None:
-    published = images()
-    wanted = stacked([row.convert("L").convert("RGB") for row in pictures(published)])
-    assert torch.equal(prepared(published, ("gray",)).pixels, wanted)
+    poisoned = images()
+    wanted = stacked([row.convert("L").convert("RGB") for row in pictures(poisoned)])
+    assert torch.equal(prepared(poisoned, ("gray",)).pixels, wanted)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
 def test_bdr_is_pils_posterize(bits: int) -> None:
-    published = images()
-    wanted = stacked([ImageOps.posterize(row, bits) for row in pictures(published)])
-    assert torch.equal(prepared(published, (f"bdr-{bits}",)).pixels, wanted)
+    poisoned = images()
+    wanted = stacked([ImageOps.posterize(row, bits) for row in pictures(poisoned)])
+    assert torch.equal(prepared(poisoned, (f"bdr-{bits}",)).pixels, wanted)
     if bits == 2:
-        assert torch.equal(prepared(published, ("bdr",)).pixels, wanted)
+        assert torch.equal(prepared(poisoned, ("bdr",)).pixels, wanted)
         assert set(wanted.unique().tolist()) == {0, 64, 128, 192}
 
 
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_jpeg_is_pils(quality: int) -> None:
     """PIL and torchvision bring libjpegs of their own: equal but for a level here and there."""
-    published = images()
+    poisoned = images()
     rows = []
-    for row in pictures(published):
+    for row in pictures(poisoned):
         file = io.BytesIO()
         row.save(file, "JPEG", quality=quality)
         rows.append(Image.open(file))
-    found = prepared(published, (f"jpeg-{quality}",)).pixels.int()
+    found = prepared(poisoned, (f"jpeg-{quality}",)).pixels.int()
     difference = (found - stacked(rows).int()).abs()
     assert difference.max() <= 1 and (difference > 0).float().mean() < 0.01
     if quality == 10:
-        assert torch.equal(prepared(published, ("jpeg",)).pixels.int(), found)
+        assert torch.equal(prepared(poisoned, ("jpeg",)).pixels.int(), found)
 
 
 def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
-    published = images(count=2, size=7)
+    poisoned = images(count=2, size=7)
     weights = [math.exp(-((i - 2) ** 2) / (2 * 1.5**2)) for i in range(5)]
     weights = [w / sum(weights) for w in weights]
-    found = prepared(published, ("gauss",)).pixels
-    for k, image in enumerate(published.pixels.tolist()):
+    found = prepared(poisoned, ("gauss",)).pixels
+    for k, image in enumerate(poisoned.pixels.tolist()):
         for c in range(3):
             for y in range(7):
                 for x in range(7):
@@ -87,24 +86,32 @@ def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
                     assert abs(int(found[k, c, y, x]) - total) <= 0.5 + 1e-3
 
 
-def test_orthogonal_equals_the_transcription(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "EPOCHS", 4)
-    monkeypatch.setattr(prepare, "BATCHES", 2)
-    published = images(count=12, size=4)
-    flat = to_float(published.pixels).double().flatten(1)
+def test_orthogonal_equals_the_transcription() -> None:
+    poisoned = images(count=12, size=4)
+    flat = to_float(poisoned.pixels).double().flatten(1)
     start = torch.rand(3, 48, generator=stream(7, "orthogonal"))
     weight = (2 * start - 1) / math.sqrt(48)
-    rows, labels = flat.tolist(), published.labels.tolist()
+    rows, labels = flat.tolist(), poisoned.labels.tolist()
     slow = torch.tensor(
         reference.orthogonal(rows, labels, 3, weight.tolist(), 4, 6, 0.1), dtype=torch.float64
     )
-    basis = directions(published.pixels, published.labels, 3, seed=7)
+    basis = directions(poisoned.pixels, poisoned.labels, 3, seed=7, epochs=4, batches=2)
     x = flat - (flat @ basis.double()) @ basis.double().T
     torch.testing.assert_close(x, slow, rtol=0, atol=1e-5)
-    found = prepared(published, ("orthogonal",), seed=7).pixels
-    wanted = (slow * 255).clamp(0, 255).view_as(found)
-    assert (found - wanted).abs().max() <= 0.5 + 2e-3
-    assert not torch.equal(found, prepared(published, ("orthogonal",), seed=8).pixels)
+    wanted = (slow * 255).clamp(0, 255).view_as(poisoned.pixels)
+    assert (project(poisoned.pixels, basis) - wanted).abs().max() <= 0.5 + 2e-3
+
+
+def test_orthogonal_is_that_projection_and_the_seed_starts_its_model() -> None:
+    poisoned = images(count=12, size=4)
+    basis = directions(poisoned.pixels, poisoned.labels, 3, seed=7)
+    found = prepared(poisoned, ("orthogonal",), seed=7).pixels
+    assert torch.equal(found, project(poisoned.pixels, basis))
+    assert not torch.equal(found, prepared(poisoned, ("orthogonal",), seed=8).pixels)
+
+
+def test_every_preparation_that_can_be_named_is_made() -> None:
+    assert KINDS.keys() == PREPARATIONS.keys()
 
 
 def test_projection_leaves_nothing_along_the_basis() -> None:
@@ -131,27 +138,29 @@ def test_orthogonal_takes_class_wise_noise_off() -> None:
 
 
 @pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "orthogonal"])
-def test_blocks_and_files_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = images()
-    whole = prepared(published, (name,))
-    assert whole.pixels.dtype == torch.uint8 and whole.pixels.shape == published.pixels.shape
-    assert not torch.equal(whole.pixels, published.pixels)
-    if name != "orthogonal":  # whose sums are then taken in other parts
-        monkeypatch.setattr(prepare, "BLOCK", 5 * published.pixels[0].numel())
-    monkeypatch.setattr(arrays, "SHARE", 0.0)  # nothing fits into memory: all lies in files
-    assert torch.equal(prepared(published, (name,)).pixels, whole.pixels)
+def test_blocks_and_files_change_nothing(name: str) -> None:
+    poisoned = images()
+    whole = prepared(poisoned, (name,))
+    assert whole.pixels.dtype == torch.uint8 and whole.pixels.shape == poisoned.pixels.shape
+    assert not torch.equal(whole.pixels, poisoned.pixels)
+    block = 5 * poisoned.pixels[0].numel()
+    for changed in (
+        prepared(poisoned, (name,), block=block),
+        prepared(poisoned, (name, "bdr-8"), memory=0),
+    ):
+        assert torch.equal(changed.pixels, whole.pixels)
 
 
-def test_preparations_are_made_in_their_order_and_leave_the_published_set_alone() -> None:
-    published = images()
-    before = published.pixels.clone()
-    both = prepared(published, ("gray", "jpeg"))
-    assert torch.equal(both.pixels, prepared(prepared(published, ("gray",)), ("jpeg",)).pixels)
-    assert not torch.equal(both.pixels, prepared(published, ("jpeg", "gray")).pixels)
-    assert torch.equal(published.pixels, before)
-    assert both.header == {**published.header, "digest": ""}
-    assert torch.equal(both.labels, published.labels)
-    assert prepared(published, ()) is published
+def test_preparations_are_made_in_their_order_and_leave_the_given_set_alone() -> None:
+    poisoned = images()
+    before = poisoned.pixels.clone()
+    both = prepared(poisoned, ("gray", "jpeg"))
+    assert torch.equal(both.pixels, prepared(prepared(poisoned, ("gray",)), ("jpeg",)).pixels)
+    assert not torch.equal(both.pixels, prepared(poisoned, ("jpeg", "gray")).pixels)
+    assert torch.equal(poisoned.pixels, before)
+    assert both.header == {**poisoned.header, "digest": ""}
+    assert torch.equal(both.labels, poisoned.labels)
+    assert prepared(poisoned, ()) is poisoned
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from stkit.training import loop
 def in_float64() -> None:
     """Weights, images and what is made of them; random draws are float32, and exact in float64."""
     torch.set_default_dtype(torch.float64)
-    for module in (acm, step, accuracy, em, rem):
+    for module in (acm, step, accuracy):
         module.to_float = lambda pixels: pixels.double() / 255
 
 
@@ -42,12 +42,13 @@ def note_buffers() -> None:
         return noted
 
     def buffers(owner):
-        return {name: value.contiguous() for name, value in owner.model.named_buffers()}
+        model = owner.surrogate.model if hasattr(owner, "surrogate") else owner.model
+        return {name: value.contiguous() for name, value in model.named_buffers()}
 
     acm.Indicator.scores = noting(acm.Indicator.scores)
     loop.Training._accuracies = noting(loop.Training._accuracies)
-    em.Making._judge = noting(em.Making._judge)
-    rem.Making._learn = noting(rem.Making._learn)
+    em.Crafting._measure_error = noting(em.Crafting._measure_error)
+    rem.Crafting._learn = noting(rem.Crafting._learn)
 
 
 def die_at(rank: str, count: str) -> None:

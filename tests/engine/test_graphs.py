@@ -116,8 +116,8 @@ def test_nothing_recorded_waits_for_the_device(digits, tapes):
     trained(digits, "at", GRAPH)
     few = {"model": "small", "batch_size": 20, "model_steps": 1, "steps": 2}
     for made in (
-        em.Making(digits, EM(**few), seed=0, runtime=GRAPH),
-        rem.Making(digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=GRAPH),
+        em.Crafting(digits, EM(**few), seed=0, runtime=GRAPH),
+        rem.Crafting(digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=GRAPH),
     ):
         for _, _ in zip(range(3), made.steps(), strict=False):
             pass
@@ -134,7 +134,7 @@ def test_a_recorded_poison_is_the_eager_one(kind, digits, tapes):
                     stop_error=0.0)  # fmt: skip
     else:
         recipe = REM(model="small", batch_size=16, model_steps=2, steps=2, eot=2, adversary_steps=2)
-    making = {"em": em.Making, "rem": rem.Making}[kind]
+    making = {"em": em.Crafting, "rem": rem.Crafting}[kind]
     noises = []
     for runtime in (CPU, GRAPH):
         made = making(digits, recipe, seed=0, runtime=runtime)

@@ -111,14 +111,14 @@ def test_the_first_class_takes_the_same_pixels_in_the_same_order():
     assert picked(clean, OPS(pixels=5))[0] == many[0][:5]
 
 
-def test_sums_are_exact(monkeypatch):
-    flat = torch.full((70_000, 3, 1), 255, dtype=torch.uint8).numpy()
-    rows = np.arange(1, 70_000)
-    for piece in (perturbation.PIECE, 999):
-        monkeypatch.setattr(perturbation, "PIECE", piece)
-        sums, products = ops.moments(flat, rows, ops.SQUARES + ops.CROSS)
-        assert (sums == 255 * 69_999).all()
-        assert products.shape == (6, 1) and (products == 255 * 255 * 69_999).all()
+@pytest.mark.parametrize(("count", "width", "pieces"), [(70_000, 1, 3), (2_000, 1024, 12)])
+def test_sums_are_exact(count, width, pieces):
+    flat = torch.full((count, 3, width), 255, dtype=torch.uint8).numpy()
+    rows = np.arange(1, count)
+    assert len(list(perturbation.pieces(count - 1, 3 * width))) == pieces
+    sums, products = ops.moments(flat, rows, ops.SQUARES + ops.CROSS)
+    assert (sums == 255 * (count - 1)).all()
+    assert products.shape == (6, width) and (products == 255 * 255 * (count - 1)).all()
 
 
 def test_more_pixels_than_the_image_has_are_refused():

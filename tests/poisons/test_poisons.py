@@ -67,8 +67,9 @@ def test_adding_whole_levels_is_adding_noise_clipping_and_rounding_once():
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_statistics_are_those_of_the_applied_perturbation(recipe):
-    clean = images_of((40, 3, 16, 20))
+@pytest.mark.parametrize("shape", [(40, 3, 16, 20), (40, 3, 128, 128)])  # in one piece, in four
+def test_statistics_are_those_of_the_applied_perturbation(recipe, shape):
+    clean = images_of(shape)
     found = poison(clean, recipe, poison_rate=0.5)
     delta = (found.pixels.double() - clean.pixels.double()) / 255
     poisoned = delta[found.poisoned].flatten(1)
@@ -81,18 +82,18 @@ def test_statistics_are_those_of_the_applied_perturbation(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_result_depends_on_neither_threads_nor_pieces(recipe, monkeypatch):
-    clean = images_of((60, 3, 32, 32))
-    want = poison(clean, recipe)
-    monkeypatch.setattr(perturbation, "PIECE", 7 * 3072)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        got = poison(clean, recipe)
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(got.pixels, want.pixels)
-    assert got.header == want.header
+def test_the_result_does_not_depend_on_threads(recipe):
+    clean, threads = images_of((400, 3, 32, 32)), torch.get_num_threads()
+    assert len(list(perturbation.pieces(400, 3 * 32 * 32))) == 3
+    made = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            made.append(poison(clean, recipe))
+        finally:
+            torch.set_num_threads(threads)
+    assert torch.equal(made[0].pixels, made[1].pixels)
+    assert made[0].header == made[1].header
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -16,7 +16,7 @@ from stkit.engine import augment, pgd
 from stkit.engine.runtime import pick
 from stkit.poisons import rem
 from stkit.recipes.carried import PLAIN
-from stkit.recipes.poisons import REM, REM_SETTINGS, rem_for
+from stkit.recipes.poisons import REM, REM_SETTINGS, resolve
 
 CPU = pick("cpu", "fp32")
 QUICK = REM(
@@ -30,16 +30,12 @@ def digits() -> Images:
     return load("digits", limit=20)
 
 
-def test_noise_equals_the_transcription(digits, monkeypatch):
+def test_noise_equals_the_transcription(digits):
     """Three surrogate steps over two learning rates and the last pass, in float64: every level."""
-    monkeypatch.setattr(rem, "to_float", lambda pixels: pixels.double() / 255)
-    torch.set_default_dtype(torch.float64)
-    try:
-        making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
-        slow = models.create("small", classes=10, size=32)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    for _ in making.steps():
+    slow = models.create("small", classes=10, size=32).double()
+    own = models.create("small", classes=10, size=32, mean=(0.5,) * 3).double()
+    crafting = rem.Crafting(digits, QUICK, seed=0, runtime=CPU, surrogate=own)
+    for _ in crafting.steps():
         pass
     batches = []
     for clock in range(3):
@@ -73,19 +69,19 @@ def test_noise_equals_the_transcription(digits, monkeypatch):
         ru=8 / 255, au=4 / 255, ra=4 / 255, ka=2, aa=2 / 255, draws=draws,
         rate=lambda clock: 0.1 * 0.1 ** (clock // 2),
     )  # fmt: skip
-    assert torch.equal(making.noise, noise)
+    assert torch.equal(crafting.noise, noise)
     assert noise.abs().max() == 8 and len(noise.unique()) > 10
 
 
 def test_resume_at_any_step_gives_the_same_bytes(digits, tmp_path):
-    whole = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+    whole = rem.Crafting(digits, QUICK, seed=0, runtime=CPU)
     count = sum(1 for _ in whole.steps())
     for stop in range(1, count, 2):
-        making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
-        for _, _ in zip(range(stop), making.steps(), strict=False):
+        crafting = rem.Crafting(digits, QUICK, seed=0, runtime=CPU)
+        for _, _ in zip(range(stop), crafting.steps(), strict=False):
             pass
-        artifact.write(tmp_path / "part", making.tensors(), making.head())
-        again = rem.Making(digits, QUICK, seed=0, runtime=CPU)
+        artifact.write(tmp_path / "part", crafting.tensors(), crafting.head())
+        again = rem.Crafting(digits, QUICK, seed=0, runtime=CPU)
         again.resume(*artifact.read(tmp_path / "part", "state"))
         for _ in again.steps():
             pass
@@ -93,39 +89,39 @@ def test_resume_at_any_step_gives_the_same_bytes(digits, tmp_path):
 
 
 def test_before_the_last_pass_no_noise_is_saved(digits):
-    making = rem.Making(digits, QUICK, seed=0, runtime=CPU)
-    next(making.steps())
-    assert making.tensors()["noise"].numel() == 0
+    crafting = rem.Crafting(digits, QUICK, seed=0, runtime=CPU)
+    next(crafting.steps())
+    assert crafting.tensors()["noise"].numel() == 0
 
 
 def test_every_image_gets_noise_within_epsilon(digits):
-    making = rem.Making(digits, replace(QUICK, epsilon=5 / 255), seed=0, runtime=CPU)
-    for _ in making.steps():
+    crafting = rem.Crafting(digits, replace(QUICK, epsilon=5 / 255), seed=0, runtime=CPU)
+    for _ in crafting.steps():
         pass
-    assert int(making.noise.abs().max()) == 5
-    assert (making.noise.flatten(1) != 0).any(1).all()
+    assert int(crafting.noise.abs().max()) == 5
+    assert (crafting.noise.flatten(1) != 0).any(1).all()
 
 
 def test_cg_changes_the_noise_and_lets_gradients_through(digits):
     noises = []
     for name in ("plain", "cg"):
-        making = rem.Making(digits, replace(QUICK, augment=name), seed=0, runtime=CPU)
-        for _ in making.steps():
+        crafting = rem.Crafting(digits, replace(QUICK, augment=name), seed=0, runtime=CPU)
+        for _ in crafting.steps():
             pass
-        noises.append(making.noise)
+        noises.append(crafting.noise)
     assert not torch.equal(*noises) and int(noises[1].abs().max()) == 8
 
 
 @pytest.mark.parametrize(("size", "row"), [(32, "32"), (224, "224")])
 def test_the_authors_settings(size, row):
-    found = rem_for(REM(), size)
+    found = resolve(REM(), (size, size), 10)
     assert all(getattr(found, k) == v for k, v in REM_SETTINGS[row].items())
     assert found.epsilon == 8 / 255 and found.adversary == 4 / 255 and found.batch_size == 128
 
 
 def test_the_recipes_cost_is_the_published_one():
     """Section 3.4: 2,805,000 batches of 128 and the last pass, 3.9e8 image passes."""
-    r = rem_for(REM(), 32)
+    r = resolve(REM(), (32, 32), 10)
     defend = r.steps * r.eot * (r.adversary_steps + 1)
     batches = r.model_steps * (defend + r.adversary_steps + 1)
     assert batches == 2_805_000

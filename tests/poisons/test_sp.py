@@ -8,7 +8,9 @@ from test_poisons import images_of
 from reference import sp_images, sp_noise
 from stkit.core.errors import RecipeError
 from stkit.poisons import poison, sp
-from stkit.recipes.poisons import SP
+from stkit.recipes.poisons import SP, ResolvedSP, resolve
+
+EIGHT = ResolvedSP(patch=8)
 
 
 def expanded(cells, patch, size):
@@ -22,7 +24,9 @@ def test_noise_and_images_equal_the_authors_to_the_last_bit(seed, epsilon, class
     labels, pixels = clean.labels.numpy(), clean.pixels.permute(0, 2, 3, 1).numpy()
     recipe = SP(epsilon=epsilon)
     want = sp_noise(labels, classes, epsilon, seed, samples=200)
-    cells = sp.noise(labels, classes, (32, 32), recipe=recipe, patch=8, seed=seed)
+    cells = sp.noise(
+        labels, classes, (32, 32), recipe=resolve(recipe, (32, 32), classes), seed=seed
+    )
     got = expanded(cells, 8, (32, 32))
     assert got.dtype == want.dtype == np.float32
     assert (got == want).all()
@@ -35,7 +39,7 @@ def test_noise_and_images_equal_the_authors_to_the_last_bit(seed, epsilon, class
 
 def test_unequal_classes_get_their_points_in_order_of_occurrence():
     labels = torch.tensor([2] * 11 + [0] * 4 + [1] * 5 + [2, 0])
-    got = sp.noise(labels.numpy(), 3, (32, 32), recipe=SP(), patch=8, seed=2)
+    got = sp.noise(labels.numpy(), 3, (32, 32), recipe=EIGHT, seed=2)
     want = sp_noise(labels.numpy(), 3, 8 / 255, 2, samples=44)  # 22 give class 2 only 7
     assert (expanded(got, 8, (32, 32)) == want).all()
 
@@ -56,7 +60,7 @@ def test_sample_count(sizes, count):
 @pytest.mark.parametrize("size", [(32, 32), (20, 36), (9, 31)])
 def test_every_sample_has_the_radius_that_epsilon_names(size):
     labels = np.arange(30) % 3
-    cells = sp.noise(labels, 3, size, recipe=SP(), patch=8, seed=0)
+    cells = sp.noise(labels, 3, size, recipe=EIGHT, seed=0)
     got = np.linalg.norm(expanded(cells, 8, size).reshape(30, -1), axis=1)
     assert got == pytest.approx(8 / 255 * np.sqrt(3 * size[0] * size[1]), rel=1e-6)
 
@@ -84,14 +88,14 @@ def test_images_that_are_not_square_and_patches_that_do_not_fit_evenly():
     ("side", "patch"), [(2, 1), (8, 2), (28, 7), (32, 8), (48, 8), (64, 9), (96, 13), (224, 32)]
 )
 def test_the_default_patch(side, patch):
-    assert sp.patch_size(None, side, side + 5) == patch
-    assert sp.patch_size(None, side + 5, side) == patch
+    assert resolve(SP(), (side, side + 5), 2).patch == patch
+    assert resolve(SP(), (side + 5, side), 2).patch == patch
 
 
 def test_the_classes_are_far_apart():
     """What makes it a shortcut: the nearest class mean tells the class of every sample."""
     labels = np.arange(400) % 10
-    flat = sp.noise(labels, 10, (32, 32), recipe=SP(), patch=8, seed=0).reshape(400, -1)
+    flat = sp.noise(labels, 10, (32, 32), recipe=EIGHT, seed=0).reshape(400, -1)
     means = np.stack([flat[labels == k].mean(0) for k in range(10)])
     nearest = np.linalg.norm(flat[:, None] - means, axis=2).argmin(1)
     assert (nearest == labels).all()

@@ -41,10 +41,10 @@ def frame(shape: tuple[int, ...], clean: Images, what: str, *, last: bool = Fals
     order = "[N,H,W,3]" if last else "[N,3,H,W]"
     if len(shape) != 4 or shape[-1 if last else 1] != 3:
         raise DataError(f"{what} is {list(shape)}, expected {order} with 3 channels")
-    found = (3, *(shape[1:3] if last else shape[2:]))
-    if found != want:
+    have = (3, *(shape[1:3] if last else shape[2:]))
+    if have != want:
         raise DataError(
-            f"{what} is for {found[2]}x{found[1]} images, the clean ones are {want[2]}x{want[1]}; "
+            f"{what} is for {have[2]}x{have[1]} images, the clean ones are {want[2]}x{want[1]}; "
             "noise is never resized: pass the clean images in the frame it was made for"
         )
 
@@ -83,9 +83,9 @@ def within(size: float, epsilon: float | None, cap: float, what: str) -> None:
     )
 
 
-def same_labels(found: np.ndarray, clean: np.ndarray) -> None:
+def same_labels(labels: np.ndarray, clean: np.ndarray) -> None:
     """DataError unless the labels of the file are those of the clean images in its order."""
-    wrong = int((found != clean).sum())
+    wrong = int((labels != clean).sum())
     if wrong:
         raise DataError(
             f"the labels differ from the clean set's in {wrong} of {len(clean)} images; "
@@ -93,7 +93,7 @@ def same_labels(found: np.ndarray, clean: np.ndarray) -> None:
         )
 
 
-def aligned(published: Tensor, clean: Tensor) -> None:
+def aligned(images: Tensor, clean: Tensor) -> None:
     """DataError unless images uint8 [N,3,H,W] are nearest to their own clean image, mostly.
 
     `SAMPLE` images, evenly spaced, are compared with the clean images of the same sample.
@@ -101,7 +101,7 @@ def aligned(published: Tensor, clean: Tensor) -> None:
     if len(clean) < 2:
         return
     chosen = torch.linspace(0, len(clean) - 1, min(SAMPLE, len(clean))).long()
-    distance = torch.cdist(small(published[chosen]), small(clean[chosen]))
+    distance = torch.cdist(small(images[chosen]), small(clean[chosen]))
     nearer = (distance < distance.diag()[:, None] * (1 - 1e-5)).any(1)
     own = 1 - nearer.double().mean().item()
     if own < OWN:
@@ -117,37 +117,37 @@ def small(images: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images.float(), (height, width)).flatten(1)
 
 
-def partners(published: Tensor, labels: np.ndarray, clean: Images, epsilon: float) -> Tensor:
+def partners(images: Tensor, labels: np.ndarray, clean: Images, epsilon: float) -> Tensor:
     """For each image of a file in an order of its own the clean row it was made from, int64 [N].
 
     The nearest clean image of its class: the four nearest of those averaged down, then pixel by
     pixel. DataError where that is farther away than epsilon anywhere.
     """
-    found = torch.empty(len(published), dtype=torch.int64)
+    rows = torch.empty(len(images), dtype=torch.int64)
     far = 0
     for label in np.unique(labels):
         mine = torch.from_numpy(np.flatnonzero(labels == label))
         there = (clean.labels == int(label)).nonzero().flatten()
         if not len(there):
             raise DataError(f"the clean set has no image of class {label}, but the file has")
-        for some in mine.split(max(1, (1 << 22) // published[0].numel())):
-            distance = torch.cdist(small(published[some]), small(clean.pixels[there]))
+        for some in torch.split(mine, max(1, (1 << 22) // images[0].numel())):
+            distance = torch.cdist(small(images[some]), small(clean.pixels[there]))
             near = there[distance.topk(min(4, len(there)), largest=False).indices]
-            delta = published[some][:, None].short() - clean.pixels[near].short()
+            delta = images[some][:, None].short() - clean.pixels[near].short()
             best = delta.float().square().flatten(2).sum(2).argmin(1)
-            found[some] = near[torch.arange(len(some)), best]
+            rows[some] = near[torch.arange(len(some)), best]
             peak = delta[torch.arange(len(some)), best].abs().flatten(1).amax(1)
             far += int((peak > np.ceil((epsilon - SLACK) * 255)).sum())
     if far:
         raise DataError(
-            f"{far} of {len(published)} images are farther than {epsilon * 255:.4g}/255 from "
+            f"{far} of {len(images)} images are farther than {epsilon * 255:.4g}/255 from "
             "every clean image of their class; pass the clean set they were made from, or "
             "a larger --epsilon"
         )
-    return found
+    return rows
 
 
 def overflow(levels: np.ndarray, images: np.ndarray) -> int:
-    """How many pixel values leave [0,255] by more than one grey level when the noise is added."""
+    """The number of pixel values that the noise takes out of [0,255] by more than a grey level."""
     total = levels + images.astype(np.int16)
     return int(((total < -1) | (total > 256)).sum())

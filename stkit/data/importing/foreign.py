@@ -25,7 +25,7 @@ EXPECTED = "expected .pt, .pkl, .npy, .npz or a folder of <index>.png files"
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise becomes a DataError."""
+    """A DataError for whatever a damaged file makes its reader raise."""
     try:
         yield
     except (StkitError, MemoryError):
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> str:
 
 
 def content(path: Path, kind: str) -> Any:
-    """What the file holds: NumPy arrays, a dict of them (npz, torch's dicts), or a folder's files.
+    """The file's content: NumPy arrays, a dict of them (npz, torch's dicts), or a folder's files.
 
     Arrays may be memory-mapped and read-only. DataError names anything unexpected.
     """
@@ -77,23 +77,23 @@ def _torch(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mapped = zipfile.is_zipfile(path)
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         text = " ".join(str(error).split())
         name = re.search(r"GLOBAL (\S+)", text)
         what = f"holds {name[1]}" if name else f"unreadable ({text[:100]})"
         raise DataError(f"{path}: {what}, expected one tensor; nothing of it was run") from None
-    if isinstance(found, torch.Tensor):
-        return _array(path, found)
-    if isinstance(found, dict) and isinstance(found.get("data"), torch.Tensor):
-        return {k: _array(path, v) for k, v in found.items() if isinstance(v, torch.Tensor)}
-    if isinstance(found, dict):
-        names = ", ".join(map(str, list(found)[:3]))
+    if isinstance(saved, torch.Tensor):
+        return _array(path, saved)
+    if isinstance(saved, dict) and isinstance(saved.get("data"), torch.Tensor):
+        return {k: _array(path, v) for k, v in saved.items() if isinstance(v, torch.Tensor)}
+    if isinstance(saved, dict):
+        names = ", ".join(map(str, list(saved)[:3]))
         raise DataError(
             f"{path}: holds a model or another dict ({names}), expected a tensor of noise, "
             "or {'data', 'labels'}; pass the file of the noise"
         )
-    raise DataError(f"{path}: holds a {type(found).__name__}, expected one tensor")
+    raise DataError(f"{path}: holds a {type(saved).__name__}, expected one tensor")
 
 
 def _array(path: Path, tensor: torch.Tensor) -> np.ndarray:
@@ -104,7 +104,8 @@ def _array(path: Path, tensor: torch.Tensor) -> np.ndarray:
 
 def _npy(path: Path) -> np.ndarray:
     with _reading(path):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -121,19 +122,20 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 def _pictures(root: Path) -> dict[int, Path]:
     """index -> path for the files <index>.png of the folder, or of its folder data/."""
     home = root / "data" if (root / "data").is_dir() else root
-    found: dict[int, Path] = {}
+    pictures: dict[int, Path] = {}
     for path in sorted(home.iterdir()):
         if path.suffix.lower() != ".png" or not re.fullmatch(r"[0-9]{1,18}", path.stem):
             continue
-        if int(path.stem) in found:
-            raise DataError(f"{path}: the same index as {found[int(path.stem)].name}; remove one")
-        found[int(path.stem)] = path
-    if not found:
+        if int(path.stem) in pictures:
+            first = pictures[int(path.stem)].name
+            raise DataError(f"{path}: the same index as {first}; remove one")
+        pictures[int(path.stem)] = path
+    if not pictures:
         raise DataError(
             f"{root}: found no <index>.png, expected one for each image; a folder of class "
             "folders needs no import: pass it where a SOURCE is asked for"
         )
-    return found
+    return pictures
 
 
 def own_labels(path: Path | None, count: int, classes: int) -> np.ndarray:
@@ -142,23 +144,24 @@ def own_labels(path: Path | None, count: int, classes: int) -> np.ndarray:
         raise RecipeError("this layout is in an order of its own; pass its labels, --labels FILE")
     if kind_of(path) != "npy":
         raise DataError(f"{path}: expected labels in a .npy file")
-    found = class_numbers(_npy(path), classes, str(path))
-    if len(found) != count:
-        raise DataError(f"has {count} rows, but {path} has {len(found)} labels")
-    return found
+    labels = class_numbers(_npy(path), classes, str(path))
+    if len(labels) != count:
+        raise DataError(f"has {count} rows, but {path} has {len(labels)} labels")
+    return labels
 
 
-def class_numbers(found: np.ndarray, classes: int, name: str) -> np.ndarray:
+def class_numbers(labels: np.ndarray, classes: int, name: str) -> np.ndarray:
     """Labels of any number type, [N], [N,1] or one-hot [N,K], as int64 [N] from 0 to K - 1."""
-    if found.ndim == 2 and found.shape[1] > 1:
-        one_hot = ((found != 0).sum(1) == 1).all() and found.shape[1] == classes
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        one_hot = ((labels != 0).sum(1) == 1).all() and labels.shape[1] == classes
         if not one_hot:
-            raise DataError(f"{name}: labels are {found.shape}, expected one of {classes} a row")
-        return found.argmax(1)
-    flat = np.asarray(found).reshape(-1)
+            raise DataError(f"{name}: labels are {labels.shape}, expected one of {classes} a row")
+        hot: np.ndarray = labels.argmax(1)
+        return hot
+    flat = np.asarray(labels).reshape(-1)
     number = flat.dtype.kind in "biuf" and len(flat) and np.isfinite(flat).all()
     if not number or (np.rint(flat) != flat).any():
-        raise DataError(f"{name}: labels are {found.dtype} {found.shape}, expected whole numbers")
+        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected whole numbers")
     whole = flat.astype(np.int64)
     if whole.min() < 0 or whole.max() >= classes:
         raise DataError(

@@ -93,15 +93,15 @@ def bare_array(path: Path) -> np.ndarray:
     """
     with open(path, "rb") as file:
         try:
-            found = _Reader(file, encoding="latin1").load()  # Python 2's bytes were text
+            held = _Reader(file, encoding="latin1").load()  # Python 2's bytes were text
         except _Refused as name:
             raise DataError(_expected(path, str(name)) + "; nothing of it was run") from None
         except Exception as error:  # a damaged pickle raises of every kind
             raise DataError(f"{path}: not a readable pickle ({error}); get it again") from None
-    if not isinstance(found, _Array):
-        raise DataError(_expected(path, f"a {type(found).__name__.strip('_').lower()}"))
+    if not isinstance(held, _Array):
+        raise DataError(_expected(path, f"a {type(held).__name__.strip('_').lower()}"))
     try:
-        return found.built()
+        return held.built()
     except Exception as error:  # whatever the file put in place of shape, type and bytes
         raise DataError(f"{path}: not an array of numbers ({error}); get it again") from None
 

@@ -1,18 +1,22 @@
-"""What passes between the reader of a layout and the rest: what was asked, and what was found."""
+"""The values between a layout and the rest. Without torch and NumPy, for the command line."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from stkit.core.checks import choose, number
 from stkit.recipes.poisons import ROUNDINGS, budget
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stkit.data.images import Images
+
 
 @dataclass(frozen=True)
 class Options:
-    """What the user says of a file; None lets the file speak for itself.
+    """The user's word on a file; None lets the file speak for itself.
 
     epsilon: in [0,1]; the noise may be no larger (SP: the root mean square of an image's noise);
     without one a cap is put on what is plausible. labels: the `.npy` file with the labels of SP
@@ -39,11 +43,46 @@ class Options:
         number("seed", self.seed, 0, 2**32 - 1)
 
 
-@dataclass
-class Found:
-    """Published images uint8 [n,3,H,W] and of which clean rows (None: all, in their order)."""
+@dataclass(frozen=True)
+class Reading:
+    """Poisoned images uint8 [n,3,H,W], read from a file, and what goes into their header.
 
-    pixels: Tensor
-    recipe: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
-    rows: Tensor | None = None
+    content: the file's content in words. scope, sign, rounding: as they were taken, None where the
+    layout has no such thing. rows int64 [n]: of the clean set (None: all, in their order). notes:
+    doubts, for people.
+    """
+
+    pixels: "Tensor"
+    content: str
+    scope: str | None = None
+    sign: str | None = None
+    rounding: str | None = None
+    rows: "Tensor | None" = None
+    notes: tuple[str, ...] = ()
+
+
+def always(content: Any, options: Options) -> bool:
+    """For `Layout.matches`: whatever is of this kind may be of this layout."""
+    return True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way in which noise or poisoned images lie in a file: one value a module of `layouts`.
+
+    name: what --format calls it. place: where it stands in lists. kind: of file, as
+    `foreign.kind_of` says. about: for messages. holds: for the command's help; "" where a
+    neighbour's says it too. read: what is in the file, the clean images and the options -> the
+    poisoned images; DataError where they do not fit, RecipeError for what is ambiguous. options:
+    the fields of `Options` that it takes. matches: whether `auto` may take the content for it; the
+    layouts of a kind are asked from the last to the first, so a general one stands first.
+    """
+
+    name: str
+    place: int
+    kind: str
+    about: str
+    holds: str
+    read: Callable[[Any, "Images", Options], Reading]
+    options: tuple[str, ...] = ("epsilon",)
+    matches: Callable[[Any, Options], bool] = always

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -10,27 +9,14 @@ from PIL import Image
 
 from stkit.core import atomic
 from stkit.core.errors import ArtifactError, DataError
+from stkit.data.exporting.values import Exported, Progress
 from stkit.data.images import Images
-
-Progress = Callable[[int, int], None]
 
 
 def unused(root: Path) -> None:
     """ArtifactError if there is anything at `root`."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ArtifactError(f"{root}: exists already; pass a new folder as -o")
-
-
-def folder(images: Images, root: Path, *, progress: Progress) -> None:
-    """class/name.png for every image, under the source's names; see `file_names`."""
-    _tree(images, root, file_names(images), progress)
-
-
-def png(images: Images, root: Path, *, progress: Progress) -> None:
-    """<index>.png for every image, as APBench, TAP and others have them."""
-    if len(images.index.unique()) < len(images):
-        raise DataError("two images have one index, so their files would collide; pass npz")
-    _tree(images, root, [f"{index}.png" for index in images.index.tolist()], progress)
 
 
 def file_names(images: Images) -> list[str]:
@@ -70,22 +56,17 @@ def _as_png(names: tuple[str, ...]) -> list[str]:
     return [new[name] for name in names]
 
 
-def _tree(images: Images, root: Path, names: list[str], progress: Progress) -> None:
-    """Every image under its name in `root`, all or nothing."""
+def write(images: Images, root: Path, names: list[str], progress: Progress) -> Exported:
+    """Every image under its name in `root`, all or nothing, by all cores."""
     unused(root)
-    with atomic.whole_folder(root) as place:
-        _write(images, place, names, progress)
-
-
-def _write(images: Images, root: Path, names: list[str], progress: Progress) -> None:
-    """Write the images, on all cores."""
     pixels = images.pixels.permute(0, 2, 3, 1)
 
     def save(row: int) -> None:
-        path = root / names[row]
+        path = place / names[row]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[row].contiguous().numpy()).save(path)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with atomic.whole_folder(root) as place, ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(save, range(len(images))), 1):
             progress(done, len(images))
+    return Exported(len(images))

@@ -1,0 +1,43 @@
+"""`export`: a data set written for other people's code."""
+
+from pathlib import Path
+
+from stkit.core import artifact
+from stkit.core.checks import choose
+from stkit.core.errors import RecipeError
+from stkit.data.exporting import trees
+from stkit.data.exporting.formats import FORMATS
+from stkit.data.exporting.values import Exported, Progress
+from stkit.data.images import Images
+
+
+def export(
+    images: Images,
+    path: Path,
+    *,
+    format: str,
+    clean: Images | None = None,
+    force: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Exported:
+    """Write a file or folder that other people's code reads; returns what was written.
+
+    format: a name of `FORMATS`. clean: for em and rem, which hold the noise. Folders must be new,
+    files too unless `force`. Errors: RecipeError for a clean set that is missing or not needed,
+    DataError for what a format cannot hold, ArtifactError for what is in the way. All or nothing.
+    """
+    check(format, path, clean is not None, force=force)
+    return FORMATS[format].write(images, clean, path, progress)
+
+
+def check(format: str, path: Path, clean: bool, *, force: bool = False) -> None:
+    """Refuse what `export` would, before anything is read; clean: whether a clean set is given."""
+    chosen = FORMATS[choose("format", format, FORMATS)]
+    if chosen.noise and not clean:
+        raise RecipeError(f"format {format} holds the noise, not the images; pass --clean SOURCE")
+    if clean and not chosen.noise:
+        raise RecipeError(f"option clean does not belong to format {format}; leave it out")
+    if chosen.tree:
+        trees.unused(path)
+    else:
+        artifact.free(path, force=force)

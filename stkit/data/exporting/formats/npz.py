@@ -1,0 +1,25 @@
+"""`data` uint8 [N,H,W,3] and `targets` int64 [N]."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stkit.data.exporting.values import Exported, Format, Progress
+
+if TYPE_CHECKING:
+    from stkit.data.images import Images
+
+
+def write(images: "Images", clean: "Images | None", path: Path, progress: Progress) -> Exported:
+    """One NumPy archive."""
+    import numpy as np
+
+    from stkit.core import atomic
+
+    order = images.index.argsort(stable=True)
+    data = images.pixels[order].permute(0, 2, 3, 1).contiguous().numpy()
+    with atomic.whole_file(path) as file:
+        np.savez(file, data=data, targets=images.labels[order].numpy())
+    return Exported(len(images))
+
+
+FORMAT = Format("npz", 50, ".npz", write)

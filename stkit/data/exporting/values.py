@@ -1,0 +1,38 @@
+"""The values between a format and the rest. Without torch and NumPy, for the command line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stkit.data.images import Images
+
+Progress = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The number of images written, and of noise its scope, class or sample."""
+
+    n: int
+    scope: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form in which other people's code reads a data set: one value a module of `formats`.
+
+    name: what --format calls it. place: where it stands in lists. form: its files, for the
+    command's help. write: the images, the clean ones (None, unless it holds noise), where, and
+    progress; writes all or nothing, and DataError for what it cannot hold. noise: whether it holds
+    the noise, not the images. tree: whether it is a folder. names: of a tree's files.
+    """
+
+    name: str
+    place: int
+    form: str
+    write: Callable[["Images", "Images | None", Path, Progress], Exported]
+    noise: bool = False
+    tree: bool = False
+    names: str = ""

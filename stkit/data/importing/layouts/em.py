@@ -1,0 +1,49 @@
+"""EM, TUE, AUE: float noise in [0,1] units, [N,3,H,W], [K,3,H,W] or [P,K,3,H,W].
+
+EM's loader drops the negative half of its noise, here it is kept unless `sign` is "positive"; of
+several noises a class each image takes one drawn from `stream(seed, "import")` by its index.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stkit.data.importing.values import Layout, Options, Reading
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stkit.data.images import Images
+
+
+def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
+    """Noise by class or by index, rounded and added."""
+    from stkit.data import perturbation
+    from stkit.data.importing import noise
+
+    shape, choices = values.shape, 0
+    if values.ndim == 5:
+        choices, values = len(values), values.reshape(shape[0] * shape[1], *shape[2:])
+    low, _ = noise.checked(values, clean, options, "f")
+    sign = options.sign or "both"
+    rounding = options.rounding or "floor"
+
+    def levels(rows: "np.ndarray") -> "np.ndarray":
+        whole = perturbation.grey_levels(values[rows], rounding)
+        return whole.clip(0, None) if sign == "positive" else whole
+
+    reading = noise.indexed(
+        levels, shape[1 if choices else 0], clean, options,
+        dtype=values.dtype, shape=shape, choices=choices,
+    )  # fmt: skip
+    notes = reading.notes
+    if low < 0 and options.sign is None:
+        notes += (
+            "negative noise is kept; the EM authors' loader drops it, as --sign positive does",
+        )
+    return replace(reading, sign=sign, rounding=rounding, notes=notes)
+
+
+LAYOUT = Layout(
+    "em", 10, "torch", "EM, TUE or AUE noise, a .pt tensor", "EM, TUE or AUE noise (.pt)", read,
+    options=("epsilon", "scope", "sign", "rounding"),
+)  # fmt: skip

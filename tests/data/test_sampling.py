@@ -1,0 +1,54 @@
+"""Choices by class against plain loops."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stkit.core.rng import stream
+from stkit.data.sampling import assign, balanced, place_by_class, rank_in_class
+
+CASES = [(0, 1), (1, 3), (40, 4), (300, 7)]
+
+
+def labels_of(count: int, classes: int) -> Tensor:
+    return 2 * torch.randint(classes, (count,), generator=stream(0, "labels"))
+
+
+@pytest.mark.parametrize(("count", "classes"), CASES)
+def test_rank_and_place(count: int, classes: int) -> None:
+    labels = labels_of(count, classes)
+    seen: Counter[int] = Counter()
+    ranks = []
+    for label in labels.tolist():
+        ranks.append(seen[label])
+        seen[label] += 1
+    assert rank_in_class(labels).tolist() == ranks
+    by_class = sorted(range(count), key=lambda row: (int(labels[row]), row))
+    assert [by_class[place] for place in place_by_class(labels)] == list(range(count))
+
+
+@pytest.mark.parametrize(("count", "classes"), CASES)
+def test_balanced_takes_turns_over_the_classes(count: int, classes: int) -> None:
+    labels = labels_of(count, classes)
+    rows = defaultdict(list)
+    for row, label in enumerate(labels.tolist()):
+        rows[label].append(row)
+    turns = [
+        rows[label][turn] for turn in range(count) for label in sorted(rows)
+        if turn < len(rows[label])
+    ]  # fmt: skip
+    for wanted in (1, 9, count, count + 5):
+        assert balanced(labels, wanted).tolist() == sorted(turns[:wanted])
+
+
+@pytest.mark.parametrize(("count", "classes"), CASES)
+def test_the_jth_of_a_class_gets_the_jth_point_of_it(count: int, classes: int) -> None:
+    labels = labels_of(count, classes)
+    order = torch.randperm(2 * count, generator=stream(0, "points"))
+    blobs = torch.cat([labels, labels])[order]
+    queues = {label: (blobs == label).nonzero().flatten().tolist() for label in labels.tolist()}
+    wanted = [queues[label].pop(0) for label in labels.tolist()]
+    assert assign(labels.numpy(), blobs.numpy().astype(np.int32)).tolist() == wanted
