@@ -27,6 +27,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import measuring
@@ -136,10 +137,12 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
     from stkit.engine.runtime import pick
     from stkit.poisons import em
-    from stkit.recipes.frames import frame_with
+    from stkit.recipes.frames import NATURAL
+    from stkit.recipes.options import frame_with
     from stkit.recipes.poisons import EM
-    from stkit.recipes.training import Job
+    from stkit.recipes.training import TrainingRecipe
     from stkit.training.loop import Training
+    from stkit.training.staged import measured
 
     runtime = pick(case["device"], case["precision"])
     box: list[Any] = []
@@ -154,9 +157,12 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
             while made.turn != "noise":
                 next(box[0])
         else:
-            job = Job("nt", frame_with("nt", epochs=100_000), case["model"], case["batch"])
-            run = Training(data, job, runtime=runtime)
-            box.append(iter(run.indicator.scores, None) if case["kind"] == "check" else run.steps())
+            frame = frame_with(NATURAL, epochs=100_000)
+            run = Training(
+                data, TrainingRecipe(frame, case["model"], case["batch"]), runtime=runtime
+            )
+            check = partial(measured, run.model, *run.sets.probe, runtime=runtime)
+            box.append(iter(check, None) if case["kind"] == "check" else run.steps())
         for _ in range(WARM):
             next(box[0])
 

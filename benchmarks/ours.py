@@ -9,9 +9,11 @@ import torch
 from stkit.data.images import Images
 from stkit.engine.runtime import pick
 from stkit.measure.accuracy import Evaluator
-from stkit.recipes.frames import FRAMES, frame_with
-from stkit.recipes.training import Job
+from stkit.recipes.frames import FRAMES, NATURAL
+from stkit.recipes.options import frame_with
+from stkit.recipes.training import TrainingRecipe
 from stkit.training.loop import Training
+from stkit.training.staged import measured
 
 EPOCH = 50_000  # images, for what is done once an epoch
 WARM = 5  # steps before anything counts
@@ -23,9 +25,11 @@ class Side:
     def __init__(self, case: dict[str, Any], images: Images) -> None:
         self.task = case["task"]
         self.runtime = pick(case["device"], case["precision"], step=case["step"])
-        frame = self.task if self.task in FRAMES else "nt"
-        job = Job(frame, frame_with(frame, epochs=100_000), case["model"], case["batch_size"])
-        self.training = Training(images, job, runtime=self.runtime)
+        frame = self.task if self.task in FRAMES else NATURAL
+        recipe = TrainingRecipe(
+            frame_with(frame, epochs=100_000), case["model"], case["batch_size"]
+        )
+        self.training = Training(images, recipe, runtime=self.runtime)
         self.steps: Iterator = self.training.steps()
         self.evaluator = Evaluator(self.training.model, images, runtime=self.runtime)
         self.count = len(images)
@@ -48,8 +52,9 @@ class Side:
             self.evaluator.confusion()
             return self.count
         if self.task == "acm":
-            self.training.indicator.scores()
-            return len(self.training.indicator.labels)
+            probe = self.training.sets.probe
+            measured(self.training.model, *probe, runtime=self.runtime)
+            return len(probe[1])
         next(self.steps)
         return self.training.plan.batch_size
 

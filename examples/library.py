@@ -23,15 +23,15 @@ def main(epochs: int = 6, limit: int | None = None) -> None:
     print(f"{'data':<6} {'frame':<6} {'train acc.':>10} {'test acc.':>9} {'ACM ratio':>9}  stages")
     for name, images in training_sets.items():
         for frame in ("nt", "st"):
-            # Everything random is drawn from the seed. `run` has model, records (one an epoch),
-            # and tensors() and head(), which are what a checkpoint file holds.
+            # Everything random is drawn from the seed. `run` has model, epochs (a record of each),
+            # and save(path), which writes the checkpoint file of `stkit train`.
             run = train(images, frame, model="small", epochs=epochs, seed=0)
             found = evaluate(run.model, test)
             clusters = acm(run.model, images, variant="ratio")
-            checks = [check for record in run.records for check in record.get("checks", [])]
-            rolled_back = sum(check["verdict"] == "roll back" for check in checks)
+            checks = [check for epoch in run.epochs for check in epoch.checks]
+            rolled_back = sum(check.verdict.value == "roll back" for check in checks)
             print(
-                f"{name:<6} {frame:<6} {run.records[-1]['train_accuracy']:>10.3f} "
+                f"{name:<6} {frame:<6} {run.epochs[-1].train_accuracy:>10.3f} "
                 f"{found.accuracy:>9.3f} {clusters.acm:>9.3f}  {rolled_back}"
             )
 

@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "load": "stkit.data.load",
     "poison": "stkit.poisons",
-    "train": "stkit.training.loop",
+    "train": "stkit.training.run",
     "acm": "stkit.measure.acm",
     "evaluate": "stkit.measure.accuracy",
 }
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stkit.measure.accuracy import evaluate
     from stkit.measure.acm import acm
     from stkit.poisons import poison
-    from stkit.training.loop import train
+    from stkit.training.run import train
 
 
 def __getattr__(name: str) -> Any:

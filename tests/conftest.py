@@ -89,7 +89,6 @@ def photos(tmp_path_factory) -> Path:
 def made(photos, tmp_path_factory) -> Path:
     """A folder with clean.safetensors, ops.safetensors (its poison) and nt.safetensors."""
     from stkit import load, poison, train
-    from stkit.core import artifact
     from stkit.recipes.poisons import OPS
 
     root = tmp_path_factory.mktemp("made")
@@ -97,5 +96,5 @@ def made(photos, tmp_path_factory) -> Path:
     images.save(root / "clean.safetensors")
     poison(images, OPS()).save(root / "ops.safetensors")
     trained = train(images, "nt", model="small", batch_size=8, epochs=1, device="cpu")
-    artifact.write(root / "nt.safetensors", trained.tensors(), trained.head())
+    trained.save(root / "nt.safetensors")
     return root

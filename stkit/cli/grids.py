@@ -1,6 +1,5 @@
 """Grids read with every option checked as its command would, before anything is run."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
@@ -14,9 +13,9 @@ from stkit.core import header
 from stkit.core.checks import choose, given
 from stkit.core.errors import DataError, RecipeError, StkitError
 from stkit.recipes.catalogue import DATASETS, no_source
-from stkit.recipes.frames import Staged, frame_with
+from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
-from stkit.recipes.training import PRECISIONS, STEPS, Job
+from stkit.recipes.training import PRECISIONS, STEPS, TrainingRecipe
 
 
 def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:
@@ -79,10 +78,9 @@ def _check(path: Path, stage: Stage, command: Any) -> None:
             return
         found["variant"] = found.pop("acm_variant", None)
         found["check_every"] = _steps(found.get("check_every"))
-        taken = {*inspect.signature(frame_with).parameters, *Staged.__dataclass_fields__}
-        frame = frame_with(params["frame"], **{k: v for k, v in found.items() if k in taken})
-        job = {field.name for field in fields(Job)} - {"name", "frame"}
-        Job(params["frame"], frame, **{k: v for k, v in params.items() if k in job})
+        frame = frame_with(params["frame"], **{k: v for k, v in found.items() if k in OPTIONS})
+        own = {field.name for field in fields(TrainingRecipe)} - {"frame"}
+        TrainingRecipe(frame, **{k: v for k, v in params.items() if k in own})
     except RecipeError as error:
         raise RecipeError(f"{path}: {stage.name}: {error}") from None
     except Exception as error:

@@ -7,7 +7,6 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output
 from stkit.core.checks import as_dict, choose
-from stkit.recipes import frames
 from stkit.recipes.catalogue import DATASETS, MODELS
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
@@ -40,7 +39,7 @@ def names(
     elif kind == "methods":
         found = [{"name": name, "about": recipe.about} for name, recipe in METHODS.items()]
     else:
-        found = [{"name": name, "about": frames.ABOUT[name]} for name in FRAMES]
+        found = [{"name": name, "about": frame.about} for name, frame in FRAMES.items()]
     if quiet:
         typer.echo("\n".join(row["name"] for row in found))
         return

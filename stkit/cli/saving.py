@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stkit.cli import output
 from stkit.core.errors import ArtifactError, Interrupted
@@ -19,8 +19,12 @@ MEET_EVERY = 0.5  # seconds between two such meetings, about
 SHARE = 50  # a save that took t seconds is followed by at least SHARE * t of work: 2 % of the time
 
 
-class Work(Protocol):
-    """What can be stopped and gone on with: `stkit.training.Training`, and EM's and REM's."""
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Work(Protocol[R_co]):
+    """What can be stopped and gone on with: `stkit.training.loop.Training`, and EM's and REM's."""
 
     runtime: "Runtime"
 
@@ -30,10 +34,10 @@ class Work(Protocol):
     def place(self) -> str: ...
     @property
     def progress(self) -> tuple[int, int]: ...
-    def steps(self) -> Iterator[Any]: ...
+    def steps(self) -> Iterator[R_co | None]: ...
     def tensors(self) -> dict[str, Any]: ...
-    def head(self) -> dict: ...
-    def resume(self, head: dict, tensors: dict[str, Any]) -> None: ...
+    def head(self) -> dict[str, Any]: ...
+    def resume(self, head: dict[str, Any], tensors: dict[str, Any]) -> None: ...
 
 
 def part_of(out: Path) -> Path:
@@ -50,7 +54,7 @@ def clear(out: Path, *, resume: bool, force: bool) -> None:
         artifact.unclaimed(part_of(out), resume=resume, force=force)
 
 
-def take_up(work: Work, out: Path, kind: str) -> None:
+def take_up(work: Work[Any], out: Path, kind: str) -> None:
     """Go on from the unfinished work for `out`, if there is any; ArtifactError if it is not its."""
     from stkit.core import artifact
 
@@ -68,12 +72,12 @@ def take_up(work: Work, out: Path, kind: str) -> None:
 
 
 def run(
-    work: Work,
+    work: Work[R],
     out: Path,
     finish: Callable[[], object],
     *,
     label: str,
-    line: Callable[[Any], str] | None,
+    line: Callable[[R], str] | None,
 ) -> None:
     """Take every step; save to `out`.part on a clock, and on SIGINT or SIGTERM before stopping.
 
@@ -127,7 +131,7 @@ def meet_after(wait: int, took: float) -> int:
     return min(2 * wait, 1000, max(1, round(wait * MEET_EVERY / max(took, 1e-6))))
 
 
-def _save(work: Work, part: Path) -> None:
+def _save(work: Work[Any], part: Path) -> None:
     """Write the unfinished work; every rank gives what it has, rank 0 writes."""
     from stkit.core import artifact
 

@@ -11,12 +11,16 @@ from stkit.cli import output, saving
 from stkit.core.checks import as_dict
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import ABOUT, FRAMES, GAMMAS, RESTORES, called, frame_with
+from stkit.recipes.frames import FRAMES, GAMMAS, RESTORES
+from stkit.recipes.options import OPTIONS, frame_with
+from stkit.recipes.training import TrainingRecipe
+from stkit.training.schedule import Verdict
 
 if TYPE_CHECKING:
     from stkit.training.loop import Training
+    from stkit.training.schedule import Epoch
 
-PARTS = {
+KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
     "each step": [*AUGMENTATIONS, *MIXES, "dropout"],
     "bundles": BUNDLES,
@@ -29,9 +33,9 @@ PLACE = 70
 def register(app: typer.Typer) -> None:
     app.command(
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
-        + "\n".join(f"  {name:<12} {ABOUT[name]}" for name in FRAMES)
+        + "\n".join(f"  {name:<12} {frame.about}" for name, frame in FRAMES.items())
         + "\n\n\b\n--augment takes one or more, in any frame:\n"
-        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in PARTS.items())
+        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in KNOWN.items())
         + "\n\n\b\nExample:\n"
         "  stkit train sp.safetensors --frame st --test cifar10 -o st.safetensors"
     )(train)
@@ -53,59 +57,49 @@ def train(
         str | None,
         typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="[default: 60 at 32x32 up to 10 classes, else 100]")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help=OPTIONS["epochs"].help)] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    lr: Annotated[
-        float | None, typer.Option(help="[default: the paper's: 0.1; 0.2 for st-cg, st-full]")
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help=OPTIONS["lr"].help)] = None,
     fine_tune_epochs: Annotated[
-        int | None, typer.Option(help="st-full.  [default: as many as --epochs]")
+        int | None, typer.Option(help=OPTIONS["fine_tune_epochs"].help)
     ] = None,
-    fine_tune_lr: Annotated[float | None, typer.Option(help="st-full.  [default: 0.3]")] = None,
+    fine_tune_lr: Annotated[float | None, typer.Option(help=OPTIONS["fine_tune_lr"].help)] = None,
     gamma: Annotated[
         float | None,
-        typer.Option(
-            help="st*: roll back above this ACM.  [default: the variant's: "
-            + ", ".join(f"{k} {v:g}" for k, v in GAMMAS.items())
-            + "]"
-        ),
+        typer.Option(help=OPTIONS["gamma"].help),
     ] = None,  # fmt: skip
     beta: Annotated[
-        float | None, typer.Option(parser=o.fraction, help="st*: 1/stages.  [default: 1/4]")
+        float | None, typer.Option(parser=o.fraction, help=OPTIONS["beta"].help)
     ] = None,
     acm_variant: Annotated[
         str | None,
-        typer.Option(metavar="|".join(GAMMAS), help="st*: which ACM.  [default: literal]"),
+        typer.Option(metavar="|".join(GAMMAS), help=OPTIONS["variant"].help),
     ] = None,
     check_every: Annotated[
         str | None,
-        typer.Option(metavar="epoch|STEPS", help="st*: when ACM is judged.  [default: epoch]"),
+        typer.Option(metavar="epoch|STEPS", help=OPTIONS["check_every"].help),
     ] = None,
     restore: Annotated[
         str | None,
         typer.Option(
             metavar="|".join(RESTORES),
-            help="st*: momentum at a roll-back: as it was, as it is, zero.  [default: all]",
+            help=OPTIONS["restore"].help,
         ),
     ] = None,
-    gate: Annotated[
-        bool, typer.Option("--gate", help="st-full: ACM is judged in the fine-tune too.")
-    ] = False,
+    gate: Annotated[bool, typer.Option("--gate", help=OPTIONS["gate"].help)] = False,
     adversary: Annotated[
         float | None,
-        typer.Option(parser=o.budget, help="at: radius of the adversary.  [default: 4/255]"),
+        typer.Option(parser=o.budget, help=OPTIONS["adversary"].help),
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="In place of the frame's own: see the list above."),
+        typer.Option(metavar="NAME,...", help=OPTIONS["augment"].help),
     ] = None,
     jitter: Annotated[
         float | None,
-        typer.Option(help="Strength of the colour jitter.  [default: 1, which is SimCLR's]"),
+        typer.Option(help=OPTIONS["jitter"].help),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="[default: 1e-4]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
     mean: Annotated[
         Any,
@@ -144,13 +138,11 @@ def train(
     )  # fmt: skip
     model_name(model)
     from stkit.engine.runtime import pick
-    from stkit.recipes.training import Job
     from stkit.training.loop import Training
 
     runtime = pick(device, precision, step=step, sync_bn=sync_bn)
-    name = called(frame, augment)
-    job = Job(name, chosen, model, batch_size, seed, holdout, pretrained, mean, std)
-    runtime.agree(job, resume)
+    recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
+    runtime.agree(recipe, recipe.frame.name, resume)
     with runtime.together():
         if not dry_run:
             saving.clear(out, resume=resume, force=force)
@@ -158,7 +150,7 @@ def train(
     tested = None
     if test is not None:
         tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
-    training = Training(images, job, runtime=runtime, test=tested)
+    training = Training(images, recipe, runtime=runtime, test=tested)
     if dry_run:
         output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
         return
@@ -194,37 +186,38 @@ def _steps(check_every: str | None) -> int | None:
     return int(check_every)
 
 
-def _line(record: dict, training: "Training") -> str:
+def _line(record: "Epoch", training: "Training") -> str:
     """An epoch's record in one line."""
-    parts = [
-        f"epoch {record['epoch']}/{training.plan.epochs}",
-        f"loss {record['loss']:.3f}",
-        f"train {record['train_accuracy']:.4f}",
+    words = [
+        f"epoch {record.epoch}/{training.plan.epochs}",
+        f"loss {record.loss:.3f}",
+        f"train {record.train_accuracy:.4f}",
     ]
-    for key, name in (("holdout_accuracy", "holdout"), ("accuracy", "test")):
-        if key in record:
-            parts.append(f"{name} {record[key]:.4f}")
-    for check in record.get("checks", [])[-1:]:
-        staged = training.plan.phases[record["phase"] - 1].staged
+    if record.holdout_accuracy is not None:
+        words.append(f"holdout {record.holdout_accuracy:.4f}")
+    if record.accuracy is not None:
+        words.append(f"test {record.accuracy:.4f}")
+    for check in record.checks[-1:]:
+        staged = training.plan.phases[record.phase - 1].staged
         assert staged is not None
-        parts.append(f"ACM {check['acm'][staged.variant]:.2e}, tau {check['tau']}")
-        if check["verdict"] != "keep":
-            parts.append(check["verdict"])
-    if "accuracy" in record.get("final", {}):
-        parts.append(f"test after it {record['final']['accuracy']:.4f}")
-    return "  ".join(parts)
+        words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
+        if check.verdict is not Verdict.KEEP:
+            words.append(check.verdict.value)
+    if record.final and "accuracy" in record.final:
+        words.append(f"test after it {record.final['accuracy']:.4f}")
+    return "  ".join(words)
 
 
-def _summary(training: "Training", out: Path) -> dict:
+def _summary(training: "Training", out: Path) -> dict[str, Any]:
     from stkit.report.result import summary
 
     return {"output": str(out)} | summary(training.head())
 
 
-def _plan(training: "Training", out: Path) -> dict:
+def _plan(training: "Training", out: Path) -> dict[str, Any]:
     weights = sum(v.nbytes for v in training.tensors().values())
     return {
-        "output": str(out), "frame": training.job.name, "model": training.job.model,
+        "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
         "phases": [as_dict(phase) for phase in training.plan.phases],
         "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
         "epochs": training.plan.epochs, "steps": training.plan.steps,

@@ -18,8 +18,8 @@ TENSORS = ("images", "labels", "index")  # of every dataset file, in the order o
 
 
 def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 [0,255] -> float [0,1] of this type."""
-    return images.to(dtype) / 255
+    """uint8 [0,255] -> float [0,1] of this type; what is float already stays as it is."""
+    return images if images.is_floating_point() else images.to(dtype) / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -18,8 +18,6 @@ from stkit.engine.graphs import Captured
 from stkit.engine.runtime import Runtime
 from stkit.recipes.frames import Phase
 
-MOMENTUM = "optimizer/"  # before a parameter's name
-
 
 def optimizer(
     model: nn.Module, groups: Sequence[Sequence[str]], phase: Phase
@@ -51,10 +49,13 @@ def momentum(model: nn.Module, sgd: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {name: sgd.state[p]["momentum_buffer"] for name, p in model.named_parameters()}
 
 
-def set_lr(sgd: torch.optim.Optimizer, lr: float, scales: Sequence[float]) -> None:
-    """Eq. 6: each layer's learning rate is lr times its scale."""
-    for group, scale in zip(sgd.param_groups, scales, strict=True):
-        group["lr"].fill_(lr * scale)
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, scales: Sequence[float]) -> None:
+    """Eq. 6: each layer's learning rate is lr times its scale; one on the device stays there."""
+    for group, scale in zip(optimizer.param_groups, scales, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * scale)
+        else:
+            group["lr"] = lr * scale
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -125,7 +126,8 @@ class Step:
     def __call__(self, pixels: Tensor, labels: Tensor, *, batch_size: int, clock: int) -> None:
         """Take the step number `clock` (which picks the draws) on this rank's part of a batch.
 
-        pixels: uint8 [b,3,H,W] on the device. labels: int64 [b]. batch_size: of the whole batch.
+        pixels: uint8 [b,3,H,W] on the device, or float in [0,1]. labels: int64 [b]. batch_size:
+        of the whole batch.
         """
         part, device = self.runtime.part(batch_size), pixels.device
         self.size, self.batch_size = pixels.shape[-1], batch_size
@@ -187,26 +189,7 @@ class Step:
         x = mix.choose(losses.view(copies, count), x.unflatten(0, (copies, count)))
         return x.contiguous(memory_format=torch.channels_last)
 
-    def live(self) -> dict[str, Tensor]:
-        """The tensors that a roll-back concerns: weights, BatchNorm statistics, momentum."""
-        momenta = momentum(self.model, self.sgd)
-        return dict(self.model.state_dict()) | {f"{MOMENTUM}{k}": v for k, v in momenta.items()}
-
-    def restore(self, trusted: dict[str, Tensor], what: str) -> None:
-        """Back to `live()` as it was. what: of momentum, see `frames.RESTORES`."""
-        chosen = {k: v for k, v in trusted.items() if what == "all" or not k.startswith(MOMENTUM)}
-        copy(chosen, self.live())
-        if what == "zero":
-            for buffer in momentum(self.model, self.sgd).values():
-                buffer.zero_()
-
     def _state(self) -> list[Tensor]:
         """What a step changes."""
-        return [*self.live().values(), self.sums]
-
-
-@torch.no_grad()
-def copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    """Each tensor of the source into the target's of the same name."""
-    for name, value in source.items():
-        target[name].copy_(value)
+        momenta = momentum(self.model, self.sgd).values()
+        return [*self.model.state_dict().values(), *momenta, self.sums]

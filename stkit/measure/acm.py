@@ -21,14 +21,13 @@ from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.sampling import rank_in_class
 from stkit.engine import pgd
-from stkit.engine.feed import Feed
 from stkit.engine.runtime import Runtime
 from stkit.measure.accuracy import default_batch
 from stkit.measure.clusters import Clusters, clusters, true_float32
 from stkit.recipes.frames import GAMMAS
 
 __all__ = [
-    "Acm", "Clusters", "Indicator", "acm", "clusters", "default_per_class", "draw", "measure",
+    "Acm", "Clusters", "acm", "clusters", "default_per_class", "draw", "measure",
     "score", "scores",
 ]  # fmt: skip
 
@@ -129,30 +128,6 @@ def measure(
         runtime.sum_(found)  # each row comes from one rank, the others have zeros there
     assert found is not None
     return clusters(found, labels, classes)
-
-
-class Indicator:
-    """ACM of a model while it is trained: on a draw from these rows of its training set."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        feed: Feed,
-        rows: Tensor,
-        classes: int,
-        *,
-        seed: int,
-        runtime: Runtime,
-    ) -> None:
-        self.model, self.classes, self.runtime = model, classes, runtime
-        chosen = draw(feed.labels.cpu()[rows], classes=classes, seed=seed)
-        self.pixels, self.labels = feed.take(rows[chosen])
-
-    def scores(self) -> dict[str, float]:
-        """`scores`, the same on every rank."""
-        self.runtime.broadcast_(*self.model.buffers())  # BatchNorm statistics may differ
-        found = measure(self.model, self.pixels, self.labels, self.classes, runtime=self.runtime)
-        return self.runtime.shared(scores(found))
 
 
 def scores(found: Clusters) -> dict[str, float]:

@@ -7,17 +7,20 @@ Sandoval-Segura et al. 2023 with stronger augmentation and CutMix). The ST paper
 cutout, mixup, cutmix, autoaugment, gauss, dropout and weight decays of 1e-4 (`nt`), 1e-3 and 1e-2
 (Table 5, on REM).
 
-A frame made of known parts is one entry of `FRAMES` (and a line in `recipes.ABOUT`). Values only:
-no torch, no behaviour.
+A frame made of what is known is one entry of `FRAMES`. What is left open here (None) depends on the
+data, or on another setting: `resolve` settles it, and a header records what was settled. Which
+settings may be changed, `recipes/options.py` says. Values only: no torch, no behaviour.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
-from stkit.core.checks import choose, given, number
+from stkit.core.checks import choose, number
 from stkit.core.errors import RecipeError
-from stkit.recipes.carried import CG, PLAIN, Parts, listed, read
+from stkit.recipes.carried import CG, PLAIN, Parts, read
+
+NATURAL = "nt"
+"""The frame that all others are compared with: natural training."""
 
 GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
 """ACM variant -> its threshold. The paper's 2.6e-4 (sec. 4.1) belongs to Eq. 3-5 and to `sum`."""
@@ -66,7 +69,16 @@ class Staged:
 
     @property
     def threshold(self) -> float:
+        """What ACM is judged by."""
         return GAMMAS[self.variant] if self.gamma is None else self.gamma
+
+
+@dataclass(frozen=True)
+class ResolvedStaged(Staged):
+    """A schedule with nothing left open."""
+
+    gamma: float = field(kw_only=True)
+    check_every: int = field(kw_only=True)  # steps
 
 
 @dataclass(frozen=True)
@@ -100,11 +112,25 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class ResolvedPhase(Phase):
+    """A phase with nothing left open."""
+
+    staged: ResolvedStaged | None = field(kw_only=True)
+    epochs: int = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Frame:
-    """A way to train: one phase, or a phase and then a fine-tune phase with a fresh optimizer."""
+    """A way to train: one phase, or a phase and then a fine-tune phase with a fresh optimizer.
+
+    name: what a run by it is called in its file and in reports. about: a line for lists and help.
+    Frames that train alike are equal, whatever they are called.
+    """
 
     train: Phase
     fine_tune: Phase | None = None
+    name: str = field(default="custom", compare=False, kw_only=True)
+    about: str = field(default="", compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if len({phase.prepare for phase in self.phases}) > 1:
@@ -115,128 +141,97 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
-NATURAL = "nt"
-"""Natural training, which the other frames are compared to."""
-PAPER: dict[str, Frame] = {
-    NATURAL: Frame(Phase()),
-    "nt-cg": Frame(Phase(augment=CG)),
-    "at": Frame(Phase(adversary=Adversary())),
-    "st": Frame(Phase(staged=Staged())),
-    "st-cg": Frame(Phase(lr=0.2, augment=CG, staged=Staged())),
-    "st-full": Frame(Phase(lr=0.2, augment=CG, staged=Staged()), Phase(lr=0.3, augment=CG)),
-}
-"""The frames of the ST paper."""
-FRAMES: dict[str, Frame] = {
-    **PAPER,
-    **{
-        name: Frame(Phase(**vars(read(name))))  # nt --augment name
-        for name in ("gray", "jpeg", "bdr", "gauss", "orthogonal", "cutout", "autoaugment",
-                     "mixup", "cutmix", "dropout")
-    },
-    "ueraser-lite": Frame(Phase(**vars(read("ueraser")))),
-    "ueraser-max": Frame(Phase(**vars(read("ueraser-max")))),
-    # Of what was tried in small the best on its worst poison, see docs/experiments.md.
-    "gray-jpeg": Frame(Phase(**vars(read("gray,jpeg")))),
-    "wd-1e-3": Frame(Phase(weight_decay=1e-3)),
-    "wd-1e-2": Frame(Phase(weight_decay=1e-2)),
-    # The shortcut is learned within the first epoch: 49 steps are an eighth of it (CIFAR-10, 128).
-    # Of the variants only `ratio` has a threshold that the first check does not always pass.
-    "nt-stop": Frame(Phase(staged=Staged(variant="ratio", check_every=49, stop=True))),
-}  # fmt: skip
-ABOUT = {
-    "nt": "natural training: crop and flip",
-    "nt-cg": "natural training with colour jitter and grey",
-    "at": "adversarial training: PGD-10 at 4/255",
-    "st": "progressive staged training, Algorithm 1",
-    "st-cg": "staged training with colour jitter and grey",
-    "st-full": "st-cg, then a fine-tune with colour jitter and grey",
-    "gray": "natural training on grey images",
-    "jpeg": "natural training on images JPEG-compressed at quality 10",
-    "gray-jpeg": "natural training on grey images, JPEG-compressed at quality 10",
-    "bdr": "natural training on images of 2 bits a channel",
-    "gauss": "natural training on blurred images: Gaussian, sigma 1.5",
-    "orthogonal": "natural training on images projected off a linear model's weights",
-    "cutout": "natural training with a square of half the side blacked out",
-    "autoaugment": "natural training with AutoAugment's CIFAR-10 policy",
-    "mixup": "natural training with mixup, alpha 1",
-    "cutmix": "natural training with CutMix, alpha 1",
-    "dropout": "natural training with dropout 0.5 before the classifier",
-    "ueraser-lite": "natural training with UEraser's plasma, shuffle and TrivialAugment",
-    "ueraser-max": "the same, on the worst of five augmented copies",
-    "wd-1e-3": "natural training with weight decay 1e-3",
-    "wd-1e-2": "natural training with weight decay 1e-2",
-    "nt-stop": "natural training, stopped when ACM is above gamma",
-}
-"""A line about each frame."""
-
-
-def frame_with(
-    name: str,
-    *,
-    epochs: int | None = None,
-    lr: float | None = None,
-    fine_tune_epochs: int | None = None,
-    fine_tune_lr: float | None = None,
-    adversary: float | None = None,
-    augment: str | None = None,
-    weight_decay: float | None = None,
-    jitter: float | None = None,
-    gate: bool = False,
-    **staged: Any,
-) -> Frame:
-    """The frame called `name` with options in place; staged: beta, gamma, variant, check_every,
-    restore. gate: the indicator watches the fine-tune phase too.
-
-    augment: a comma list (`parts.read`), in both phases in the place of all that the frame carries
-    of its own: augmentation, preparation, mix, copies and dropout.
-    RecipeError for an unknown frame, and for an option that this frame does not have.
-    """
-    frame = FRAMES[choose("frame", name, FRAMES)]
-    staged = {k: v for k, v in staged.items() if v is not None}
-    phase, tune = frame.train, frame.fine_tune
-    stops = phase.staged is not None and phase.staged.stop
-    for option, value, has in (
-        (" and ".join(staged), staged or None, phase.staged),
-        ("beta", staged.get("beta"), None if stops else phase.staged),
-        ("adversary", adversary, phase.adversary),
-        ("fine-tune-epochs", fine_tune_epochs, tune),
-        ("fine-tune-lr", fine_tune_lr, tune),
-        ("gate", gate or None, tune),
-    ):
-        if value is not None and has is None:
-            raise RecipeError(f"option {option} does not belong to frame {name!r}; leave it out")
-    if staged and phase.staged:
-        phase = replace(phase, staged=replace(phase.staged, **staged))
-    if adversary is not None and phase.adversary:
-        phase = replace(phase, adversary=_scaled(phase.adversary, adversary))
-    shared = {"epochs": epochs, "weight_decay": weight_decay}
-    phase = given(phase, lr=lr, **shared)
-    if tune:
-        tune = given(given(tune, **shared), epochs=fine_tune_epochs, lr=fine_tune_lr)
-    if augment is not None:
-        carried = vars(read(augment))
-        phase, tune = replace(phase, **carried), tune and replace(tune, **carried)
-    if jitter is not None and "jitter" not in phase.augment:
-        raise RecipeError("option jitter is for colour jitter; pass --augment cg with it")
-    phase, tune = given(phase, jitter=jitter), tune and given(tune, jitter=jitter)
-    if gate and tune:
-        tune = replace(tune, staged=phase.staged)
-    return Frame(phase, tune)
-
-
-def called(name: str, augment: str | None) -> str:
-    """What a run is called in its file and in reports: the frame, and what it carries instead."""
-    return name if augment is None else f"{name}+{','.join(listed(augment))}"
-
-
-def _scaled(adversary: Adversary, epsilon: float) -> Adversary:
-    """Another radius with the step in the same proportion to it."""
-    number("adversary", epsilon, 0, 1)
-    return replace(
-        adversary, epsilon=epsilon, step_size=adversary.step_size * epsilon / adversary.epsilon
-    )
-
-
 def default_epochs(size: int, classes: int) -> int:
     """60 for 32x32 with up to 10 classes, else 100: EM's settings, as the ST paper names none."""
     return 60 if size <= 32 and classes <= 10 else 100
+
+
+def resolve(phase: Phase, *, size: int, classes: int, steps_per_epoch: int) -> ResolvedPhase:
+    """The phase on images of this side and so many classes, with every default in its place.
+
+    A check once an epoch is one every `steps_per_epoch` steps.
+    """
+    epochs = default_epochs(size, classes) if phase.epochs is None else phase.epochs
+    staged = None
+    if phase.staged is not None:
+        often = phase.staged.check_every
+        staged = ResolvedStaged(
+            **vars(phase.staged)
+            | {
+                "gamma": phase.staged.threshold,
+                "check_every": steps_per_epoch if often is None else often,
+            }
+        )
+    return ResolvedPhase(**vars(phase) | {"epochs": epochs, "staged": staged})
+
+
+def _carrying(name: str, about: str, carried: str | None = None) -> Frame:
+    """`nt --augment NAME` as a frame of its own."""
+    return Frame(Phase(**vars(read(carried or name))), name=name, about=about)
+
+
+PAPER: dict[str, Frame] = {
+    frame.name: frame
+    for frame in (
+        Frame(Phase(), name=NATURAL, about="natural training: crop and flip"),
+        Frame(
+            Phase(augment=CG), name="nt-cg", about="natural training with colour jitter and grey"
+        ),
+        Frame(
+            Phase(adversary=Adversary()), name="at", about="adversarial training: PGD-10 at 4/255"
+        ),
+        Frame(Phase(staged=Staged()), name="st", about="progressive staged training, Algorithm 1"),
+        Frame(
+            Phase(lr=0.2, augment=CG, staged=Staged()),
+            name="st-cg", about="staged training with colour jitter and grey",
+        ),
+        Frame(
+            Phase(lr=0.2, augment=CG, staged=Staged()), Phase(lr=0.3, augment=CG),
+            name="st-full", about="st-cg, then a fine-tune with colour jitter and grey",
+        ),
+    )
+}  # fmt: skip
+"""The frames of the ST paper."""
+FRAMES: dict[str, Frame] = PAPER | {
+    frame.name: frame
+    for frame in (
+        _carrying("gray", "natural training on grey images"),
+        _carrying("jpeg", "natural training on images JPEG-compressed at quality 10"),
+        _carrying("bdr", "natural training on images of 2 bits a channel"),
+        _carrying("gauss", "natural training on blurred images: Gaussian, sigma 1.5"),
+        _carrying(
+            "orthogonal",
+            "natural training on images projected off a linear model's weights",
+        ),
+        _carrying("cutout", "natural training with a square of half the side blacked out"),
+        _carrying("autoaugment", "natural training with AutoAugment's CIFAR-10 policy"),
+        _carrying("mixup", "natural training with mixup, alpha 1"),
+        _carrying("cutmix", "natural training with CutMix, alpha 1"),
+        _carrying("dropout", "natural training with dropout 0.5 before the classifier"),
+        _carrying(
+            "ueraser-lite", "natural training with UEraser's plasma, shuffle and TrivialAugment",
+            "ueraser",
+        ),
+        _carrying("ueraser-max", "the same, on the worst of five augmented copies"),
+        # Of what was tried in small the best on its worst poison, see docs/experiments.md.
+        _carrying(
+            "gray-jpeg", "natural training on grey images, JPEG-compressed at quality 10",
+            "gray,jpeg",
+        ),
+        Frame(
+            Phase(weight_decay=1e-3),
+            name="wd-1e-3", about="natural training with weight decay 1e-3",
+        ),
+        Frame(
+            Phase(weight_decay=1e-2),
+            name="wd-1e-2", about="natural training with weight decay 1e-2",
+        ),
+        # The shortcut is learned within the first epoch: 49 steps are an eighth of it (CIFAR-10,
+        # 128). Only `ratio` has a threshold that the first check does not always pass.
+        Frame(
+            Phase(staged=Staged(variant="ratio", check_every=49, stop=True)),
+            name="nt-stop", about="natural training, stopped when ACM is above gamma",
+        ),
+    )
+}  # fmt: skip
+"""Every frame by its name, the paper's first."""

@@ -1,4 +1,4 @@
-"""What a training is asked to do, and what of that no training could do. No torch."""
+"""All that decides a training, and what of it no training could do. No torch."""
 
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -11,24 +11,27 @@ from stkit.recipes.frames import Frame
 PRECISIONS = ("auto", "fp32", "bf16")
 STEPS = ("auto", "eager", "graph", "compile")
 """How a training step is run, see `runtime.pick`."""
+OWN = "own:"
+"""Before the class name of a model that is nobody's but the user's, as `timm:` before timm's."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What decides the result of a training besides the images: the recipe of a checkpoint."""
+class TrainingRecipe:
+    """All that decides the result of a training besides the images: the recipe of a checkpoint."""
 
-    name: str  # the frame's
     frame: Frame
-    model: str = "resnet18"
+    model: str = "resnet18"  # or OWN and a class name
     batch_size: int = 128
     seed: int = 0
     holdout: int = 0  # training images kept out for validation, class-balanced
     pretrained: bool = False  # start from timm's weights
     mean: tuple[float, ...] | None = None  # None: the model's own, see `models.normalisation`
     std: tuple[float, ...] | None = None
+    own_augment: str | None = None  # the name of a function of the user's, in place of the frame's
 
     def __post_init__(self) -> None:
-        model_name(self.model)
+        if not self.own_model:
+            model_name(self.model)
         number("batch-size", self.batch_size, 1, inf)
         number("holdout", self.holdout, 0, inf)
         number("seed", self.seed, 0, 2**32 - 1)
@@ -39,3 +42,10 @@ class Job:
             )
         if not all(isfinite(v) for values in given for v in values):
             raise RecipeError(f"mean {self.mean} and std {self.std}: expected finite numbers")
+        if self.pretrained and self.own_model:
+            raise RecipeError("pretrained is for models of timm; load your weights into your model")
+
+    @property
+    def own_model(self) -> bool:
+        """Whether the model is a module of the user's."""
+        return self.model.startswith(OWN)

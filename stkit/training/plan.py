@@ -1,24 +1,31 @@
-"""What a training will do, settled before the first step: the job (a recipe) and its sizes."""
+"""What a training will do, settled before the first step: its recipe and its sizes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from stkit import models
 from stkit.core.checks import as_dict
 from stkit.core.errors import RecipeError
 from stkit.data.holdout import split
 from stkit.data.images import Images, fits
+from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
-from stkit.recipes.frames import Phase, default_epochs
-from stkit.recipes.training import Job
+from stkit.models.structure import check
+from stkit.recipes.frames import ResolvedPhase, resolve
+from stkit.recipes.training import TrainingRecipe
+
+NONE = ((0.0,) * 3, (1.0,) * 3)
+"""No normalisation: mean and standard deviation."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job's sizes for one data set: what `--dry-run` shows and the loop goes by."""
+    """A recipe's sizes for one data set: what `--dry-run` shows and the loop goes by."""
 
-    phases: tuple[Phase, ...]  # epochs filled in
+    phases: tuple[ResolvedPhase, ...]
     train_rows: Tensor
     holdout_rows: Tensor
     batch_size: int
@@ -28,7 +35,7 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        return sum(phase.epochs or 0 for phase in self.phases)
+        return sum(phase.epochs for phase in self.phases)
 
     @property
     def steps(self) -> int:
@@ -38,34 +45,61 @@ class Plan:
         """The phase in which `epoch` (from 0) falls, and that phase's first epoch."""
         first = 0
         for which, phase in enumerate(self.phases):
-            if epoch < first + (phase.epochs or 0):
+            if epoch < first + phase.epochs:
                 return which, first
-            first += phase.epochs or 0
+            first += phase.epochs
         raise AssertionError(epoch)
 
 
-def plan(images: Images, job: Job) -> Plan:
+def plan(images: Images, recipe: TrainingRecipe) -> Plan:
     """Fill in what the recipe leaves to the data set. RecipeError when nothing is left to train."""
-    fits(images, images.classes, images.size, f"model {job.model}")
-    if job.holdout >= len(images):
+    fits(images, images.classes, images.size, f"model {recipe.model}")
+    if recipe.holdout >= len(images):
         raise RecipeError(
-            f"holdout is {job.holdout}, but the set has {len(images)} images; lower --holdout"
+            f"holdout is {recipe.holdout}, but the set has {len(images)} images; lower --holdout"
         )
-    rows, held = split(images, job.holdout, job.seed)
-    batch = min(job.batch_size, len(rows))
-    default = default_epochs(images.size, len(images.classes))
-    phases = tuple(replace(p, epochs=p.epochs or default) for p in job.frame.phases)
-    mean, std = models.normalisation(job.model, images.size)
-    mean = mean if job.mean is None else job.mean
-    std = std if job.std is None else job.std
-    return Plan(phases, rows, held, batch, len(rows) // batch, mean, std)
+    rows, held = split(images, recipe.holdout, recipe.seed)
+    batch = min(recipe.batch_size, len(rows))
+    steps = len(rows) // batch
+    phases = tuple(
+        resolve(phase, size=images.size, classes=len(images.classes), steps_per_epoch=steps)
+        for phase in recipe.frame.phases
+    )
+    mean, std = NONE if recipe.own_model else models.normalisation(recipe.model, images.size)
+    mean = mean if recipe.mean is None else recipe.mean
+    std = std if recipe.std is None else recipe.std
+    return Plan(phases, rows, held, batch, steps, mean, std)
 
 
-def recipe(job: Job, todo: Plan, runtime: Runtime) -> dict:
-    """The settings that two equal runs share, epochs filled in: what a header records."""
+def model_of(
+    recipe: TrainingRecipe, todo: Plan, images: Images, *, own: nn.Module | None = None
+) -> nn.Module:
+    """The recipe's model with fresh weights, or the own one. RecipeError if it is not for these
+    images: of their size, with an answer for each of their classes."""
+    if own is None:
+        return models.create(
+            recipe.model, classes=len(images.classes), size=images.size, seed=recipe.seed,
+            mean=todo.mean, std=todo.std, pretrained=recipe.pretrained,
+        )  # fmt: skip
+    models.normalise(own, todo.mean, todo.std)
+    check(own, images.size, what=recipe.model)
+    with evaluating(own), torch.no_grad():
+        black = next(own.parameters()).new_zeros(1, 3, images.size, images.size)
+        answers = tuple(own(black).shape)
+    if answers != (1, len(images.classes)):
+        raise RecipeError(
+            f"{recipe.model} answers an image with {answers}, expected (1, "
+            f"{len(images.classes)}): one number for each class of the images"
+        )
+    return own
+
+
+def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, Any]:
+    """The settings that two equal runs share, nothing left open: what a header records."""
+    own = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
     return {
-        "frame": job.name, "phases": [as_dict(phase) for phase in todo.phases],
-        "model": job.model, "pretrained": job.pretrained, "batch_size": todo.batch_size,
-        "holdout": job.holdout, "mean": list(todo.mean), "std": list(todo.std),
-        **runtime.recipe,
+        "frame": recipe.frame.name, "phases": [as_dict(phase) for phase in todo.phases],
+        "model": recipe.model, "pretrained": recipe.pretrained, "batch_size": todo.batch_size,
+        "holdout": recipe.holdout, "mean": list(todo.mean), "std": list(todo.std),
+        **own, **runtime.recipe,
     }  # fmt: skip

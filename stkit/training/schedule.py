@@ -1,12 +1,97 @@
 """What progressive staged training decides, as plain numbers: no torch (ST paper, Alg. 1, Eq. 6-7).
 
-The loop measures ACM and obeys; here it is only said which learning rate a layer gets and whether
-a check is accepted. `tau` is the whole state: the vector H of Algorithm 1 is a function of it.
+`StagedTraining` measures ACM and obeys; here it is only said which learning rate a layer gets and
+whether a check is accepted. `tau` is the whole state: the vector H of Algorithm 1 is a function of
+it. `Check` and `Epoch` are what is recorded of a training, and how a header writes them down.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
-KEEP, ROLL_BACK, STOP = "keep", "roll back", "stop"
+
+class Verdict(Enum):
+    """What becomes of the steps since the last accepted check; the value is what files say."""
+
+    KEEP = "keep"
+    ROLL_BACK = "roll back"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of ACM: after which step, every variant, tau and each layer's scale after it."""
+
+    step: int
+    acm: Mapping[str, float]
+    tau: int
+    verdict: Verdict
+    lr_scales: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The check as a header records it."""
+        return {
+            "step": self.step, "acm": dict(self.acm), "tau": self.tau,
+            "verdict": self.verdict.value, "lr_scales": list(self.lr_scales),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Check":
+        """A check out of a header whose numbers are numbers (`header.numbers`)."""
+        return cls(
+            value["step"], value["acm"], value["tau"], Verdict(value["verdict"]),
+            tuple(value["lr_scales"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch's record; epoch and phase count from 1, accuracies are shares of 1.
+
+    accuracy, holdout_accuracy: before a roll-back at its end. rolled_back: whether there was one.
+    final: the same accuracies after it, where it ended the training.
+    """
+
+    epoch: int
+    phase: int
+    lr: float
+    loss: float
+    train_accuracy: float
+    accuracy: float | None = None
+    holdout_accuracy: float | None = None
+    checks: tuple[Check, ...] = ()
+    rolled_back: bool = False
+    final: Mapping[str, float] | None = None
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """Accuracies of the weights that the epoch left, by the names of their fields."""
+        held = {"accuracy": self.accuracy, "holdout_accuracy": self.holdout_accuracy}
+        return self.final or {key: value for key, value in held.items() if value is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """The epoch as a header records it: what does not apply is left out."""
+        record: dict[str, Any] = {
+            "epoch": self.epoch, "phase": self.phase, "lr": self.lr, "loss": self.loss,
+            "train_accuracy": self.train_accuracy,
+        }  # fmt: skip
+        held = {"accuracy": self.accuracy, "holdout_accuracy": self.holdout_accuracy}
+        record |= {key: value for key, value in held.items() if value is not None}
+        if self.checks:
+            record["checks"] = [check.to_json() for check in self.checks]
+        if self.rolled_back:
+            record["rolled_back"] = True
+        if self.final is not None:
+            record["final"] = dict(self.final)
+        return record
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Epoch":
+        """An epoch out of a header whose numbers are numbers (`header.numbers`)."""
+        checks = tuple(Check.from_json(check) for check in value.get("checks", ()))
+        return cls(**{**value, "checks": checks})
 
 
 def cosine(lr: float, epoch: int, epochs: int) -> float:
@@ -33,13 +118,13 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def judge(tau: int, acm: float, gamma: float, beta: float, *, stop: bool = False) -> str:
+def judge(tau: int, acm: float, gamma: float, beta: float, *, stop: bool = False) -> Verdict:
     """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1).
 
     stop: instead of a roll-back, and whatever the stage, STOP: the run ends with what was kept.
     """
     if math.isfinite(acm) and acm <= gamma:
-        return KEEP
+        return Verdict.KEEP
     if stop:
-        return STOP
-    return KEEP if tau >= last_stage(beta) else ROLL_BACK
+        return Verdict.STOP
+    return Verdict.KEEP if tau >= last_stage(beta) else Verdict.ROLL_BACK

@@ -82,7 +82,7 @@ def test_help_shows_an_example_unbroken_and_true(name, cli):
 def test_help_of_train_lists_the_frames_one_a_line(cli):
     lines = [" ".join(line.split()) for line in cli("train", "--help").out.splitlines()]
     for name in frames.FRAMES:
-        assert f"{name} {frames.ABOUT[name]}" in lines
+        assert f"{name} {frames.FRAMES[name].about}" in lines
 
 
 def test_alone_it_prints_its_help(cli):

@@ -19,7 +19,7 @@ from stkit.core import artifact
 from stkit.engine import ranks, step
 from stkit.measure import accuracy, acm
 from stkit.poisons import em, rem
-from stkit.training import loop
+from stkit.training import loop, sets, staged
 
 
 def in_float64() -> None:
@@ -45,8 +45,8 @@ def note_buffers() -> None:
         model = owner.surrogate.model if hasattr(owner, "surrogate") else owner.model
         return {name: value.contiguous() for name, value in model.named_buffers()}
 
-    acm.Indicator.scores = noting(acm.Indicator.scores)
-    loop.Training._accuracies = noting(loop.Training._accuracies)
+    staged.StagedTraining.check = noting(staged.StagedTraining.check)
+    sets.Sets.accuracies = noting(sets.Sets.accuracies)
     em.Crafting._measure_error = noting(em.Crafting._measure_error)
     rem.Crafting._learn = noting(rem.Crafting._learn)
 

@@ -9,8 +9,8 @@ from stkit.data.load import load
 from stkit.engine import feed as feeding
 from stkit.engine.feed import Feed
 from stkit.engine.runtime import Runtime, pick
-from stkit.recipes.frames import frame_with
-from stkit.recipes.training import Job
+from stkit.recipes.options import frame_with
+from stkit.recipes.training import TrainingRecipe
 from stkit.training.loop import Training
 
 CPU = pick("cpu", "fp32")
@@ -66,14 +66,14 @@ def test_a_training_sent_ahead_ends_with_the_same_weights(monkeypatch, tmp_path)
     """From a memory-mapped file, as a set that fits nowhere."""
     load("digits", limit=60).save(tmp_path / "digits")
     images = load(tmp_path / "digits")
-    job = Job("st", frame_with("st", epochs=2, gamma=0.5), "small", 20, holdout=10)
+    recipe = TrainingRecipe(frame_with("st", epochs=2, gamma=0.5), "small", 20, holdout=10)
     states = []
     for room in (float("inf"), 0):
         monkeypatch.setattr(Runtime, "room", lambda self, room=room: room)
-        run = Training(images, job, runtime=CPU, test=load("digits", "test", limit=20))
-        assert run.feed.resident == (room > 0)
+        run = Training(images, recipe, runtime=CPU, test=load("digits", "test", limit=20))
+        assert run.sets.feed.resident == (room > 0)
         for _ in run.steps():
             pass
-        states.append((run.model.state_dict(), run.records))
+        states.append((run.model.state_dict(), run.epochs))
     assert states[0][1] == states[1][1]
     assert all(torch.equal(v, states[1][0][k]) for k, v in states[0][0].items())

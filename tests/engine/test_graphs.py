@@ -20,10 +20,12 @@ from stkit.engine import graphs
 from stkit.engine.runtime import Runtime, pick
 from stkit.measure import accuracy
 from stkit.poisons import em, rem
-from stkit.recipes.frames import FRAMES, Adversary, frame_with
+from stkit.recipes.frames import FRAMES, Adversary
+from stkit.recipes.options import frame_with
 from stkit.recipes.poisons import EM, REM
-from stkit.recipes.training import Job
+from stkit.recipes.training import TrainingRecipe
 from stkit.training.loop import Training
+from stkit.training.schedule import Verdict
 
 CPU = pick("cpu", "fp32")
 WAITS = ("_local_scalar_dense", "nonzero", "item", "masked_select", "unique")
@@ -86,8 +88,8 @@ def digits() -> Images:
 
 
 def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training:
-    job = Job(frame, frame_with(frame, epochs=2, **options), "small", 20)
-    run = Training(images, job, runtime=runtime, test=load("digits", "test", limit=30))
+    recipe = TrainingRecipe(frame_with(frame, epochs=2, **options), "small", 20)
+    run = Training(images, recipe, runtime=runtime, test=load("digits", "test", limit=30))
     for _ in run.steps():
         pass
     return run
@@ -107,9 +109,9 @@ def test_a_recorded_training_is_the_eager_one(frame, digits, tapes):
     assert len(steps) == len(FRAMES[frame].phases)
     for name, value in eager.model.state_dict().items():
         assert torch.equal(value, fast.model.state_dict()[name]), name
-    assert eager.records == fast.records
+    assert eager.epochs == fast.epochs
     if FRAMES[frame].train.staged:
-        assert eager.records[0]["checks"][0]["verdict"] == "roll back"
+        assert eager.epochs[0].checks[0].verdict is Verdict.ROLL_BACK
 
 
 def test_nothing_recorded_waits_for_the_device(digits, tapes):
@@ -203,8 +205,8 @@ def test_a_compiled_step_agrees(digits):
     1e-4 of the eager ones and all within 5e-3."""
     states = []
     for how in ("eager", "compile"):
-        job = Job("nt", frame_with("nt", epochs=1), "small", 20)
-        run = Training(digits, job, runtime=pick("cpu", "fp32", step=how))
+        recipe = TrainingRecipe(frame_with("nt", epochs=1), "small", 20)
+        run = Training(digits, recipe, runtime=pick("cpu", "fp32", step=how))
         next(run.steps())
         states.append(torch.cat([p.detach().flatten() for p in run.model.parameters()]))
     apart = (states[0] - states[1]).abs()

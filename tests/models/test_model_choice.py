@@ -16,9 +16,10 @@ from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.engine.runtime import pick
 from stkit.recipes.catalogue import MODELS, model_name
-from stkit.recipes.frames import FRAMES, PAPER, Frame, Phase, frame_with
+from stkit.recipes.frames import FRAMES, PAPER, Frame, Phase
+from stkit.recipes.options import frame_with
 from stkit.recipes.poisons import EM, REM
-from stkit.recipes.training import Job
+from stkit.recipes.training import TrainingRecipe
 from stkit.training import checkpoint
 from stkit.training.loop import Training
 from stkit.training.plan import plan
@@ -53,22 +54,22 @@ def short(frame: Frame) -> Frame:
 @pytest.mark.parametrize("frame", PAPER)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_takes_a_step_by_every_frame(name, frame, sets):
-    job = Job(frame, short(FRAMES[frame]), name, batch_size=2)
-    run = Training(sets[32 if name == "vgg16-bn" else 8], job, runtime=CPU)
+    recipe = TrainingRecipe(short(FRAMES[frame]), name, batch_size=2)
+    run = Training(sets[32 if name == "vgg16-bn" else 8], recipe, runtime=CPU)
     before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
     for _ in run.steps():
         pass
-    assert 2 * len(run.records) == 2 * len(job.frame.phases) == run.plan.steps
-    for record in run.records:
-        assert isfinite(record["loss"])
-        assert all(len(check["lr_scales"]) == len(run.layers) for check in record.get("checks", ()))
+    assert 2 * len(run.epochs) == 2 * len(recipe.frame.phases) == run.plan.steps
+    for record in run.epochs:
+        assert isfinite(record.loss)
+        assert all(len(check.lr_scales) == len(run.layers) for check in record.checks)
     moved = {n for n, value in run.model.named_parameters() if not torch.equal(value, before[n])}
-    rolled_back = run.records[-1].get("rolled_back", False)
+    rolled_back = run.epochs[-1].rolled_back
     assert moved == set() if rolled_back else len(moved) > len(before) / 2
 
 
-def finished(images: Images, job: Job, stop: int | None = None) -> Training:
-    run = Training(images, job, runtime=CPU)
+def finished(images: Images, recipe: TrainingRecipe, stop: int | None = None) -> Training:
+    run = Training(images, recipe, runtime=CPU)
     for _ in run.steps():
         if run.executed == stop:
             break
@@ -76,9 +77,9 @@ def finished(images: Images, job: Job, stop: int | None = None) -> Training:
 
 
 def test_a_net_with_dropout_resumes_with_the_same_weights(sets):
-    job = Job("nt", frame_with("nt", epochs=3), "vgg16-bn", batch_size=4)
-    whole, part = finished(sets[32], job), finished(sets[32], job, stop=2)
-    again = Training(sets[32], job, runtime=CPU)
+    recipe = TrainingRecipe(frame_with("nt", epochs=3), "vgg16-bn", batch_size=4)
+    whole, part = finished(sets[32], recipe), finished(sets[32], recipe, stop=2)
+    again = Training(sets[32], recipe, runtime=CPU)
     again.resume(json.loads(header.dumps(part.head())), part.tensors())
     for _ in again.steps():
         pass
@@ -204,7 +205,7 @@ def test_names_in_recipes():
 
 def test_normalisation_is_the_models_own_unless_given(sets):
     def planned(name: str, mean=None, std=None) -> tuple:
-        found = plan(sets[8], Job("nt", FRAMES["nt"], name, mean=mean, std=std))
+        found = plan(sets[8], TrainingRecipe(FRAMES["nt"], name, mean=mean, std=std))
         return found.mean, found.std
 
     half, zero, one = ((value,) * 3 for value in (0.5, 0.0, 1.0))

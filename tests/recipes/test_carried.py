@@ -6,7 +6,8 @@ import pytest
 
 from stkit.core.errors import RecipeError
 from stkit.recipes.carried import AUGMENTATIONS, CG, NAMES, PLAIN, UERASER, Parts, preparation, read
-from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged, called, frame_with
+from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
+from stkit.recipes.options import called, frame_with
 
 PAPERS = {
     "nt": Frame(Phase()),

@@ -272,11 +272,10 @@ def test_layout_with_published_numbers(cli, folder):
 
 def test_checkpoints_have_a_place_in_tables(cli, made, tmp_path):
     from stkit import load, train
-    from stkit.core.artifact import write as write_file
 
     images = load("digits", limit=20)
     run = train(images, "nt", test=images, model="small", epochs=1, batch_size=10, device="cpu")
-    write_file(tmp_path / "c.safetensors", run.tensors(), run.head())
+    run.save(tmp_path / "c.safetensors")
     found = cli("report", tmp_path / "c.safetensors", "--layout", 1, "--json").json
     place = [(r["dataset"], r["poison"], r["rate"], r["frame"]) for r in found]
     assert place == [("digits, 20 images", "clean", 0, "nt")]

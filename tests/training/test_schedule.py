@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from stkit.training.schedule import KEEP, ROLL_BACK, STOP, cosine, judge, last_stage, lr_scales
+from stkit.training.schedule import (
+    Check,
+    Epoch,
+    Verdict,
+    cosine,
+    judge,
+    last_stage,
+    lr_scales,
+)
+
+KEEP, ROLL_BACK, STOP = Verdict
 
 GAMMA = 2.6e-4
 
@@ -80,7 +90,7 @@ def test_last_stage_of_decimals(beta: float, last: int) -> None:
     ],
 )
 @pytest.mark.parametrize("tau", [0, 1, 2, 3])
-def test_judge(tau: int, acm: float, verdict: str) -> None:
+def test_judge(tau: int, acm: float, verdict: Verdict) -> None:
     assert judge(tau, acm, GAMMA, 0.25) == (KEEP if tau == 3 else verdict)
     stopping = KEEP if verdict == KEEP else STOP
     assert judge(tau, acm, GAMMA, 0.25, stop=True) == stopping
@@ -103,3 +113,20 @@ def test_cosine() -> None:
     assert values[59] == pytest.approx(0.1 * (1 + math.cos(math.pi * 59 / 60)))
     assert values == sorted(values, reverse=True) and values[-1] > 0
     assert cosine(0.1, 1, 1) == 0.1
+
+
+def test_an_epoch_goes_through_a_header_and_back() -> None:
+    """What does not apply is left out; a final that measured nothing is kept."""
+    plain = {"epoch": 1, "phase": 1, "lr": 0.1, "loss": 2.5, "train_accuracy": 0.25}
+    check = {"step": 6, "acm": {"literal": 0.5}, "tau": 1, "verdict": "roll back",
+             "lr_scales": [0.5, 1.0]}  # fmt: skip
+    for record in (
+        plain,
+        {**plain, "accuracy": 0.0, "holdout_accuracy": 0.5},
+        {**plain, "checks": [check], "rolled_back": True, "final": {}},
+        {**plain, "accuracy": 0.5, "checks": [{**check, "verdict": "stop"}], "rolled_back": True,
+         "final": {"accuracy": 0.75}},
+    ):  # fmt: skip
+        assert Epoch.from_json(record).to_json() == record
+    assert Check.from_json(check).verdict is ROLL_BACK
+    assert Epoch.from_json(record).last == {"accuracy": 0.75}

@@ -11,17 +11,18 @@ from stkit import models
 from stkit.core import artifact, header
 from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.core.rng import stream
-from stkit.data.images import Images
+from stkit.data.images import Images, to_float
 from stkit.data.load import load
-from stkit.engine import augment, step
+from stkit.engine import augment
 from stkit.engine.runtime import pick
-from stkit.measure import acm
-from stkit.recipes.frames import FRAMES, frame_with
-from stkit.recipes.training import Job
+from stkit.recipes.frames import FRAMES, GAMMAS
+from stkit.recipes.options import frame_with
+from stkit.recipes.training import TrainingRecipe
 from stkit.report import summary
-from stkit.training import loop
 from stkit.training.loop import Training
 from stkit.training.plan import plan
+from stkit.training.schedule import Verdict
+from stkit.training.staged import live
 
 CPU = pick("cpu", "fp32")
 
@@ -31,26 +32,30 @@ def digits() -> Images:
     return load("digits", limit=120)
 
 
-def job(frame: str = "nt", *, batch_size: int = 20, seed: int = 0, holdout: int = 0, **options):
-    return Job(frame, frame_with(frame, **options), "small", batch_size, seed, holdout)
+def recipe(frame: str = "nt", *, batch_size: int = 20, seed: int = 0, holdout: int = 0, **options):
+    return TrainingRecipe(frame_with(frame, **options), "small", batch_size, seed, holdout)
 
 
-def finished(images: Images, chosen: Job, **more) -> Training:
+def finished(images: Images, chosen: TrainingRecipe, **more) -> Training:
     run = Training(images, chosen, runtime=CPU, **more)
     for _ in run.steps():
         pass
     return run
 
 
-def test_st_is_algorithm_1(digits, monkeypatch):
-    """Weights after four epochs with keep and roll back, in float64, as by the transcription."""
-    monkeypatch.setattr(step, "to_float", lambda images: images.double() / 255)
-    monkeypatch.setattr(acm, "measure", lambda *args, **more: None)
+def in_float64(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return augment.augment(images.double(), ("crop", "flip"), generator)
+
+
+def test_st_is_algorithm_1(digits):
+    """Weights after six epochs with keep and roll back, in float64, as by the transcription."""
     scores = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
-    monkeypatch.setattr(acm, "scores", lambda found: {"literal": next(scores)})
     torch.set_default_dtype(torch.float64)
     try:
-        run = Training(digits, job("st", epochs=6, gamma=0.5), runtime=CPU)
+        run = Training(
+            digits, recipe("st", epochs=6, gamma=0.5, augment="none"), runtime=CPU,
+            augment=in_float64, measure=lambda *probe: {"literal": next(scores)},
+        )  # fmt: skip
         slow = models.create("small", classes=10, size=32)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -61,63 +66,66 @@ def test_st_is_algorithm_1(digits, monkeypatch):
         epoch, offset = divmod(clock, 6)
         order = torch.randperm(120, generator=stream(0, "order", epoch))
         rows = order[offset * 20 : (offset + 1) * 20]
-        x = digits.pixels[rows].double() / 255
-        x = augment.augment(x, ("crop", "flip"), stream(0, "augment", clock))
-        return x, digits.labels[rows]
+        generator = stream(0, "own augment, rank 0", clock)
+        return in_float64(to_float(digits.pixels[rows]), generator), digits.labels[rows]
 
     values = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
     seen = reference.staged_training(
         slow, batch, models.layers(slow, 32), epochs=6, steps=6, lr=0.1, beta=0.25, gamma=0.5,
         acm=lambda model: next(values),
     )  # fmt: skip
-    checks = [record["checks"][0] for record in run.records]
-    assert [check["verdict"] for check in checks] == [
+    checks = [record.checks[0] for record in run.epochs]
+    assert [check.verdict.value for check in checks] == [
         "keep", "roll back", "roll back", "keep", "roll back", "keep",
     ]  # fmt: skip
     for check, h in zip(checks, seen, strict=True):
-        assert check["lr_scales"] == pytest.approx(h, abs=1e-12)
+        assert check.lr_scales == pytest.approx(h, abs=1e-12)
     for name, value in slow.state_dict().items():
         assert torch.allclose(run.model.state_dict()[name], value, rtol=1e-9, atol=1e-12), name
 
 
 def test_rollback_restores_weights_statistics_and_momentum(digits):
-    run = Training(digits, job("st", epochs=2, gamma=0.0, check_every=3), runtime=CPU)
-    before = {name: value.clone() for name, value in run.step.live().items()}
+    run = Training(digits, recipe("st", epochs=2, gamma=0.0, check_every=3), runtime=CPU)
+    before = {name: value.clone() for name, value in live(run.model, run.step.sgd).items()}
     for _ in range(3):
         next(run.steps())
-    after = run.step.live()
-    assert run.checks[0]["verdict"] == "roll back" and run.tau == 1
+    after = live(run.model, run.step.sgd)
+    assert run.checks[0].verdict is Verdict.ROLL_BACK and run.staged.tau == 1
     assert all(torch.equal(after[name], value) for name, value in before.items())
     next(run.steps())
-    moved = {name: (value - before[name]).abs().max() for name, value in run.step.live().items()}
+    moved = {
+        name: (value - before[name]).abs().max()
+        for name, value in live(run.model, run.step.sgd).items()
+    }
     assert moved["fc.weight"] > 1e-3 and moved["conv1.weight"] < 1e-5, "shallow layers freeze"
     assert moved["bn1.running_mean"] > 0, "a frozen layer's statistics keep moving"
 
 
 def test_a_last_check_that_rolls_back_leaves_the_snapshot(digits):
-    run = finished(digits, job("st", epochs=1, gamma=0.0), test=load("digits", "test", limit=50))
+    run = finished(digits, recipe("st", epochs=1, gamma=0.0), test=load("digits", "test", limit=50))
     fresh = models.create("small", classes=10, size=32).state_dict()
     assert all(torch.equal(run.model.state_dict()[name], fresh[name]) for name in fresh)
-    record = run.records[-1]
-    assert record["rolled_back"] and record["final"]["accuracy"] != record["accuracy"]
+    record = run.epochs[-1]
+    assert record.rolled_back and record.final["accuracy"] != record.accuracy
+    assert record.last["accuracy"] == record.final["accuracy"]
     row = summary.summary(run.head())
-    assert row["accuracy"] == record["final"]["accuracy"]
-    assert row["best_accuracy"] == record["accuracy"] and row["best_rolled_back"]
+    assert row["accuracy"] == record.final["accuracy"]
+    assert row["best_accuracy"] == record.accuracy and row["best_rolled_back"]
 
 
 def test_at_the_last_stage_acm_is_logged_each_epoch_and_not_judged(digits):
-    run = finished(digits, job("st", epochs=3, gamma=0.0, check_every=1))
-    checks = [check for record in run.records for check in record["checks"]]
-    assert [check["tau"] for check in checks] == [1, 2, 3, 3, 3, 3]
-    assert [check["step"] for check in checks] == [1, 2, 3, 6, 12, 18]
-    assert [check["verdict"] for check in checks[3:]] == ["keep"] * 3
-    assert set(checks[0]["acm"]) == {"literal", "sum", "ratio"}
+    run = finished(digits, recipe("st", epochs=3, gamma=0.0, check_every=1))
+    checks = [check for record in run.epochs for check in record.checks]
+    assert [check.tau for check in checks] == [1, 2, 3, 3, 3, 3]
+    assert [check.step for check in checks] == [1, 2, 3, 6, 12, 18]
+    assert {check.verdict for check in checks[3:]} == {Verdict.KEEP}
+    assert set(checks[0].acm) == {"literal", "sum", "ratio"}
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_resume_at_any_step_gives_the_same_bytes(frame, digits, tmp_path):
     options = {"gamma": 0.05, "check_every": 4} if FRAMES[frame].train.staged else {}
-    chosen = job(frame, epochs=2, batch_size=40, holdout=20, **options)
+    chosen = recipe(frame, epochs=2, batch_size=40, holdout=20, **options)
     whole = finished(digits, chosen)
     artifact.write(tmp_path / "whole", whole.tensors(), whole.head())
     for stop in {1, 2, whole.plan.steps // 2, whole.plan.steps - 1}:
@@ -134,59 +142,73 @@ def test_resume_at_any_step_gives_the_same_bytes(frame, digits, tmp_path):
 
 
 def test_same_seed_same_weights_other_seed_other_weights(digits):
-    one, two, other = (finished(digits, job(epochs=1, seed=seed)) for seed in (0, 0, 1))
+    one, two, other = (finished(digits, recipe(epochs=1, seed=seed)) for seed in (0, 0, 1))
     assert artifact.digest(one.tensors()) == artifact.digest(two.tensors())
     assert artifact.digest(one.tensors()) != artifact.digest(other.tensors())
 
 
 def test_resume_names_what_differs(digits):
-    run = Training(digits, job("st", epochs=2), runtime=CPU)
+    run = Training(digits, recipe("st", epochs=2), runtime=CPU)
     next(run.steps())
     stored = json.loads(header.dumps(run.head()))
-    other = Training(digits, job("st", epochs=3, gamma=0.5, seed=1), runtime=CPU)
+    other = Training(digits, recipe("st", epochs=3, gamma=0.5, seed=1), runtime=CPU)
     with pytest.raises(ArtifactError) as error:
         other.resume(stored, run.tensors())
-    for item in ("phases.0.epochs was 2, now 3", "gamma was None, now 0.5", "seed was 0, now 1"):
+    for item in ("phases.0.epochs was 2, now 3", "gamma was 0.00026, now 0.5", "seed was 0, now 1"):
         assert item in str(error.value)
+
+
+def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
+    """gamma and check-every by default: what they were is written, and resuming refuses others."""
+    run = Training(digits, recipe("st", epochs=2), runtime=CPU)
+    next(run.steps())
+    stored = json.loads(header.dumps(run.head()))
+    staged = stored["recipe"]["phases"][0]["staged"]
+    assert (staged["gamma"], staged["check_every"]) == (GAMMAS["literal"], 6)
+    assert None not in staged.values()
+    staged["gamma"] = 3e-4  # as where GAMMAS said so
+    again = Training(digits, recipe("st", epochs=2), runtime=CPU)
+    with pytest.raises(ArtifactError, match="gamma was 0.0003, now 0.00026"):
+        again.resume(stored, run.tensors())
 
 
 def test_every_frame_learns_and_keeps_its_settings(digits):
     for name, frame in FRAMES.items():
-        run = Training(digits, job(name, epochs=1), runtime=CPU)
+        run = Training(digits, recipe(name, epochs=1), runtime=CPU)
         assert [phase.lr for phase in run.plan.phases] == [phase.lr for phase in frame.phases]
         loss = [float(run.step.sums[0]) for _ in run.steps()]
         assert len(loss) == 6 * len(frame.phases)
 
 
 def test_st_full_is_two_runs_with_a_fresh_optimizer(digits):
-    run = Training(digits, job("st-full", epochs=1, fine_tune_epochs=2, gamma=0.0), runtime=CPU)
+    run = Training(digits, recipe("st-full", epochs=1, fine_tune_epochs=2, gamma=0.0), runtime=CPU)
     steps = run.steps()
     for _ in range(7):
         next(steps)
-    assert run.plan.epochs == 3 and run.tau == 0 and not run.trusted
+    assert run.plan.epochs == 3 and run.staged is None
     rates = [float(group["lr"]) for group in run.step.sgd.param_groups]
     assert rates == pytest.approx([0.3] * len(run.layers))
 
 
 def test_holdout_is_balanced_and_never_trained_on(digits):
-    todo = plan(digits, job(holdout=30))
+    todo = plan(digits, recipe(holdout=30))
     held = digits.labels[todo.holdout_rows].bincount(minlength=10)
     assert held.tolist() == [3] * 10 and len(todo.train_rows) == 90
     assert not set(todo.holdout_rows.tolist()) & set(todo.train_rows.tolist())
-    run = finished(digits, job(holdout=30, epochs=1))
-    assert 0 <= run.records[0]["holdout_accuracy"] <= 1
+    run = finished(digits, recipe(holdout=30, epochs=1))
+    assert 0 <= run.epochs[0].holdout_accuracy <= 1
 
 
 def test_ragged_batch_is_left_out_and_a_small_set_is_one_batch(digits):
-    assert plan(digits, job(batch_size=50)).steps_per_epoch == 2
-    todo = plan(digits, job(batch_size=500))
+    assert plan(digits, recipe(batch_size=50)).steps_per_epoch == 2
+    todo = plan(digits, recipe(batch_size=500))
     assert (todo.batch_size, todo.steps_per_epoch) == (120, 1)
 
 
 def test_default_epochs_depend_on_the_data(digits):
-    assert plan(digits, job()).epochs == 60
+    assert plan(digits, recipe()).epochs == 60
     hundred = replace(digits, header={**digits.header, "classes": [str(i) for i in range(100)]})
-    assert plan(hundred, job()).epochs == 100
+    assert plan(hundred, recipe()).epochs == 100
 
 
 def test_an_option_of_another_frame_is_refused():
@@ -206,24 +228,19 @@ def test_adversary_keeps_its_proportions():
 def test_a_test_set_of_other_classes_is_refused(digits):
     other = replace(digits, header={**digits.header, "classes": list("abcdefghij")})
     with pytest.raises(DataError, match="knows 10 classes"):
-        Training(digits, job(), runtime=CPU, test=other)
-
-
-def test_train_is_one_call(digits):
-    run = loop.train(digits, "st", model="small", epochs=1, batch_size=40, device="cpu")
-    assert run.done and summary.summary(run.head())["frame"] == "st"
+        Training(digits, recipe(), runtime=CPU, test=other)
 
 
 def test_a_diverged_run_resumes_with_its_numbers(digits, tmp_path):
     """NaN is text in a header; what is resumed has numbers again."""
-    run = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    run = Training(digits, recipe("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
     next(run.steps())
     run.step.sums[0] = float("nan")
-    run.checks[0]["acm"]["literal"] = float("inf")
+    run.checks[0].acm["literal"] = float("inf")
     run.save(tmp_path / "part")
-    again = Training(digits, job("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
+    again = Training(digits, recipe("st", epochs=2, gamma=0.5, check_every=1), runtime=CPU)
     again.resume(*artifact.read(tmp_path / "part", "checkpoint"))
-    assert again.step.sums[0].isnan() and again.checks[0]["acm"]["literal"] == float("inf")
+    assert again.step.sums[0].isnan() and again.checks[0].acm["literal"] == float("inf")
 
 
 def test_no_fine_tune_epochs_is_refused():

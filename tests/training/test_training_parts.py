@@ -10,13 +10,15 @@ from stkit.core.rng import stream
 from stkit.data import prepare
 from stkit.data.images import Images, to_float
 from stkit.data.load import load
-from stkit.engine import augment, mix, step
+from stkit.engine import augment, mix
 from stkit.engine.runtime import pick
 from stkit.measure import acm
-from stkit.recipes.frames import FRAMES, frame_with
-from stkit.recipes.training import Job
+from stkit.recipes.frames import FRAMES
+from stkit.recipes.options import frame_with
+from stkit.recipes.training import TrainingRecipe
 from stkit.report import summary
 from stkit.training.loop import Training
+from stkit.training.staged import Measure, live
 
 CPU = pick("cpu", "fp32")
 
@@ -26,11 +28,16 @@ def digits() -> Images:
     return load("digits", limit=60)
 
 
-def run_of(images: Images, frame: str, *, test: Images | None = None, **options) -> Training:
-    options = {"epochs": 1, **options}
-    return Training(
-        images, Job(frame, frame_with(frame, **options), "small", 20), runtime=CPU, test=test
-    )
+def run_of(
+    images: Images,
+    frame: str,
+    *,
+    test: Images | None = None,
+    measure: Measure | None = None,
+    **options,
+) -> Training:
+    recipe = TrainingRecipe(frame_with(frame, **{"epochs": 1, **options}), "small", 20)
+    return Training(images, recipe, runtime=CPU, test=test, measure=measure)
 
 
 def finished(run: Training) -> Training:
@@ -39,34 +46,24 @@ def finished(run: Training) -> Training:
     return run
 
 
-def test_preparations_are_made_once_and_not_of_test_images(digits, monkeypatch):
+def test_preparations_are_made_once_and_not_of_test_images(digits):
     """The model trains on what `prepare` gives, D^s is drawn from it, and the header is the
     published set's."""
     made = prepare.prepare(digits, ("gray", "bdr-3"))
     run = run_of(digits, "st", augment="gray,bdr-3,none", test=digits)
-    assert torch.equal(run.feed.images, made.pixels)
-    assert not torch.equal(run.evaluators["accuracy"].feed.images, made.pixels)
+    assert torch.equal(run.sets.feed.images, made.pixels)
+    assert not torch.equal(run.sets.evaluators["accuracy"].feed.images, made.pixels)
     rows = acm.draw(digits.labels, classes=10, seed=0)
-    assert torch.equal(run.indicator.pixels, made.pixels[rows])
-    other = Training(made, Job("x", frame_with("st", epochs=1, augment="none"), "small", 20),
-                     runtime=CPU)  # fmt: skip
-    finished(other)
+    assert torch.equal(run.sets.probe[0], made.pixels[rows])
+    other = finished(run_of(made, "st", augment="none"))
     for name, value in finished(run).model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
     assert run.head()["inputs"][0]["digest"] == digits.provenance["digest"]
     assert list(run.head()["recipe"]["phases"][0]["prepare"]) == ["gray", "bdr-3"]
 
 
-def test_the_worst_of_the_copies_is_trained_on(digits, monkeypatch):
-    """One step of ueraser-max against the same, written out."""
-    seen = []
-    real = step.descend
-
-    def descend(network, sgd, x, *rest, **more):
-        seen.append(x)
-        return real(network, sgd, x, *rest, **more)
-
-    monkeypatch.setattr(step, "descend", descend)
+def test_the_worst_of_the_copies_is_trained_on(digits):
+    """The loss of one step of ueraser-max is that of the same, written out."""
     run = run_of(digits, "ueraser-max")
     next(run.steps())
     order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
@@ -76,9 +73,13 @@ def test_the_worst_of_the_copies_is_trained_on(digits, monkeypatch):
     copies = augment.apply(x.repeat(5, 1, 1, 1), draws)
     model = models.create("small", classes=10, size=32).train()
     losses = F.cross_entropy(model(copies), labels.repeat(5), reduction="none").view(5, 20)
-    worst = copies.view(5, 20, 3, 32, 32)[losses.argmax(0), torch.arange(20)]
-    assert torch.equal(seen[0], worst)
-    assert losses.argmax(0).unique().numel() > 1
+    chosen = losses.argmax(0)
+    worst = copies.view(5, 20, 3, 32, 32)[chosen, torch.arange(20)]
+    loss = F.cross_entropy(model(worst), labels)
+    assert float(run.step.sums[0]) == pytest.approx(float(loss.detach()), rel=1e-6)
+    other = copies.view(5, 20, 3, 32, 32)[(chosen + 1) % 5, torch.arange(20)]
+    assert abs(F.cross_entropy(model(other), labels) - loss) > 1e-3
+    assert chosen.unique().numel() > 1
 
 
 def test_mixed_batches_have_both_labels_in_their_loss(digits):
@@ -98,44 +99,42 @@ def test_mixed_batches_have_both_labels_in_their_loss(digits):
 
 def test_dropout_acts_in_training_only_and_depends_on_the_step(digits):
     plain, dropped = (finished(run_of(digits, name)) for name in ("nt", "dropout"))
-    assert plain.records[0]["loss"] != dropped.records[0]["loss"]
+    assert plain.epochs[0].loss != dropped.epochs[0].loss
     again = finished(run_of(digits, "dropout"))
-    assert dropped.records == again.records
+    assert dropped.epochs == again.epochs
     x = to_float(digits.pixels)
     with torch.no_grad():
         assert torch.equal(dropped.model.eval()(x), dropped.model.eval()(x))
 
 
-def test_an_early_stop_ends_with_the_last_accepted_weights(digits, monkeypatch):
+def test_an_early_stop_ends_with_the_last_accepted_weights(digits):
     """Checks after steps 2, 4, 6 of 3 an epoch; the third is above gamma."""
     scores = iter([0.1, 0.2, 0.9])
-    monkeypatch.setattr(acm, "measure", lambda *args, **more: None)
-    monkeypatch.setattr(acm, "scores", lambda found: dict.fromkeys(
-        ("literal", "sum", "ratio"), next(scores)))  # fmt: skip
-    test = load("digits", "test", limit=30)
-    run = run_of(digits, "nt-stop", epochs=5, gamma=0.5, check_every=2, test=test)
+    run = run_of(
+        digits, "nt-stop", epochs=5, gamma=0.5, check_every=2,
+        test=load("digits", "test", limit=30), measure=lambda *probe: {"ratio": next(scores)},
+    )  # fmt: skip
     steps = run.steps()
     for _ in range(4):
         next(steps)
     accepted = {k: v.clone() for k, v in run.model.state_dict().items()}
     finished(run)
-    assert run.done and run.executed == 6 and len(run.records) == 2
-    verdicts = [c["verdict"] for r in run.records for c in r.get("checks", [])]
+    assert run.done and run.executed == 6 and len(run.epochs) == 2
+    verdicts = [check.verdict.value for record in run.epochs for check in record.checks]
     assert verdicts == ["keep", "keep", "stop"]
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, accepted[name]), name
     row = summary.summary(run.head())
     assert row["epochs"] == 2 and "unfinished" not in row
-    assert row["accuracy"] == run.records[-1]["final"]["accuracy"]
+    assert row["accuracy"] == run.epochs[-1].final["accuracy"]
 
 
-def test_an_early_stop_within_an_epoch_closes_it(digits, monkeypatch):
-    monkeypatch.setattr(acm, "measure", lambda *args, **more: None)
-    monkeypatch.setattr(acm, "scores", lambda found: {"ratio": 9.0})
-    run = finished(run_of(digits, "nt-stop", epochs=5, check_every=2, test=digits))
-    assert run.executed == 2 and len(run.records) == 1
-    record = run.records[0]
-    assert record["accuracy"] == record["final"]["accuracy"] and record["loss"] > 1
+def test_an_early_stop_within_an_epoch_closes_it(digits):
+    run = finished(run_of(digits, "nt-stop", epochs=5, check_every=2, test=digits,
+                          measure=lambda *probe: {"ratio": 9.0}))  # fmt: skip
+    assert run.executed == 2 and len(run.epochs) == 1
+    record = run.epochs[0]
+    assert record.accuracy == record.final["accuracy"] and record.loss > 1
     fresh = models.create("small", classes=10, size=32).state_dict()
     assert all(torch.equal(run.model.state_dict()[name], fresh[name]) for name in fresh)
 
@@ -143,7 +142,7 @@ def test_an_early_stop_within_an_epoch_closes_it(digits, monkeypatch):
 @pytest.mark.parametrize("frame", ["st", "st-full"])
 def test_any_part_goes_into_staged_training(frame, digits):
     run = finished(run_of(digits, frame, augment="jpeg-50,cg,cutout,cutmix,dropout", gamma=0.0))
-    assert run.done and run.tau == (1 if frame == "st" else 0)
+    assert run.done and (run.staged.tau == 1 if frame == "st" else run.staged is None)
     for phase in run.plan.phases:
         assert phase.prepare == ("jpeg-50",) and phase.mix == "cutmix" and phase.dropout == 0.5
     assert all(torch.isfinite(v).all() for v in run.model.state_dict().values())
@@ -162,24 +161,24 @@ def test_train_takes_names_as_an_option(cli, tmp_path):
 @pytest.mark.parametrize("restore", ["all", "weights", "zero"])
 def test_what_a_roll_back_does_with_momentum(restore, digits):
     run = run_of(digits, "st", gamma=0.0, restore=restore)
-    before = {name: value.clone() for name, value in run.step.live().items()}
+    before = {name: value.clone() for name, value in live(run.model, run.step.sgd).items()}
     steps = run.steps()
     for _ in range(2):
         next(steps)
-    moving = {name: value.clone() for name, value in run.step.live().items()}
+    moving = {name: value.clone() for name, value in live(run.model, run.step.sgd).items()}
     next(steps)  # the third is the epoch's last: rolled back
-    for name, value in run.step.live().items():
+    for name, value in live(run.model, run.step.sgd).items():
         if not name.startswith("optimizer/"):
             assert torch.equal(value, before[name]), name
-    kept = run.step.live()["optimizer/fc.weight"]
+    kept = live(run.model, run.step.sgd)["optimizer/fc.weight"]
     assert moving["optimizer/fc.weight"].any()
     assert kept.any() == (restore == "weights"), "before the first step momentum is zero"
 
 
 def test_a_gated_fine_tune_is_judged_too(digits):
     run = finished(run_of(digits, "st-full", gamma=0.0, gate=True))
-    assert [r["checks"][0]["verdict"] for r in run.records] == ["roll back"] * 2
-    assert run.tau == 1, "it begins anew"
+    assert [record.checks[0].verdict.value for record in run.epochs] == ["roll back"] * 2
+    assert run.staged.tau == 1, "it begins anew"
     with pytest.raises(RecipeError, match="gate does not belong to frame 'st'"):
         frame_with("st", gate=True)
 

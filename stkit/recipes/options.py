@@ -1,0 +1,189 @@
+"""What may be changed of a frame: every option once, with its help and the frames that have it.
+
+The command line's options and help are made from `OPTIONS`, `train(...)` takes the same names.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack
+
+from stkit.core.checks import choose, given, number
+from stkit.core.errors import RecipeError
+from stkit.recipes.carried import listed, read
+from stkit.recipes.frames import FRAMES, GAMMAS, PAPER, Adversary, Frame, Phase, Staged
+
+
+class Options(TypedDict, total=False):
+    """The options of a frame; one that is None is left as the frame has it."""
+
+    epochs: int | None
+    lr: float | None
+    fine_tune_epochs: int | None
+    fine_tune_lr: float | None
+    gamma: float | None
+    beta: float | None
+    variant: str | None
+    check_every: int | None
+    restore: str | None
+    gate: bool
+    adversary: float | None
+    jitter: float | None
+    weight_decay: float | None
+
+
+def _any(frame: Frame) -> bool:
+    return True
+
+
+def _tuned(frame: Frame) -> bool:
+    return frame.fine_tune is not None
+
+
+def _staged(frame: Frame) -> bool:
+    return frame.train.staged is not None
+
+
+def _in_stages(frame: Frame) -> bool:
+    return frame.train.staged is not None and not frame.train.staged.stop
+
+
+def _attacked(frame: Frame) -> bool:
+    return frame.train.adversary is not None
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option's help and the frames that have it; flag: its name on the command line."""
+
+    help: str
+    has: Callable[[Frame], bool] = _any
+    flag: str | None = None
+
+
+def _named(has: Callable[[Frame], bool]) -> str:
+    return ", ".join(name for name, frame in FRAMES.items() if has(frame))
+
+
+def _rates() -> str:
+    """The learning rates of the paper's frames: `0.1; 0.2 for these`."""
+    usual = Phase().lr
+    others: dict[float, list[str]] = {}
+    for name, frame in PAPER.items():
+        if frame.train.lr != usual:
+            others.setdefault(frame.train.lr, []).append(name)
+    return "; ".join([f"{usual:g}", *(f"{lr:g} for {', '.join(n)}" for lr, n in others.items())])
+
+
+_TUNES = [frame.fine_tune.lr for frame in FRAMES.values() if frame.fine_tune is not None]
+
+OPTIONS: dict[str, Option] = {
+    "epochs": Option("[default: 60 at 32x32 up to 10 classes, else 100]"),
+    "lr": Option(f"[default: the paper's: {_rates()}]"),
+    "fine_tune_epochs": Option(f"{_named(_tuned)}.  [default: as many as --epochs]", _tuned),
+    "fine_tune_lr": Option(
+        f"{_named(_tuned)}.  [default: {', '.join(f'{lr:g}' for lr in _TUNES)}]", _tuned
+    ),
+    "gamma": Option(
+        "st*: roll back above this ACM.  [default: the variant's: "
+        + ", ".join(f"{k} {v:g}" for k, v in GAMMAS.items())
+        + "]",
+        _staged,
+    ),
+    "beta": Option(f"st*: 1/stages.  [default: 1/{1 / Staged().beta:g}]", _in_stages),
+    "variant": Option(
+        f"st*: which ACM.  [default: {Staged().variant}]", _staged, flag="acm-variant"
+    ),
+    "check_every": Option("st*: when ACM is judged.  [default: epoch]", _staged),
+    "restore": Option(
+        f"st*: momentum at a roll-back: as it was, as it is, zero.  [default: {Staged().restore}]",
+        _staged,
+    ),
+    "gate": Option(f"{_named(_tuned)}: ACM is judged in the fine-tune too.", _tuned),
+    "adversary": Option(
+        f"{_named(_attacked)}: radius of the adversary.  "
+        f"[default: {255 * Adversary().epsilon:g}/255]",
+        _attacked,
+    ),
+    "augment": Option("In place of the frame's own: see the list above."),
+    "jitter": Option(
+        f"Strength of the colour jitter.  [default: {Phase().jitter:g}, which is SimCLR's]"
+    ),
+    "weight_decay": Option(f"[default: {f'{Phase().weight_decay:.0e}'.replace('e-0', 'e-')}]"),
+}
+"""Option -> its help; in the order in which they are checked."""
+
+
+def frame_with(
+    frame: str | Frame, *, augment: str | None = None, **options: Unpack[Options]
+) -> Frame:
+    """The frame, or the one of this name, with options in their place and called accordingly.
+
+    check_every: steps. gate: the schedule watches the fine-tune phase too. augment: a comma list
+    (`carried.read`), in both phases in the place of all that the frame carries of its own:
+    augmentation, preparation, mix, copies and dropout. RecipeError for an unknown frame or option,
+    and for an option that this frame does not have.
+    """
+    base = FRAMES[choose("frame", frame, FRAMES)] if isinstance(frame, str) else frame
+    for name, value in options.items():
+        option = OPTIONS[choose("option", name, OPTIONS)]
+        if value is not None and value is not False and not option.has(base):
+            said = option.flag or name.replace("_", "-")
+            raise RecipeError(f"option {said} does not belong to frame {base.name!r}; leave it out")
+    train = _train(base.train, augment, options)
+    return replace(
+        base, train=train, fine_tune=_fine_tune(base.fine_tune, train, augment, options),
+        name=called(base.name, augment),
+    )  # fmt: skip
+
+
+def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
+    """The first phase with what concerns it in place."""
+    if phase.staged is not None:
+        staged = given(
+            phase.staged, beta=options.get("beta"), variant=options.get("variant"),
+            gamma=options.get("gamma"), check_every=options.get("check_every"),
+            restore=options.get("restore"),
+        )  # fmt: skip
+        phase = replace(phase, staged=staged)
+    epsilon = options.get("adversary")
+    if phase.adversary is not None and epsilon is not None:
+        phase = replace(phase, adversary=_scaled(phase.adversary, epsilon))
+    phase = _both(phase, carried, options)
+    if options.get("jitter") is not None and "jitter" not in phase.augment:
+        raise RecipeError("option jitter is for colour jitter; pass --augment cg with it")
+    return given(phase, lr=options.get("lr"))
+
+
+def _fine_tune(
+    phase: Phase | None, train: Phase, carried: str | None, options: Options
+) -> Phase | None:
+    """The second phase, where there is one, with what concerns it in place."""
+    if phase is None:
+        return None
+    phase = _both(phase, carried, options)
+    if options.get("gate"):
+        phase = replace(phase, staged=train.staged)
+    return given(phase, epochs=options.get("fine_tune_epochs"), lr=options.get("fine_tune_lr"))
+
+
+def _both(phase: Phase, carried: str | None, options: Options) -> Phase:
+    """What both phases share."""
+    if carried is not None:
+        phase = replace(phase, **vars(read(carried)))
+    return given(
+        phase, epochs=options.get("epochs"), jitter=options.get("jitter"),
+        weight_decay=options.get("weight_decay"),
+    )  # fmt: skip
+
+
+def called(name: str, augment: str | None) -> str:
+    """What a run is called in its file and in reports: the frame, and what it carries instead."""
+    return name if augment is None else f"{name}+{','.join(listed(augment))}"
+
+
+def _scaled(adversary: Adversary, epsilon: float) -> Adversary:
+    """Another radius with the step in the same proportion to it."""
+    number("adversary", epsilon, 0, 1)
+    return replace(
+        adversary, epsilon=epsilon, step_size=adversary.step_size * epsilon / adversary.epsilon
+    )

@@ -1,0 +1,121 @@
+"""`train`: images and a frame in, a trained model out."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from torch import nn
+
+from stkit.core import artifact
+from stkit.core.checks import choose
+from stkit.data.images import Images
+from stkit.engine.runtime import Runtime, pick
+from stkit.measure import acm
+from stkit.recipes.frames import NATURAL, Frame
+from stkit.recipes.options import OPTIONS, Options, frame_with
+from stkit.recipes.training import OWN, TrainingRecipe
+from stkit.training.loop import Training
+from stkit.training.schedule import Epoch
+from stkit.training.sets import Augment
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: the model, a record of each epoch, and the header of its checkpoint."""
+
+    model: nn.Module
+    epochs: tuple[Epoch, ...]
+    header: dict[str, Any] = field(repr=False)
+    runtime: Runtime = field(repr=False)
+
+    def __repr__(self) -> str:
+        tested = "" if self.accuracy is None else f", accuracy {self.accuracy:.4f}"
+        name, net, count = self.header["frame"], self.header["model"], len(self.epochs)
+        return f"Run({name} of {net}, {count} epochs{tested})"
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the test set, of the weights as they are; None where there was none."""
+        return self.epochs[-1].last.get("accuracy")
+
+    def save(self, path: str | Path) -> dict[str, Any]:
+        """Write the checkpoint (of several ranks the first does); returns its header."""
+        if not self.runtime.first:
+            return self.header
+        return artifact.write(Path(path), dict(self.model.state_dict()), self.header)
+
+    def probe(self, images: Images, *, variant: str = "literal") -> acm.Acm:
+        """ACM of the model on these images, drawn from by the seed of the training."""
+        return acm.acm(self.model, images, variant=variant, seed=self.header["seed"])
+
+
+def train(
+    images: Images,
+    frame: str | Frame = NATURAL,
+    *,
+    model: str | nn.Module = "resnet18",
+    test: Images | None = None,
+    augment: str | Augment | None = None,
+    batch_size: int = 128,
+    holdout: int = 0,
+    seed: int = 0,
+    pretrained: bool = False,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    step: str = "auto",
+    sync_bn: bool = False,
+    runtime: Runtime | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+    **options: Unpack[Options],
+) -> Run:
+    """Train a model by a frame to the end of its budget.
+
+        run = train(images, "st", model="small", epochs=6, test=load("digits", "test"))
+        run.accuracy, run.epochs[-1].checks, run.probe(images).acm
+
+    frame: a name of FRAMES or a `Frame`. model: a name, or a module, which is trained in place.
+    augment: names as `--augment` has them, or a function `(images, generator) -> images` on float
+    [B,3,H,W] in [0,1], called each step outside what is recorded as a CUDA graph; either stands in
+    the place of all that the frame carries of its own. test: measured after each epoch, decides
+    nothing. mean, std: subtracted and divided by in the model. device, precision, step, sync_bn:
+    see `pick`; runtime: in the place of these. on_epoch: called with each record as it is made.
+    options: those of the frame, see `OPTIONS`.
+
+    RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
+    that the frame does not have. DataError for a test set that does not fit the images.
+    """
+    for name in options:
+        choose("option", name, [*OPTIONS, *inspect.signature(train).parameters])
+    own = augment if callable(augment) else None
+    chosen = _framed(frame, augment, options)
+    recipe = TrainingRecipe(
+        chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
+        batch_size, seed, holdout, pretrained, mean, std, own and _name(own),
+    )  # fmt: skip
+    runtime = runtime or pick(device, precision, step=step, sync_bn=sync_bn)
+    training = Training(
+        images, recipe, runtime=runtime, test=test,
+        model=model if isinstance(model, nn.Module) else None, augment=own,
+    )  # fmt: skip
+    for record in training.steps():
+        if record is not None and on_epoch is not None:
+            on_epoch(record)
+    return Run(training.model, tuple(training.epochs), training.head(), runtime)
+
+
+def _framed(frame: str | Frame, augment: str | Augment | None, options: Options) -> Frame:
+    """The frame with its options; an own function leaves nothing of what the frame carries."""
+    if not callable(augment):
+        return frame_with(frame, **options, augment=augment)
+    bare = frame_with(frame, **options, augment="none")
+    return replace(bare, name=f"{bare.name.removesuffix('none')}{_name(augment)}")
+
+
+def _name(function: Augment) -> str:
+    """A function's qualified name, an object's class."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"

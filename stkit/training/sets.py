@@ -1,0 +1,91 @@
+"""What a training reads, on its device: batches, D^s, and the sets it is tested on."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stkit.core import rng
+from stkit.core.errors import RecipeError
+from stkit.data import prepare
+from stkit.data.images import Images, to_float
+from stkit.engine.feed import Batch, Feed
+from stkit.engine.runtime import Runtime
+from stkit.measure import acm
+from stkit.measure.accuracy import Evaluator, accuracy
+from stkit.recipes.training import TrainingRecipe
+from stkit.training.plan import Plan
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""(images float [B,3,H,W] in [0,1], the step's own generator) -> images of the same shape."""
+
+
+class Sets:
+    """The images of a training, prepared; `probe` is D^s: uint8 images and labels.
+
+    model: whose accuracy is measured, on the images held out and on the test set, if there are any.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        recipe: TrainingRecipe,
+        todo: Plan,
+        *,
+        model: nn.Module,
+        runtime: Runtime,
+        test: Images | None,
+        augment: Augment | None,
+    ) -> None:
+        self.recipe, self.plan, self.runtime = recipe, todo, runtime
+        self.model, self.augment = model, augment
+        prepared = prepare.prepare(images, todo.phases[0].prepare, seed=recipe.seed)
+        self.feed = Feed(prepared.pixels, prepared.labels, runtime)
+        rows, classes = todo.train_rows, len(images.classes)
+        chosen = acm.draw(prepared.labels[rows], classes=classes, seed=recipe.seed)
+        self.probe = self.feed.take(rows[chosen])
+        held: dict[str, Images] = {}
+        if recipe.holdout:
+            held["holdout_accuracy"] = images.rows(todo.holdout_rows)
+        if test is not None:
+            held["accuracy"] = test
+        self.evaluators = {
+            key: Evaluator(model, which, runtime=runtime) for key, which in held.items()
+        }
+
+    def batches(self, epoch: int, offset: int) -> Iterator[Batch]:
+        """This rank's parts of an epoch's batches, in the epoch's own order, from `offset` on.
+
+        Images uint8 [b,3,H,W], or float in [0,1] where the user's function augments them.
+        """
+        generator = rng.stream(self.recipe.seed, "order", epoch)
+        order = torch.randperm(len(self.plan.train_rows), generator=generator)
+        rows = self.feed.rows(self.plan.train_rows[order])
+        size, steps = self.plan.batch_size, self.plan.steps_per_epoch
+        part = self.runtime.part(size)
+        batches = self.feed.batches(
+            rows[start * size : (start + 1) * size][part] for start in range(offset, steps)
+        )
+        if self.augment is None:
+            yield from batches
+            return
+        for clock, (pixels, labels) in enumerate(batches, epoch * steps + offset):
+            yield self._augmented(pixels, self.augment, clock), labels
+
+    def _augmented(self, pixels: Tensor, augment: Augment, clock: int) -> Tensor:
+        """What the user's function makes of them; torch's own generator is seeded for it too."""
+        purpose = f"own augment, rank {self.runtime.rank}"
+        generator = rng.stream(self.recipe.seed, purpose, clock, pixels.device)
+        rng.reseed(self.recipe.seed, purpose, clock, torch.device("cpu"))
+        images = augment(to_float(pixels), generator)
+        if images.shape != pixels.shape or not images.is_floating_point():
+            raise RecipeError(
+                f"augment made {images.dtype} {tuple(images.shape)} of float "
+                f"{tuple(pixels.shape)}, expected float images of the same shape"
+            )
+        return images
+
+    def accuracies(self) -> dict[str, float]:
+        """The model's accuracy on each set, by the name of the field in `Epoch`."""
+        self.runtime.broadcast_(*self.model.buffers())
+        return {key: accuracy(e.confusion()) for key, e in self.evaluators.items()}

@@ -1,0 +1,242 @@
+"""Progressive staged training (ST paper, Algorithm 1, Eq. 6-7) around anyone's training loop.
+
+    optimizer = torch.optim.SGD(layer_groups(net, size=32), lr=0.1, momentum=0.9)
+    staged = StagedTraining(net, optimizer, probe=(images, labels))
+    for epoch in range(1, epochs + 1):
+        staged.set_lr(cosine(0.1, epoch, epochs))
+        ...                                          # your own epoch over your own batches
+        staged.check()                               # measures ACM; keeps, or rolls back
+
+A *layer* is a parameter group of the optimizer, counted from the input; `layer_groups` makes one of
+each conv or linear module with its norm, shortcuts included. It learns at alpha_i times the rate.
+A check whose ACM is above gamma (strictly; NaN counts as larger) returns to the state at the last
+accepted check, at first to the initial one, and goes on with a larger stage tau, with which shallow
+layers learn more slowly. Where the paper is silent or ambiguous: tau = 0 is all ones; tau counts up
+to the integer 1/beta - 1 and never falls; when it is reached, ACM is measured and no longer judged;
+frozen layers keep their BatchNorm statistics moving.
+
+What rolls back: the model's `state_dict` (weights and buffers) and every tensor of the optimizer's
+state. What does not: the clock and the history, so order, augmentation, rate and budget go on with
+the steps executed. A retry sees new batches, and every run ends.
+
+The probe is D^s, some images of the training set as they are (the paper takes 1000 for CIFAR-10):
+perturbed where the set is, still trained on, never augmented, measured in eval mode on the float32
+input of the last linear layer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stkit import models
+from stkit.core.errors import DataError, RecipeError
+from stkit.engine.runtime import Runtime
+from stkit.engine.step import set_lr
+from stkit.measure import acm
+from stkit.recipes.frames import Staged
+from stkit.training import schedule
+from stkit.training.schedule import Check, Verdict
+
+MOMENTUM = "optimizer/"  # before a parameter's name
+PAPER = Staged()
+
+Measure = Callable[[nn.Module, Tensor, Tensor], Mapping[str, float]]
+"""(model, probe's images, labels) -> ACM by the names of its variants."""
+
+
+def measured(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    classes: int | None = None,
+    runtime: Runtime | None = None,
+) -> dict[str, float]:
+    """ACM of the model on these images in every variant, in eval mode and float32.
+
+    classes: how many there are, those up to the largest label by default. runtime: the result is
+    the same on all its ranks, where BatchNorm statistics may differ before.
+    """
+    if runtime is not None:
+        runtime.broadcast_(*model.buffers())
+    count = int(labels.max()) + 1 if classes is None else classes
+    scores = acm.scores(acm.measure(model, images, labels, count, runtime=runtime))
+    return scores if runtime is None else runtime.shared(scores)
+
+
+def layer_groups(model: nn.Module, size: int) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer, one a layer, counted from the input (`models.layers`).
+
+    size: the side of the images that the model takes, which are [N,3,size,size].
+    """
+    named = dict(model.named_parameters())
+    return [{"params": [named[name] for name in names]} for names in models.layers(model, size)]
+
+
+def live(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors that a roll-back concerns, themselves: the `state_dict`, the optimizer's state.
+
+    Momentum is called `optimizer/PARAMETER`, any other state `optimizer/PARAMETER/KEY`.
+    """
+    weights = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    state = {name: tensor for _, named in _states(model, optimizer) for name, tensor in named}
+    return weights | state
+
+
+@torch.no_grad()
+def copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Each tensor of the source into the target's of the same name."""
+    for name, value in source.items():
+        target[name].copy_(value)
+
+
+class StagedTraining:
+    """Algorithm 1 for a model and an optimizer with a parameter group a layer (`layer_groups`).
+
+    probe: images [N,3,H,W], float in [0,1] or uint8, and labels int64 [N]. settings: the schedule,
+    by default the paper's. measure: what stands in for `measured`. Rates that are tensors are
+    filled in place, so that a recorded CUDA graph sees them.
+
+    Errors: RecipeError for an optimizer whose parameters are not grouped by layer, DataError for a
+    probe that is not of that form.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        probe: tuple[Tensor, Tensor],
+        settings: Staged = PAPER,
+        *,
+        measure: Measure = measured,
+    ) -> None:
+        _check_probe(*probe)
+        self.model, self.optimizer, self.probe = model, optimizer, probe
+        self.settings, self.measure = settings, measure
+        layers = len(optimizer.param_groups)
+        if layers == 1 and len(models.layers(model, probe[0].shape[-1])) > 1:
+            raise RecipeError(
+                "the optimizer has one parameter group, expected one a layer; "
+                "make it of stkit.training.staged.layer_groups(model, size)"
+            )
+        self.tau = 0
+        self.lr = float(optimizer.param_groups[0]["lr"])
+        self.stopped = False  # by a schedule that stops instead of rolling back
+        self.checks = 0
+        self.trusted: dict[str, Tensor] = {}  # the state at the last accepted check
+        self._keep()
+
+    def __repr__(self) -> str:
+        last = schedule.last_stage(self.settings.beta)
+        return (
+            f"StagedTraining({type(self.model).__name__}, {len(self.scales)} layers, "
+            f"tau {self.tau} of {last}, {self.checks} checks)"
+        )
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Eq. 7: each layer's share of the learning rate."""
+        return schedule.lr_scales(self.tau, len(self.optimizer.param_groups), self.settings.beta)
+
+    @property
+    def judges(self) -> bool:
+        """Whether a check decides anything: not when tau has reached its maximum."""
+        return self.settings.stop or self.tau < schedule.last_stage(self.settings.beta)
+
+    def set_lr(self, lr: float) -> None:
+        """Eq. 6: give each layer its share of this learning rate."""
+        self.lr = lr
+        set_lr(self.optimizer, lr, self.scales)
+
+    def check(self, step: int | None = None) -> Check:
+        """Measure ACM on the probe and keep the weights or roll back; the rates follow at once.
+
+        step: what the record says of the time; by default the number of this check, from 1.
+        """
+        scores = dict(self.measure(self.model, *self.probe))
+        verdict = schedule.judge(
+            self.tau, scores[self.settings.variant], self.settings.threshold, self.settings.beta,
+            stop=self.settings.stop,
+        )  # fmt: skip
+        if verdict is not Verdict.KEEP:
+            self._roll_back()
+            self.stopped = verdict is Verdict.STOP
+            self.tau += not self.stopped
+            self.set_lr(self.lr)
+        elif self.judges:
+            self._keep()
+        self.checks += 1
+        return Check(self.checks if step is None else step, scores, self.tau, verdict, self.scales)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stage, rate and the state at the last accepted check; not the model's, the optimizer's.
+
+        The tensors are the ones in use, as in PyTorch's `state_dict`.
+        """
+        return {
+            "tau": self.tau, "lr": self.lr, "stopped": self.stopped, "checks": self.checks,
+            "trusted": dict(self.trusted),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, after the model and the optimizer have theirs."""
+        self.tau, self.stopped = int(state["tau"]), bool(state["stopped"])
+        self.checks = int(state["checks"])
+        self.trusted = {name: value.clone() for name, value in state["trusted"].items()}
+        self.set_lr(float(state["lr"]))
+
+    @torch.no_grad()
+    def _keep(self) -> None:
+        for name, value in live(self.model, self.optimizer).items():
+            if name in self.trusted:
+                self.trusted[name].copy_(value)
+            else:
+                self.trusted[name] = value.detach().clone()
+
+    @torch.no_grad()
+    def _roll_back(self) -> None:
+        """Back to the last accepted state; of the optimizer's as `frames.RESTORES` says."""
+        now = live(self.model, self.optimizer)
+        copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)
+        if self.settings.restore == "weights":
+            return
+        for parameter, named in list(_states(self.model, self.optimizer)):
+            for name, tensor in named:
+                if self.settings.restore == "zero":
+                    tensor.zero_()
+                elif name in self.trusted:
+                    tensor.copy_(self.trusted[name])
+                else:  # there was none then: it begins anew
+                    self.optimizer.state.pop(parameter, None)
+
+
+def _states(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Iterator[tuple[nn.Parameter, Sequence[tuple[str, Tensor]]]]:
+    """Each parameter with the tensors of its state in the optimizer, by their names."""
+    for name, parameter in model.named_parameters():
+        yield (
+            parameter,
+            [
+                (f"{MOMENTUM}{name}" + ("" if key == "momentum_buffer" else f"/{key}"), value)
+                for key, value in optimizer.state.get(parameter, {}).items()
+                if isinstance(value, Tensor)
+            ],
+        )
+
+
+def _check_probe(images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(
+            f"the probe is of {tuple(images.shape)} images and {tuple(labels.shape)} labels, "
+            "expected [N,3,H,W] and [N]"
+        )
+    if labels.is_floating_point() or not (
+        images.is_floating_point() or images.dtype is torch.uint8
+    ):
+        raise DataError(
+            f"the probe is of {images.dtype} images and {labels.dtype} labels, "
+            "expected float in [0,1] or uint8, and int64"
+        )

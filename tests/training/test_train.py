@@ -1,0 +1,159 @@
+"""`train`, the door: frames as values, own models, own augmentation, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stkit.core import header
+from stkit.core.errors import ArtifactError, RecipeError
+from stkit.data.images import Images
+from stkit.data.load import load
+from stkit.measure.acm import acm
+from stkit.recipes.frames import FRAMES, Frame, Phase, Staged
+from stkit.recipes.options import OPTIONS, Options
+from stkit.report import summary
+from stkit.training import checkpoint
+from stkit.training.run import Run, train
+
+SMALL = {"model": "small", "epochs": 1, "batch_size": 20, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load("digits", limit=60)
+
+
+def net(classes: int = 10) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes),
+    )  # fmt: skip
+
+
+def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the images mirrored."""
+    coins = torch.rand(len(images), 1, 1, 1, generator=generator)
+    return torch.where(coins < 0.5, images.flip(-1), images)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+
+
+def test_a_run_has_its_model_records_accuracy_and_file(digits, tmp_path):
+    seen = []
+    run = train(
+        digits, "st", test=load("digits", "test", limit=30), on_epoch=seen.append, holdout=10,
+        **SMALL | {"epochs": 2},
+    )  # fmt: skip
+    assert run.epochs == tuple(seen) and len(seen) == 2
+    assert 0 <= run.accuracy <= 1 and run.epochs[-1].holdout_accuracy is not None
+    assert repr(run) == f"Run(st of small, 2 epochs, accuracy {run.accuracy:.4f})"
+    head = run.save(tmp_path / "run")
+    assert header.dumps(header.read(tmp_path / "run")) == header.dumps(head)
+    assert summary.summary(head)["frame"] == "st"
+    assert same(checkpoint.load_model(tmp_path / "run"), run.model)
+    assert run.probe(digits, variant="ratio").acm == acm(run.model, digits, variant="ratio").acm
+    assert repr(train(digits, **SMALL)) == "Run(nt of small, 1 epochs)"
+
+
+def test_a_frame_is_a_value(digits):
+    """Of the same settings as a named one it trains to the same weights, under its own name."""
+    value = train(digits, Frame(Phase(lr=0.05)), **SMALL)
+    assert same(value.model, train(digits, "nt", lr=0.05, **SMALL).model)
+    assert value.header["frame"] == "custom"
+    named = Frame(Phase(staged=Staged(variant="ratio")), name="mine")
+    assert train(digits, named, gamma=0.3, **SMALL).header["frame"] == "mine"
+    with pytest.raises(RecipeError, match="option adversary does not belong to frame 'mine'"):
+        train(digits, named, adversary=0.1, **SMALL)
+
+
+def test_names_of_augmentations_are_those_of_the_command_line(digits):
+    run = train(digits, "st-cg", augment="gray,cutout", **SMALL)
+    phase = run.header["recipe"]["phases"][0]
+    assert run.header["frame"] == "st-cg+gray,cutout"
+    assert (phase["prepare"], phase["augment"]) == (("gray",), ("crop", "flip", "cutout"))
+
+
+def test_an_own_augmentation_takes_the_place_of_the_frames(digits):
+    run = train(digits, "nt-cg", augment=flipped, **SMALL)
+    said = f"{__name__}.flipped"
+    assert run.header["frame"] == f"nt-cg+{said}"
+    assert run.header["recipe"]["augment"] == said
+    assert run.header["recipe"]["phases"][0]["augment"] == ()
+    assert same(run.model, train(digits, "nt-cg", augment=flipped, **SMALL).model)
+    assert not same(run.model, train(digits, "nt-cg", augment="none", **SMALL).model)
+    plain = train(digits, "nt-cg", augment=lambda images, generator: images, **SMALL)
+    assert same(plain.model, train(digits, "nt-cg", augment="none", **SMALL).model)
+
+
+def test_an_own_augmentation_may_draw_from_torchs_generator(digits):
+    """As torchvision's transforms do: it is seeded for each step."""
+
+    def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
+        return images + 0.1 * torch.randn(images.shape)
+
+    one = train(digits, augment=noisy, **SMALL)
+    torch.manual_seed(99)
+    assert same(one.model, train(digits, augment=noisy, **SMALL).model)
+
+
+def test_an_own_augmentation_that_changes_the_shape_is_refused(digits):
+    with pytest.raises(RecipeError, match="expected float images of the same shape"):
+        train(digits, augment=lambda images, generator: images[:, :, 1:], **SMALL)
+
+
+def test_an_own_model_is_trained_and_asked_for(digits, tmp_path):
+    own = net()
+    run = train(digits, "st", **SMALL | {"model": own}, test=digits, mean=(0.5,) * 3)
+    assert run.model is own and run.header["model"] == "own:Sequential"
+    assert run.header["shapes"]["5.weight"] == [10, 8]
+    run.save(tmp_path / "own")
+    with pytest.raises(ArtifactError, match=r"stkit.load_model\(path, model=Sequential"):
+        checkpoint.load_model(tmp_path / "own")
+    again = checkpoint.load_model(tmp_path / "own", model=net())
+    assert same(again, own)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(again(images), own.eval()(images)), "normalised as it was trained"
+    with pytest.raises(ArtifactError, match="do not fit the model"):
+        checkpoint.load_model(tmp_path / "own", model=net(3))
+
+
+def test_an_own_model_that_does_not_fit_is_refused(digits):
+    with pytest.raises(RecipeError, match=r"answers an image with \(1, 3\), expected \(1, 10\)"):
+        train(digits, **SMALL | {"model": net(3)})
+    with pytest.raises(RecipeError, match="own:Linear cannot take images of 32x32"):
+        train(digits, **SMALL | {"model": nn.Linear(8, 10)})
+    with pytest.raises(RecipeError, match="pretrained is for models of timm"):
+        train(digits, **SMALL | {"model": net(), "pretrained": True})
+
+
+@pytest.mark.parametrize("frame", ["nt", "st", FRAMES["st"]])
+def test_an_unknown_option_is_named_with_the_nearest(frame, digits):
+    with pytest.raises(RecipeError, match="unknown option 'epoch'; did you mean 'epochs'"):
+        train(digits, frame, epoch=1)
+    with pytest.raises(RecipeError, match="unknown option 'hold_out'; did you mean 'holdout'"):
+        train(digits, frame, hold_out=1)
+
+
+def test_every_setting_of_the_command_can_be_passed(digits):
+    run = train(
+        digits, "nt", mean=(0.5, 0.4, 0.3), std=(0.2,) * 3, step="eager", sync_bn=True,
+        weight_decay=1e-3, precision="fp32", **SMALL,
+    )  # fmt: skip
+    recipe = run.header["recipe"]
+    assert recipe["mean"] == [0.5, 0.4, 0.3] and recipe["std"] == [0.2] * 3
+    assert recipe["phases"][0]["weight_decay"] == 1e-3
+    with pytest.raises(RecipeError, match="mean"):
+        train(digits, mean=(0.5,), **SMALL)
+    assert Options.__annotations__.keys() | {"augment"} == OPTIONS.keys()
+
+
+def test_a_run_says_nothing_of_a_test_it_did_not_have(digits):
+    run = train(digits, **SMALL)
+    assert isinstance(run, Run) and run.accuracy is None
+    record = replace(run.epochs[0], final={"accuracy": 0.5}, accuracy=0.25)
+    assert replace(run, epochs=(record,)).accuracy == 0.5
