@@ -102,8 +102,8 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
     kind = case["kind"]
     if kind in ("acm", "acm-pairs"):
         from stkit.measure import acm
+        from stkit.measure.clusters import clusters as run
 
-        run = acm.clusters
         if kind == "acm-pairs":
             from plain import pairs as run
         found, labels = features(case)
@@ -118,10 +118,11 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
         from stkit.measure import acm
 
         model = models.create(case["model"], classes=case["classes"], size=case["size"])
+        model.to(case["device"])
         few = images({**case, "images": 4 * case["classes"]})
         return (
-            lambda: acm.acm(model, data, per_class=len(data), device=case["device"]),
-            lambda: acm.acm(model, few, device=case["device"]),
+            lambda: acm.acm(model, data, per_class=len(data)),
+            lambda: acm.acm(model, few),
         )
     if kind in ("ops", "sp"):
         from stkit.poisons import poison
@@ -135,6 +136,7 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
+    from stkit.engine.process import configure
     from stkit.engine.runtime import pick
     from stkit.poisons import em
     from stkit.recipes.frames import NATURAL
@@ -145,6 +147,7 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
     from stkit.training.staged import measured
 
     runtime = pick(case["device"], case["precision"])
+    configure(runtime)
     box: list[Any] = []
 
     def make() -> None:

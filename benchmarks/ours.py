@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from stkit.data.images import Images
+from stkit.engine.process import configure
 from stkit.engine.runtime import pick
 from stkit.measure.accuracy import Evaluator
 from stkit.recipes.frames import FRAMES, NATURAL
@@ -25,6 +26,7 @@ class Side:
     def __init__(self, case: dict[str, Any], images: Images) -> None:
         self.task = case["task"]
         self.runtime = pick(case["device"], case["precision"], step=case["step"])
+        configure(self.runtime)
         frame = self.task if self.task in FRAMES else NATURAL
         recipe = TrainingRecipe(
             frame_with(frame, epochs=100_000), case["model"], case["batch_size"]

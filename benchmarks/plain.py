@@ -27,6 +27,7 @@ from torchvision import datasets, transforms
 from stkit import models
 from stkit.data.images import Images
 from stkit.measure import acm
+from stkit.measure.clusters import Clusters
 from stkit.recipes.carried import CG
 from stkit.recipes.frames import FRAMES, Adversary
 
@@ -195,7 +196,7 @@ class Side:
         return len(labels)
 
 
-def pairs(features: Tensor, labels: Tensor, classes: int) -> acm.Clusters:
+def pairs(features: Tensor, labels: Tensor, classes: int) -> Clusters:
     """Eq. 3-5 read aloud: a loop over the pairs of classes, in the features' own precision."""
     sets = [features[labels.to(features.device) == i] for i in range(classes)]
     spread = [(A - A.mean(0)).norm(dim=1) for A in sets]
@@ -204,7 +205,7 @@ def pairs(features: Tensor, labels: Tensor, classes: int) -> acm.Clusters:
         for j in range(classes):
             if i != j:
                 L[i, j] = torch.cdist(sets[i], sets[j]).min()
-    return acm.Clusters(
+    return Clusters(
         L.double(),
         torch.stack([s.mean() for s in spread]).double().cpu(),
         torch.stack([s.max() for s in spread]).double().cpu(),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from stkit import load, models
 from stkit.data.images import Images, to_float
+from stkit.engine.process import configure
 from stkit.engine.runtime import Runtime, pick
 from stkit.poisons import em, rem
 from stkit.recipes.poisons import EM, REM
@@ -131,6 +132,7 @@ def our_rem(images: Images, model: str, runtime: Runtime, batch: int) -> Iterato
 def measure(options: argparse.Namespace, images: Images, model: str) -> list[dict]:
     """The rows of one model."""
     base = pick(options.device, "fp32")
+    configure(base)
     x, y = to_float(base.place(images.pixels)), base.place(images.labels)
     classes = len(images.classes)
     count = limits.per_image(model, "gradient", classes=classes, size=images.size)
@@ -154,6 +156,7 @@ def measure(options: argparse.Namespace, images: Images, model: str) -> list[dic
         })  # fmt: skip
         for precision in ("fp32", "bf16"):
             runtime = pick(options.device, precision)
+            configure(runtime)
             found = rate(ours(images, model, runtime, batch), options.seconds, base.device)
             rows.append({
                 "method": method, "model": model, "loop": f"stkit {precision}, batch {batch}",

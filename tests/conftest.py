@@ -3,9 +3,11 @@
 One thread, so that results do not depend on the machine and tests do not fight for its cores.
 """
 
+import itertools
 import json
 import os
 import signal
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,29 @@ def cli(capsys):
     yield run
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def signalled():
+    """`with signalled(number, step):` this process gets a signal within its n-th step of SGD.
+
+    Work goes on to the end of the step, and stops there.
+    """
+
+    @contextmanager
+    def arm(number: int, step: int):
+        count, descend = itertools.count(1), torch.optim.SGD.step
+
+        def sgd_step(self, *args, **kwargs):
+            if next(count) == step:
+                os.kill(os.getpid(), number)
+            return descend(self, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.SGD, "step", sgd_step)
+            yield
+
+    return arm
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,28 @@ def test_only_the_cli_prints_and_only_rng_seeds(path):
         assert not calls & {"torch.manual_seed", "np.random.seed", "random.seed"}
 
 
+PROCESS = {
+    "torch.set_num_threads", "torch.set_num_interop_threads", "torch.set_default_dtype",
+    "torch.set_default_device", "torch.set_grad_enabled", "torch.use_deterministic_algorithms",
+    "torch.set_float32_matmul_precision", "torch.cuda.set_device", "dist.init_process_group",
+    "arrays.keep_freed",
+}  # fmt: skip
+"""Calls that the whole process notices."""
+SETTINGS = {"fp32_precision", "benchmark", "deterministic", "allow_tf32"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_the_command_line_configures_the_process(path):
+    """By `configure`; a library call puts back what it sets, which tests/test_door.py checks."""
+    if room(path) == "cli" or path.name in ("process.py", "clusters.py"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in PROCESS
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            assert node.attr not in SETTINGS
+
+
 def test_every_recipe_field_is_an_option():
     for method, recipe in poisons.METHODS.items():
         options = inspect.signature(poison_cli.command(method, recipe)).parameters
@@ -110,6 +132,22 @@ def test_names_are_described():
 
 
 def test_soft_limits():
-    """A file over 300 lines is hard to find one's way in."""
+    """A file over 300 lines is hard to find one's way in, a function over 45 hard to follow.
+
+    Signature and docstring of a function do not count: a command's are its options and its help.
+    """
     long = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in FILES}
     assert {name: count for name, count in long.items() if count > 300} == {}
+    bodies = {
+        f"{path.relative_to(ROOT)}: {node.name}": lines(node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: count for name, count in bodies.items() if count > 45} == {}
+
+
+def lines(function: ast.FunctionDef) -> int:
+    """How many its body has."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0

@@ -1,6 +1,6 @@
 """stkit acm: Activation Cluster Measurement of a checkpoint."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from stkit.core.checks import choose
 from stkit.recipes.frames import GAMMAS
 
 PLACE = 80
+ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
@@ -43,42 +44,22 @@ def acm(
       stkit acm st.safetensors sp.safetensors --variant ratio
     """
     choose("ACM variant", variant, GAMMAS)
-    from stkit.core import artifact, header
-    from stkit.data.holdout import split as split_off
-    from stkit.data.images import fits
-    from stkit.data.prepare import prepare
-    from stkit.engine.runtime import pick
-    from stkit.measure import acm
-    from stkit.training.checkpoint import load as load_checkpoint
+    from stkit.core import artifact
+    from stkit.measure.acm import acm as measured_acm
 
     if out is not None:
         artifact.free(out, force=force)
-    runtime = pick(device)
+    runtime = o.runtime(device)
     runtime.agree(variant, per_class)
-    with runtime.together():
-        model, head = load_checkpoint(checkpoint, runtime.device)
-    runtime.same(head["digest"], f"weights in {checkpoint}")
+    trained = o.open_checkpoint(checkpoint, runtime)
     images = o.open_source(source, split, data_root, runtime=runtime)
-    fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
-    holdout = head["recipe"]["holdout"]
-    trained_on = holdout and images.provenance["digest"] == head["inputs"][0]["digest"]
-    images = prepare(images, tuple(head["recipe"]["phases"][0]["prepare"]), seed=head["seed"])
-    if trained_on:
-        images = images.rows(split_off(images, holdout, head["seed"])[0])
-    found = acm.acm(
-        model, images, variant=variant, per_class=per_class, seed=head["seed"], runtime=runtime
-    )
-    shown = {"acm": found.scores[variant], "variant": variant, "classes": len(images.classes),
-             "per_class": found.per_class}  # fmt: skip
+    measured = measured_acm(trained, images, variant=variant, per_class=per_class, runtime=runtime)
+    shown: dict[str, Any] = {
+        "acm": measured.acm, "variant": variant, "classes": measured.classes,
+        "per_class": measured.per_class,
+    }  # fmt: skip
     if out is not None:
-        clusters = found.clusters
-        tensors = {"L": clusters.L, "sigma": clusters.sigma, "R": clusters.radius}
-        recipe = {"variant": variant, "per_class": found.per_class}
-        parents = [head, images.provenance]
-        head = header.make(
-            "acm", recipe, seed=head["seed"], inputs=parents, **shown, scores=found.scores
-        )
         if runtime.first:
-            artifact.write(out, tensors, head)
+            measured.save(out)
         shown = {"output": str(out), **shown}
-    output.result(shown, as_json=json, quiet=quiet, brief=out or found.scores[variant])
+    output.result(shown, as_json=json, quiet=quiet, brief=out or measured.acm)

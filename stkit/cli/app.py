@@ -20,7 +20,6 @@ from stkit import __version__, cli
 from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
-from stkit.recipes.poisons import LONG
 
 
 def commands() -> list[str]:
@@ -41,9 +40,10 @@ Example:
   stkit train sp.safetensors --frame st --model small --test digits -o st.safetensors
   stkit report st.safetensors""",
 )
-for module in sorted(
+COMMANDS = sorted(
     (m for m in map(import_module, commands()) if hasattr(m, "PLACE")), key=lambda m: m.PLACE
-):
+)
+for module in COMMANDS:
     module.register(app)
 
 
@@ -106,51 +106,73 @@ def _run(args: list[str] | None, obj: object) -> int:
 
             ranks.leave()
         return result if isinstance(result, int) else 0
-    except Interrupted as stop:
-        return _said(str(stop), 128 + stop.signal, by_all=True)
-    except RankError as failed:
-        return _said(str(failed), failed.code, by_all=True)
-    except RecipeError as wrong:
-        return _said(str(wrong), 2)
-    except StkitError as failed:
-        return _said(str(failed), 1)
-    except _Stop as stop:
-        return _said("interrupted; nothing was left to save", 128 + stop.args[0], by_all=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except MemoryError:
-        return _said("out of memory; pass fewer or smaller images: stkit data --limit --size", 1)
-    except OSError as failed:
-        return _said(f"{failed.filename or 'system'}: {failed.strerror or failed}", 1)
-    except RuntimeError as failed:
-        from stkit.engine.memory import out_of_memory
-        from stkit.engine.ranks import lost_rank
-
-        if lost_rank(failed):
-            return _said(
-                "another rank ended, see what it said; unfinished work is where it was last saved, "
-                "the same command with --resume goes on",
-                1,
-            )
-        if not out_of_memory(failed):
+    except BaseException as problem:
+        code = _failed(problem)
+        if code is None:
             raise
+        return code
+
+
+def _failed(problem: BaseException) -> int | None:
+    """Say what went wrong; the exit code, or None for a fault of ours, which is not hidden."""
+    match problem:
+        case Interrupted():
+            return _said(str(problem), 128 + problem.signal, by_all=True)
+        case RankError():
+            return _said(str(problem), problem.code, by_all=True)
+        case RecipeError():
+            return _said(str(problem), 2)
+        case StkitError():
+            return _said(str(problem), 1)
+        case _Stop():
+            number = 128 + problem.args[0]
+            return _said("interrupted; nothing was left to save", number, by_all=True)
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        case MemoryError():
+            said = "out of memory; pass fewer or smaller images: stkit data --limit --size"
+            return _said(said, 1)
+        case OSError():
+            return _said(f"{problem.filename or 'system'}: {problem.strerror or problem}", 1)
+        case RuntimeError():
+            return _of_torch(problem)
+        case Exception() if hasattr(problem, "format_message"):
+            return _said(_usage(problem), 2)  # Typer's, under a name that depends on its age
+    return None
+
+
+def _of_torch(problem: RuntimeError) -> int | None:
+    """The same, of what PyTorch raises."""
+    from stkit.engine.memory import out_of_memory
+    from stkit.engine.ranks import lost_rank
+
+    if lost_rank(problem):
+        return _said(
+            "another rank ended, see what it said; unfinished work is where it was last saved, "
+            "the same command with --resume goes on",
+            1,
+        )
+    if out_of_memory(problem):
         return _said(
             "the device is out of memory; lower --batch-size (acm: --per-class; rem: also --eot), "
             "or pass --device cpu",
             1,
         )
-    except Exception as wrong:
-        if not hasattr(wrong, "format_message"):  # Typer's, under a name that depends on its age
-            raise
-        return _said(_usage(wrong), 2)
+    return None
 
 
 def _by_all_ranks(args: list[str]) -> bool:
-    """Whether this command is computed by all ranks; any other is rank 0's alone."""
-    words = [*args, "", ""]
-    long = words[0] == "poison" and words[1] in LONG
-    return words[0] in ("train", "acm", "eval") or long
+    """Whether this command is computed by all ranks; any other is rank 0's alone.
+
+    A command's module says so: ALL_RANKS is True, or the names of those of its sub-commands.
+    """
+    word, inner, *_ = [*args, "", ""]
+    names = (f"{cli.__name__}.{word}", f"{cli.__name__}.{word}_")  # import is a word of Python's
+    shared = [
+        getattr(module, "ALL_RANKS", False) for module in COMMANDS if module.__name__ in names
+    ]
+    return any(every if isinstance(every, bool) else inner in every for every in shared)
 
 
 def _said(message: str, code: int, *, by_all: bool = False) -> int:

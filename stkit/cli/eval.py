@@ -1,6 +1,6 @@
-"""stkit acm and stkit eval: measure a checkpoint on a data set."""
+"""stkit eval: accuracy of a checkpoint on a data set."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,6 +8,7 @@ from stkit.cli import options as o
 from stkit.cli import output
 
 PLACE = 90
+ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
@@ -40,37 +41,31 @@ def evaluate(
     Example:
       stkit eval st.safetensors cifar10 --adversary 4/255
     """
-    from stkit.core import artifact, header
-    from stkit.core.checks import as_dict, number
-    from stkit.data.images import fits
-    from stkit.engine.runtime import pick
-    from stkit.measure import accuracy
-    from stkit.training.checkpoint import load as load_checkpoint
+    from stkit.core import artifact
+    from stkit.core.checks import number
+    from stkit.measure.accuracy import evaluate as evaluation
 
     if batch_size is not None:
         number("batch-size", batch_size, 1, float("inf"))
-    runtime = pick(device, precision)
+    runtime = o.runtime(device, precision)
     runtime.agree(adversary, seed, batch_size)
     if out is not None:
         artifact.free(out, force=force)
-    with runtime.together():
-        model, head = load_checkpoint(checkpoint, runtime.device)
-    runtime.same(head["digest"], f"weights in {checkpoint}")
+    trained = o.open_checkpoint(checkpoint, runtime)
     images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
-    fits(images, tuple(head["classes"]), head["size"], str(checkpoint))
+    trained.check(images)
     if split is None and not quiet:
         o.warn_of_training_images(images, source)
-    pgd = accuracy.pgd20(adversary) if adversary is not None else None
-    found = accuracy.evaluate(
-        model, images, adversary=pgd, seed=seed, batch_size=batch_size, runtime=runtime
+    measured = evaluation(
+        trained, images, adversary=adversary, seed=seed, batch_size=batch_size, runtime=runtime
     )
-    shown = {"accuracy": found.accuracy, "per_class": found.per_class, "n": len(images)}
-    if found.robust_accuracy is not None:
-        shown["robust_accuracy"] = found.robust_accuracy
+    shown: dict[str, Any] = {
+        "accuracy": measured.accuracy, "per_class": measured.per_class, "n": measured.n,
+    }  # fmt: skip
+    if measured.robust is not None:
+        shown["robust_accuracy"] = measured.robust_accuracy
     if out is not None:
-        recipe = {"adversary": as_dict(pgd) if pgd else None, "precision": runtime.precision}
-        head = header.make("eval", recipe, seed=seed, inputs=[head, images.provenance], **shown)
         if runtime.first:
-            artifact.write(out, {"confusion": found.confusion}, head)
+            measured.save(out)
         shown = {"output": str(out), **shown}
-    output.result(shown, as_json=json, quiet=quiet, brief=out or found.accuracy)
+    output.result(shown, as_json=json, quiet=quiet, brief=out or measured.accuracy)

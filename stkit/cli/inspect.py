@@ -1,5 +1,6 @@
 """stkit inspect: what a file says of itself, and what was done to its images."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -33,12 +34,12 @@ def inspect(
     from stkit.core import header
 
     for file in files:
-        found = {"file": str(file), **header.read(file)}
+        shown = {"file": str(file), **header.read(file)}
         if clean is not None:
             from stkit.data.images import read
-            from stkit.measure import comparison
+            from stkit.measure.comparison import compare
 
             noisy = read(file)
             original = o.open_source(clean, split, data_root, default_split=noisy.header["split"])
-            found |= comparison.compare(noisy, original)
-        output.result(found, as_json=json, quiet=False)
+            shown |= asdict(compare(noisy, original))
+        output.result(shown, as_json=json, quiet=False)

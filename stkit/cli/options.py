@@ -10,6 +10,7 @@ from stkit.cli.output import bar, note
 if TYPE_CHECKING:
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
+    from stkit.measure.subject import Checkpoint as Trained
 
 
 def fraction(text: str | float) -> float:
@@ -79,6 +80,28 @@ def warn_of_training_images(images: "Images", source: str) -> None:
     """Say so when what is called test data is a training split."""
     if images.header["split"] == "train":
         note(f"note: {source} is a training split; an accuracy on it says nothing of test data")
+
+
+def runtime(
+    device: str, precision: str = "auto", *, step: str = "auto", sync_bn: bool = False
+) -> "Runtime":
+    """Where this command computes; the process is configured for it, and connected to the ranks."""
+    from stkit.engine.process import configure
+    from stkit.engine.runtime import pick
+
+    picked = pick(device, precision, step=step, sync_bn=sync_bn)
+    configure(picked)
+    return picked
+
+
+def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":
+    """The checkpoint on the runtime's device; of several ranks all must read the same."""
+    from stkit.training.checkpoint import load_checkpoint
+
+    with runtime.together():
+        trained = load_checkpoint(path, device=runtime.device)
+    runtime.same(trained.header["digest"], f"weights in {path}")
+    return trained
 
 
 def open_source(

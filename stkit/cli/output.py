@@ -29,7 +29,7 @@ def note(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def result(found: dict, *, as_json: bool, quiet: bool, brief: Any = None) -> None:
+def result(found: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = None) -> None:
     """One result: a JSON object, or `brief` alone when quiet, or a line for each key."""
     if rank():
         return
@@ -55,12 +55,12 @@ def text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
-def stages(found: list[dict]) -> str:
+def stages(found: list[dict[str, Any]]) -> str:
     """Roll-backs for people: 2@5 is the second one, after epoch 5."""
     return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in found) or "-"
 
 
-def rows(found: list[dict], form: str) -> str:
+def rows(found: list[dict[str, Any]], form: str) -> str:
     """Rows with the same keys as table, markdown, csv or json."""
     if form == "json":
         return dumps(found)

@@ -13,7 +13,7 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output, saving
 from stkit.core.checks import as_dict, given, number
-from stkit.recipes.poisons import METHODS
+from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Rate = Annotated[
 UNITS = {"budget": o.budget, "fraction": o.fraction}
 """How a setting of this unit is read."""
 PLACE = 30
+ALL_RANKS = LONG
 
 
 def register(app: typer.Typer) -> None:
@@ -113,11 +114,10 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
     """Read, poison, write, and say what was done; or, with --dry-run, what would be."""
     number("poison-rate", asked.poison_rate, 0, 1)
     from stkit import poisons
-    from stkit.engine.runtime import pick
 
     runtime = None
     if recipe.trains_surrogate:
-        runtime = pick(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+        runtime = o.runtime(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with runtime.together() if runtime else nullcontext():
         if not asked.dry_run:

@@ -3,6 +3,8 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,14 +15,46 @@ from stkit.core.errors import ArtifactError, Interrupted
 if TYPE_CHECKING:
     from stkit.engine.runtime import Runtime
 
-SAVE_EVERY = float(os.environ.get("STKIT_SAVE_EVERY", "30"))
-"""Seconds between two saves of unfinished work, at least; the variable is there for tests."""
-MEET_EVERY = 0.5  # seconds between two such meetings, about
+MEET_EVERY = 0.5  # seconds between two meetings of ranks, about
 SHARE = 50  # a save that took t seconds is followed by at least SHARE * t of work: 2 % of the time
 
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+@dataclass
+class Clock:
+    """When unfinished work is saved, and after how many steps ranks meet to agree on that.
+
+    every: seconds between two saves, at least. now: tells the time.
+    """
+
+    every: float = field(
+        default_factory=lambda: float(os.environ.get("STKIT_SAVE_EVERY", "30"))  # for tests
+    )
+    now: Callable[[], float] = perf_counter
+    wait: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        self.saved = self.met = self.now()
+        self.cost = 0.0  # seconds, of the last save
+
+    def meet(self, runtime: "Runtime", signals: list[int]) -> tuple[int, bool]:
+        """The signal that any rank has caught, or 0, and whether it is time to save."""
+        now = self.now()
+        due = now - self.saved > max(self.every, SHARE * self.cost)
+        often = meet_after(self.wait, now - self.met)
+        self.met = now
+        stop, due, self.wait = runtime.meet(max(signals, default=0), due, often)
+        return stop, due
+
+    def save(self, work: "Work[Any]", part: Path) -> None:
+        """Save, and note what that costs."""
+        start = self.now()
+        _save(work, part)
+        self.saved = self.now()
+        self.cost = self.saved - start
 
 
 class Work(Protocol[R_co]):
@@ -78,18 +112,15 @@ def run(
     *,
     label: str,
     line: Callable[[R], str] | None,
+    clock: Clock | None = None,
 ) -> None:
     """Take every step; save to `out`.part on a clock, and on SIGINT or SIGTERM before stopping.
 
     finish: writes the result; no signal comes between it and the removal of `out`.part.
     line: makes a line on stderr of each record; None prints none.
     """
-    part, caught, runtime = part_of(out), list[int](), work.runtime
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, lambda number, _: caught.append(number)) for name in names}
-    saved, cost = perf_counter(), 0.0
-    met, wait = perf_counter(), 1  # ranks meet after so many steps to agree on what follows
-    try:
+    part, clock = part_of(out), clock or Clock()
+    with _caught() as signals:
         with output.bar(label) as progress:
             for number, record in enumerate(work.steps()):
                 progress(*work.progress)
@@ -97,18 +128,11 @@ def run(
                     output.note(line(record))
                 if work.done:
                     break
-                if runtime.world_size > 1 and number % wait:
+                if work.runtime.world_size > 1 and number % clock.wait:
                     continue
-                now = perf_counter()
-                due = now - saved > max(SAVE_EVERY, SHARE * cost)
-                often = meet_after(wait, now - met)
-                stop, due, wait = runtime.meet(max(caught, default=0), due, often)
-                met = now
+                stop, due = clock.meet(work.runtime, signals)
                 if stop or due:
-                    start = perf_counter()
-                    _save(work, part)
-                    saved = perf_counter()
-                    cost = saved - start
+                    clock.save(work, part)
                 if stop:
                     raise Interrupted(
                         f"interrupted at {work.place}; it is saved in {part}; "
@@ -116,8 +140,18 @@ def run(
                         stop,
                     )
         finish()
-        if runtime.first:
+        if work.runtime.first:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _caught() -> Iterator[list[int]]:
+    """The signals that came meanwhile, which end nothing."""
+    signals: list[int] = []
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.signal(name, lambda number, _: signals.append(number)) for name in names}
+    try:
+        yield signals
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)

@@ -28,6 +28,7 @@ KNOWN = {
 """What `--augment` knows, as the help shows it."""
 
 PLACE = 70
+ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
@@ -137,10 +138,9 @@ def train(
         restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
-    from stkit.engine.runtime import pick
     from stkit.training.loop import Training
 
-    runtime = pick(device, precision, step=step, sync_bn=sync_bn)
+    runtime = o.runtime(device, precision, step=step, sync_bn=sync_bn)
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
     with runtime.together():

@@ -1,7 +1,7 @@
 """Settings within their limits; an unknown name is answered with the nearest."""
 
 from collections.abc import Collection
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from difflib import get_close_matches
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,3 +45,15 @@ def given(recipe: R, **options: Any) -> R:
 def as_dict(recipe: "DataclassInstance") -> dict[str, Any]:
     """The recipe's fields as plain JSON values, for a header."""
     return asdict(recipe)
+
+
+def brief(recipe: "DataclassInstance") -> str:
+    """Its class and what is not as by default, in up to 100 characters; for a `__repr__`."""
+    values = ((field, getattr(recipe, field.name)) for field in fields(recipe))
+    changed = [
+        f"{field.name}={value:.4g}" if isinstance(value, float) else f"{field.name}={value!r}"
+        for field, value in values
+        if field.default is MISSING or value != field.default
+    ]
+    text = f"{type(recipe).__name__}({', '.join(changed)})"
+    return text if len(text) <= 100 else f"{text[:96]}...)"

@@ -4,16 +4,21 @@ Pixels are uint8 at rest and float in [0,1] in flight; `to_float` and `to_uint8`
 converters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stkit.core import artifact
+from stkit.core import artifact, header
+from stkit.core.checks import choose
 from stkit.core.errors import DataError
 
+SPLITS = ("train", "test")
 TENSORS = ("images", "labels", "index")  # of every dataset file, in the order of `Images`
 
 
@@ -27,7 +32,7 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Images:
     """A split of a data set: pixels uint8 [N,3,H,W], labels int64 [N], and where they come from.
 
@@ -39,9 +44,49 @@ class Images:
     pixels: Tensor
     labels: Tensor
     index: Tensor
-    header: dict
+    header: dict[str, Any]
     names: tuple[str, ...] | None = None
     poisoned: Tensor | None = None
+
+    @classmethod
+    def from_tensors(
+        cls,
+        pixels: Tensor,
+        labels: Tensor,
+        *,
+        classes: Sequence[str] | None = None,
+        split: str = "train",
+        name: str = "tensors",
+    ) -> "Images":
+        """A data set of one's own tensors, of which it keeps those that need no conversion.
+
+        pixels: uint8 [N,3,H,W], or float in [0,1], which is taken to the nearest of 256 grey
+        levels: what a poison or a training sees are 8-bit images. labels: whole numbers [N], 0 to
+        K - 1. classes: their K names; None: "0", "1", ... up to the largest label. split: train or
+        test. name: what headers and reports call the source. RecipeError: another split.
+        DataError: other types, shapes or values.
+
+            images = Images.from_tensors(torch.rand(100, 3, 32, 32), torch.arange(100) % 10)
+        """
+        choose("split", split, SPLITS)
+        pixels, labels = _pixels(pixels, name), _labels(labels, name)
+        if classes is None:
+            classes = [str(i) for i in range(1 + int(labels.max()) if len(labels) else 0)]
+        head = header.make(
+            "dataset", {"source": name, "size": None, "limit": None}, seed=0, inputs=[],
+            classes=list(classes), split=split,
+        )  # fmt: skip
+        made = cls(pixels, labels, torch.arange(len(labels)), head)
+        return checked(made, name, "pass tensors that fit (see the docstring)")
+
+    def __repr__(self) -> str:
+        """What is in it, in one short line."""
+        height, width = self.pixels.shape[-2:]
+        method = shorten(str(self.header.get("method", "poisoned")), 20, placeholder="...")
+        return (
+            f"Images({len(self)} of {width}x{height}, {len(self.classes)} classes, "
+            f"{self.header['split']}, {'clean' if self.poisoned is None else method})"
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +101,7 @@ class Images:
         return self.pixels.shape[-2]
 
     @cached_property
-    def provenance(self) -> dict:
+    def provenance(self) -> dict[str, Any]:
         """The header with its digest, which is computed now unless a file brought it."""
         if self.header["digest"]:
             return self.header
@@ -84,9 +129,41 @@ class Images:
             poisoned=None if self.poisoned is None else self.poisoned[rows],
         )
 
-    def save(self, path: str | Path) -> dict:
+    def save(self, path: str | Path) -> dict[str, Any]:
         """Write a dataset file; returns its header."""
         return artifact.write(Path(path), self.tensors(), self.header)
+
+
+def _pixels(pixels: Tensor, name: str) -> Tensor:
+    """Pixels at rest; DataError for floats outside [0,1]."""
+    if not isinstance(pixels, Tensor):
+        raise DataError(
+            f"{name}: pixels are a {type(pixels).__name__}, expected a tensor [N,3,H,W]; "
+            "pass torch.as_tensor(pixels)"
+        )
+    if not pixels.is_floating_point():
+        return pixels.cpu()
+    low, high = pixels.aminmax() if pixels.numel() else (0.0, 1.0)
+    if not 0 <= float(low) <= float(high) <= 1:  # NaN too
+        raise DataError(
+            f"{name}: pixels run from {float(low):g} to {float(high):g}, expected [0,1] where they "
+            "are floats; divide by 255, or undo the normalisation, which belongs in the model"
+        )
+    return to_uint8(pixels).cpu()
+
+
+def _labels(labels: Tensor, name: str) -> Tensor:
+    """Labels at rest; DataError unless they are whole numbers."""
+    whole = isinstance(labels, Tensor) and not (
+        labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
+    )
+    if not whole:
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise DataError(
+            f"{name}: labels are {found}, expected a tensor of whole numbers [N]; "
+            "pass torch.as_tensor(labels).long()"
+        )
+    return labels.long().cpu()
 
 
 def read(path: Path, split: str | None = None) -> Images:
@@ -108,33 +185,32 @@ def read(path: Path, split: str | None = None) -> Images:
     return checked(found, str(path))
 
 
-def checked(found: Images, name: str) -> Images:
+def checked(found: Images, name: str, remedy: str = "make the file again") -> Images:
     """`found`, once its types, shapes and labels are seen to fit; DataError names what does not."""
     images, labels, count = found.pixels, found.labels, len(found.classes)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise DataError(
-            f"{name}: images are {images.dtype} {list(images.shape)}, expected uint8 [N,3,H,W]"
+            f"{name}: images are {images.dtype} {list(images.shape)}, expected uint8 [N,3,H,W]; "
+            f"{remedy}"
         )
     for key, value in (("labels", labels), ("index", found.index)):
         if value.dtype != torch.int64 or value.shape != (len(images),):
             raise DataError(
                 f"{name}: {key} are {value.dtype} {list(value.shape)}, expected int64 "
-                f"[{len(images)}]; make the file again"
+                f"[{len(images)}]; {remedy}"
             )
     if found.names is not None and len(found.names) != len(images):
-        raise DataError(
-            f"{name}: {len(found.names)} names for {len(images)} images; make the file again"
-        )
+        raise DataError(f"{name}: {len(found.names)} names for {len(images)} images; {remedy}")
     marks = found.poisoned
     if marks is not None and (marks.dtype != torch.bool or marks.shape != (len(images),)):
         raise DataError(
             f"{name}: poisoned is {marks.dtype} {list(marks.shape)}, expected bool "
-            f"[{len(images)}]; make the file again"
+            f"[{len(images)}]; {remedy}"
         )
     if labels.min() < 0 or labels.max() >= count:
         raise DataError(
             f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1} "
-            f"for {count} classes; make the file again"
+            f"for {count} classes; {remedy}"
         )
     return found
 

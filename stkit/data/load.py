@@ -8,10 +8,8 @@ from stkit.core import header
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.data import sampling, sources
-from stkit.data.images import Images, checked, read
+from stkit.data.images import SPLITS, Images, checked, read
 from stkit.recipes.catalogue import DATASETS
-
-SPLITS = ("train", "test")
 
 
 def load(

@@ -25,7 +25,7 @@ def wrap(model: nn.Module, runtime: Runtime, size: int) -> nn.Module:
     BatchNorm layers are exchanged in place. Without it an adversary attacks each rank's own model,
     statistics included.
     """
-    if runtime.world_size == 1:
+    if runtime.alone:
         if runtime.how != "compile":
             return model
         return cast(nn.Module, torch.compile(model, dynamic=False))

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,15 +17,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stkit import __version__
-from stkit.core import arrays
 from stkit.core.checks import choose
 from stkit.core.errors import DeviceError, RankError, RecipeError, StkitError
 from stkit.recipes.training import PRECISIONS, STEPS
 
 UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
-# how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
-# file; that a rank has died, gloo and torchrun notice at once
-PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,10 @@ class Runtime:
     sync_bn: bool = False
     how: str = "eager"
 
+    def __repr__(self) -> str:
+        ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
+        return f"Runtime({self.device}, {self.precision}, {self.how}{ranks})"
+
     def autocast(self) -> torch.autocast:
         """bf16 autocast where the precision is bf16, else a context that does nothing."""
         return torch.autocast(
@@ -59,6 +58,16 @@ class Runtime:
     def first(self) -> bool:
         """Whether this is the rank that writes files."""
         return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other rank. RankError where the others are not connected yet."""
+        if self.world_size > 1 and not dist.is_initialized():
+            raise RankError(
+                f"{self.world_size} ranks were started and are not connected; call "
+                "stkit.engine.process.configure(runtime) first, and pass that runtime"
+            )
+        return self.world_size == 1
 
     @property
     def replays(self) -> bool:
@@ -132,19 +141,19 @@ class Runtime:
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, in place."""
-        if self.world_size > 1:
+        if not self.alone:
             dist.all_reduce(tensor)
         return tensor
 
     def broadcast_(self, *tensors: Tensor) -> None:
         """Rank 0's values, in place."""
-        if self.world_size > 1:
+        if not self.alone:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def shared(self, value: Any) -> Any:
         """Rank 0's value of any plain kind."""
-        if self.world_size == 1:
+        if self.alone:
             return value
         box = [value]
         dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
@@ -152,7 +161,7 @@ class Runtime:
 
     def gathered(self, value: Any) -> list[Any]:
         """Every rank's value, in their order."""
-        if self.world_size == 1:
+        if self.alone:
             return [value]
         found: list[Any] = [None] * self.world_size
         dist.all_gather_object(found, value)
@@ -170,7 +179,7 @@ class Runtime:
 
     def agree(self, *settings: Any) -> None:
         """RankError unless every rank was given these settings, and runs the same versions."""
-        self.same((repr(settings), __version__, torch.__version__), "options or versions")
+        self.same((settings, __version__, torch.__version__), "options or versions")
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -196,7 +205,7 @@ class Runtime:
 
         after: in how many steps to meet again.
         """
-        if self.world_size == 1:
+        if self.alone:
             return stop, save, after
         found = torch.tensor([stop, int(save) * self.first, after * self.first])
         dist.all_reduce(found, dist.ReduceOp.MAX)
@@ -210,48 +219,45 @@ def pick(
     """The runtime for `--device auto|cpu|cuda|cuda:N|mps`, `--precision auto|fp32|bf16`, `--step`.
 
     auto takes the GPU when there is one, bf16 on a GPU that has it, and CUDA graphs on one GPU.
-    Under torchrun a rank takes the GPU of its own number. DeviceError when the device named is not
-    there, RecipeError when there is no such name.
+    Under torchrun a rank takes the GPU of its own number. Nothing of the process is changed, that
+    is `process.configure`'s. DeviceError when the device named is not there, RecipeError when there
+    is no such name.
     """
     choose("precision", precision, PRECISIONS)
     choose("step", step, STEPS)
     rank, world_size = (int(os.environ.get(k) or d) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu" and torch.backends.mps.is_available() and world_size == 1:
-            device = "mps"
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise RecipeError(UNKNOWN.format(device)) from None
-    if world_size > 1:
-        found = _of_rank(found)
-    if found.type == "cuda":
-        _check_cuda(found)
-    elif found.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps is asked for but not there; pass --device cpu")
-    elif found.type not in ("cpu", "mps"):
-        raise RecipeError(UNKNOWN.format(device))
+    chosen = _device(device, world_size)
     if precision == "auto":
-        able = found.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        able = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if able else "fp32"
-    if found.type == "cuda" and precision == "fp32":  # not TF32, which torch has on by default
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-    if found.type == "cpu":
-        arrays.keep_freed()
     if step == "auto":
-        step = "graph" if found.type == "cuda" and world_size == 1 else "eager"
-    if step == "graph" and found.type != "cuda":
-        raise RecipeError(f"step graph needs a GPU, the device is {found}; leave --step out")
+        step = "graph" if chosen.type == "cuda" and world_size == 1 else "eager"
+    if step == "graph" and chosen.type != "cuda":
+        raise RecipeError(f"step graph needs a GPU, the device is {chosen}; leave --step out")
     if step != "eager" and world_size > 1:
         raise RecipeError(f"step {step} is for one rank, {world_size} were started; leave it out")
-    if world_size > 1 and not dist.is_initialized():
-        backends = "cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo"
-        dist.init_process_group(backends, timeout=PATIENCE)
-    runtime = Runtime(found, precision, rank, world_size, sync_bn, step)
-    runtime.same((found.type, precision), "devices or precisions")
-    return runtime
+    return Runtime(chosen, precision, rank, world_size, sync_bn, step)
+
+
+def _device(name: str, world_size: int) -> torch.device:
+    """The device of this name, that of this rank where there are several."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available() and world_size == 1:
+            name = "mps"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(UNKNOWN.format(name)) from None
+    if world_size > 1:
+        device = _of_rank(device)
+    if device.type == "cuda":
+        _check_cuda(device)
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device mps is asked for but not there; pass --device cpu")
+    elif device.type not in ("cpu", "mps"):
+        raise RecipeError(UNKNOWN.format(name))
+    return device
 
 
 def _of_rank(device: torch.device) -> torch.device:
@@ -277,6 +283,3 @@ def _check_cuda(device: torch.device) -> None:
             f"device {device} is asked for, but {count or 'no'} GPU is there; "
             "pass --device cpu, or auto"
         )
-    torch.backends.cudnn.benchmark = True
-    if device.index is not None:
-        torch.cuda.set_device(device)

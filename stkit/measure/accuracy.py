@@ -1,25 +1,50 @@
 """Clean and robust accuracy of a model on a data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stkit.core import artifact, header
+from stkit.core.checks import as_dict, number
+from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.engine import pgd
 from stkit.engine.feed import Feed
 from stkit.engine.graphs import Captured
-from stkit.engine.runtime import Runtime, pick
+from stkit.engine.process import settings
+from stkit.engine.runtime import Runtime
+from stkit.measure.subject import (
+    Batches,
+    Checkpoint,
+    batches,
+    floats,
+    module_of,
+    parent,
+    place,
+)
 from stkit.recipes.frames import Adversary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """confusion int64 [K,K]: rows are true classes, columns predictions; robust: under PGD."""
+    """A model's predictions on a data set, and how they were asked for.
+
+    confusion int64 [K,K]: rows are true classes, columns predictions; robust: under the adversary.
+    model: its header's part. images: None where they came from a DataLoader.
+    """
 
     confusion: Tensor
-    robust: Tensor | None = None
+    robust: Tensor | None
+    adversary: Adversary | None
+    precision: str
+    seed: int
+    model: dict[str, Any]
+    images: Images | None
 
     @property
     def accuracy(self) -> float:
@@ -33,7 +58,30 @@ class Evaluation:
     def per_class(self) -> list[float]:
         """Accuracy of each class; NaN for a class without images."""
         hits, counts = self.confusion.diagonal(), self.confusion.sum(1)
-        return (hits.double() / counts.double()).tolist()
+        return [float(share) for share in hits.double() / counts.double()]
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return int(self.confusion.sum())
+
+    def __repr__(self) -> str:
+        robust = "" if self.robust is None else f", robust {self.robust_accuracy:.4f}"
+        return f"Evaluation({self.accuracy:.4f}{robust}, {self.n} images)"
+
+    def save(self, path: str | Path) -> dict[str, Any]:
+        """Write an eval file, as `stkit eval -o` does; returns its header."""
+        asked = None if self.adversary is None else as_dict(self.adversary)
+        more: dict[str, Any] = {"accuracy": self.accuracy, "per_class": self.per_class}
+        more["n"] = self.n
+        if self.robust is not None:
+            more["robust_accuracy"] = self.robust_accuracy
+        head = header.make(
+            "eval", {"adversary": asked, "precision": self.precision}, seed=self.seed,
+            inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
+            **more,
+        )  # fmt: skip
+        return artifact.write(Path(path), {"confusion": self.confusion}, head)
 
 
 def accuracy(confusion: Tensor) -> float:
@@ -70,7 +118,7 @@ class Evaluator:
     ) -> None:
         self.model, self.runtime, self.adversary, self.seed = model, runtime, adversary, seed
         self.feed = Feed(images.pixels, images.labels, runtime)
-        batches = torch.arange(len(images)).split(batch_size or default_batch(images.size))
+        batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
         self.classes = len(images.classes)
         self.cells = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
@@ -94,34 +142,108 @@ class Evaluator:
 
     def _body(self, pixels: Tensor, labels: Tensor, *start: Tensor) -> None:
         x = to_float(pixels).contiguous(memory_format=torch.channels_last)
-        if self.adversary is not None:
-            x = pgd.adversarial(
-                self.model, x, labels, self.adversary, start[0], self.runtime.autocast
+        answers = logits(self.model, x, labels, self.runtime, self.adversary, *start)
+        if answers.shape[1:] != (self.classes,):
+            raise DataError(
+                f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
+                f"{self.classes} classes; pass the data set it was trained for"
             )
-        with torch.no_grad(), self.runtime.autocast():
-            guess = self.model(x).argmax(1)
-        self.cells.scatter_add_(0, labels * self.classes + guess, torch.ones_like(labels))
+        cells = labels * self.classes + answers.argmax(1)
+        self.cells.scatter_add_(0, cells, torch.ones_like(labels))
+
+
+def logits(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    runtime: Runtime,
+    adversary: Adversary | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
+    """The model's answers [B,K] to images, or to what an adversary makes of them from its start."""
+    if adversary is not None:
+        assert start is not None
+        x = pgd.adversarial(model, x, labels, adversary, start, runtime.autocast)
+    with torch.no_grad(), runtime.autocast():
+        answers: Tensor = model(x)
+    return answers
 
 
 def evaluate(
-    model: nn.Module,
-    images: Images,
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
     *,
-    adversary: Adversary | None = None,
+    adversary: float | Adversary | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Evaluation:
-    """Confusion of the model (already on the runtime's device) on every image of the set.
+    """Clean accuracy of a model, and its accuracy under an adversary on request.
 
-    adversary: also the confusion on images perturbed by it, see `pgd20`.
+    model: any module that gives [B,K] numbers, in any mode, which is put back. data: images, or a
+    DataLoader, read once. adversary: also under PGD; a radius, 4/255 say, is `pgd20` of it. seed:
+    of the adversary's random starts. batch_size: images at a time, of a set; None: 512 up to 32 px,
+    above fewer. runtime: None: where the model is, in float32. DataError: the data are not for this
+    model.
+
+        evaluate(model, load("digits", "test"), adversary=4 / 255).robust_accuracy
     """
-    runtime = runtime or pick(str(next(model.parameters()).device), "fp32")
+    if isinstance(adversary, (int, float)):
+        number("adversary", adversary, 0, 1)
+        adversary = pgd20(adversary)
+    if batch_size is not None:
+        number("batch-size", batch_size, 1, float("inf"))
+    module = module_of(model)
+    runtime = place(module, runtime)
+    images = data if isinstance(data, Images) else None
+    if images is not None and isinstance(model, Checkpoint):
+        model.check(images)
+    adversaries = (None,) if adversary is None else (None, adversary)
+    with settings(runtime):
+        if isinstance(data, Images):
+            both = [
+                Evaluator(
+                    module, data, runtime=runtime, adversary=which, seed=seed, batch_size=batch_size
+                ).confusion()
+                for which in adversaries
+            ]
+        else:
+            both = _of_batches(module, data, runtime, adversaries, seed)
+    robust = None if adversary is None else both[1].cpu()
+    return Evaluation(
+        both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images
+    )
 
-    def confusion(adversary: Adversary | None) -> Tensor:
-        return Evaluator(
-            model, images, runtime=runtime, adversary=adversary, seed=seed, batch_size=batch_size
-        ).confusion()
 
-    clean = confusion(None).cpu()
-    return Evaluation(clean, None if adversary is None else confusion(adversary).cpu())
+def _of_batches(
+    model: nn.Module,
+    data: Batches,
+    runtime: Runtime,
+    adversaries: Sequence[Adversary | None],
+    seed: int,
+) -> list[Tensor]:
+    """The confusion under each adversary on a loader's images; of several ranks each takes all."""
+    found: list[Tensor] = []
+    with pgd.evaluating(model):
+        for clock, (pixels, labels) in enumerate(batches(data)):
+            x = floats(runtime.place(pixels)).contiguous(memory_format=torch.channels_last)
+            y = runtime.place(labels)
+            for i, adversary in enumerate(adversaries):
+                generator = stream(seed, "evaluate", clock, x.device)
+                start = None
+                if adversary is not None:
+                    start = pgd.random_start(x.shape, adversary.epsilon, generator)
+                answers = logits(model, x, y, runtime, adversary, start)
+                classes = answers.shape[-1]
+                if answers.ndim != 2 or int(y.max()) >= classes:
+                    raise DataError(
+                        f"the model gives {list(answers.shape)} numbers, a label is {int(y.max())};"
+                        " pass the data set it was trained for"
+                    )
+                if len(found) <= i:
+                    found.append(y.new_zeros(classes, classes))
+                cells = y * classes + answers.argmax(1)
+                found[i].view(-1).scatter_add_(0, cells, torch.ones_like(y))
+    if not found:
+        raise DataError("found no batch, expected at least one; pass a DataLoader with images")
+    return found

@@ -10,71 +10,127 @@ class without samples is left out of k. There is no code of the authors to diffe
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stkit import models
+from stkit.core import artifact, header
 from stkit.core.checks import choose, number
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.sampling import rank_in_class
 from stkit.engine import pgd
+from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime
 from stkit.measure.accuracy import default_batch
 from stkit.measure.clusters import Clusters, clusters, true_float32
+from stkit.measure.subject import (
+    Batches,
+    Checkpoint,
+    collected,
+    floats,
+    home,
+    module_of,
+    parent,
+    place,
+)
 from stkit.recipes.frames import GAMMAS
 
-__all__ = [
-    "Acm", "Clusters", "acm", "clusters", "default_per_class", "draw", "measure",
-    "score", "scores",
-]  # fmt: skip
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Acm:
-    """ACM of a model on a draw D^s, in every variant; per_class: samples of its largest class."""
+    """ACM of a model on a draw D^s, in every variant; per_class: samples of its largest class.
+
+    seed: of the draw. layer: whose features, None: the penultimate ones. model: its header's part.
+    images: what D^s was drawn from, where that was no DataLoader.
+    """
 
     variant: str
     per_class: int
     scores: dict[str, float]
     clusters: Clusters
+    seed: int
+    model: dict[str, Any]
+    images: Images | None = None
+    layer: str | None = None
 
     @property
     def acm(self) -> float:
         return self.scores[self.variant]
 
+    @property
+    def classes(self) -> int:
+        return len(self.clusters.counts)
+
+    def __repr__(self) -> str:
+        return f"Acm({self.variant} {self.acm:.6g}, {self.classes} classes, {self.per_class} each)"
+
+    def save(self, path: str | Path) -> dict[str, Any]:
+        """Write an acm file, as `stkit acm -o` does; returns its header."""
+        recipe: dict[str, Any] = {"variant": self.variant, "per_class": self.per_class}
+        if self.layer is not None:
+            recipe["layer"] = self.layer
+        head = header.make(
+            "acm", recipe, seed=self.seed,
+            inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
+            acm=self.acm, variant=self.variant, classes=self.classes, per_class=self.per_class,
+            scores=self.scores,
+        )  # fmt: skip
+        found = self.clusters
+        tensors = {"L": found.L, "sigma": found.sigma, "R": found.radius}
+        return artifact.write(Path(path), tensors, head)
+
 
 def acm(
-    model: nn.Module,
-    images: Images,
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
     *,
     variant: str = "literal",
+    layer: str | None = None,
     per_class: int | None = None,
-    seed: int = 0,
-    device: torch.device | str | None = None,
-    batch_size: int | None = None,
+    seed: int | None = None,
     runtime: Runtime | None = None,
 ) -> Acm:
-    """ACM of the model on a class-balanced draw from the images, as staged training measures it.
+    """ACM of a model on a class-balanced draw D^s from the data, as staged training measures it.
 
-    device: where to compute, the model is moved there; None: where it is. per_class, seed: see
-    `draw`. runtime: see `measure`. RecipeError: unknown variant. DataError: fewer than two classes
-    have images.
+    model: any module, in any mode, which is put back. A checkpoint is measured as `stkit acm` does:
+    on what its training drew D^s from, which is the data prepared as the frame says, and without
+    what was held out if it is the set trained on; a module is measured on the data as they are.
+    data: images, or a DataLoader, which is read once, into memory. layer: a module's name, whose
+    output are the features; None: the input of the classifier. per_class: images of a class; None:
+    100 up to 10 classes, else 50. seed: of the draw; None: the training's, else 0. runtime: None:
+    where the model is. RecipeError: unknown variant or layer. DataError: data of another shape, or
+    fewer than two classes have images.
+
+        acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
     choose("ACM variant", variant, GAMMAS)
-    if batch_size is not None:
-        number("batch-size", batch_size, 1, float("inf"))
-    if device is not None:
-        model.to(device)
-    classes = len(images.classes)
-    rows = draw(images.labels, classes=classes, seed=seed, per_class=per_class)
-    found = measure(
-        model, images.pixels[rows], images.labels[rows], classes,
-        batch_size=batch_size, runtime=runtime,
+    module = module_of(model)
+    runtime = place(module, runtime)
+    if isinstance(model, Checkpoint):
+        seed = model.seed if seed is None else seed
+        if isinstance(data, Images):
+            model.check(data)
+            data = model.as_trained(data)
+    seed = 0 if seed is None else seed
+    if isinstance(data, Images):
+        images, pixels, labels, classes = data, data.pixels, data.labels, len(data.classes)
+    else:
+        images, (pixels, labels) = None, collected(data)
+        classes = 1 + int(labels.max())
+    rows = draw(labels, classes=classes, seed=seed, per_class=per_class)
+    with settings(runtime):
+        measured = measure(
+            module, pixels[rows], labels[rows], classes, layer=layer, runtime=runtime
+        )
+    return Acm(
+        variant, int(measured.counts.max()), scores(measured), measured, seed, parent(model),
+        images, layer,
     )  # fmt: skip
-    return Acm(variant, int(found.counts.max()), scores(found), found)
 
 
 def default_per_class(classes: int) -> int:
@@ -101,57 +157,62 @@ def measure(
     labels: Tensor,
     classes: int,
     *,
+    layer: str | None = None,
     batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Clusters:
     """`clusters` of the model's penultimate activation, in eval mode and true float32.
 
-    pixels: uint8 [N,3,H,W] on any device, not augmented. labels: int64 [N]. The model computes
-    where it is, and every module is left in the mode it was in. runtime: of several ranks, each
-    computes the features of some batches, and all get the same clusters.
+    pixels: uint8 [N,3,H,W], or float in [0,1], on any device, not augmented. labels: int64 [N].
+    layer: see `models.features`. The model computes where it is, and every module is left in the
+    mode it was in. runtime: of several ranks, each computes the features of some batches, and all
+    get the same clusters.
     """
-    device = next(model.parameters()).device
+    device = home(model)
     batch_size = batch_size or min(500, default_batch(pixels.shape[-1]))
     ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
-    found: Tensor | None = None
+    features: Tensor | None = None
     with pgd.evaluating(model), true_float32(device):
         for start in range(rank * batch_size, len(pixels), ranks * batch_size):
             batch = pixels[start : start + batch_size].to(device)
-            features = models.features(model, to_float(batch))
-            if found is None:
-                found = features.new_zeros(len(pixels), features.shape[1])
-            found[start : start + batch_size] = features
+            x = floats(batch) if batch.is_floating_point() else to_float(batch)
+            some = models.features(model, x, layer)
+            if features is None:
+                features = some.new_zeros(len(pixels), some.shape[1])
+            features[start : start + batch_size] = some
     if runtime and ranks > 1:
-        width, dtype = runtime.shared(None if found is None else (found.shape[1], found.dtype))
-        if found is None:  # rank 0 never is without a batch
-            found = torch.zeros(len(pixels), width, dtype=dtype, device=device)
-        runtime.sum_(found)  # each row comes from one rank, the others have zeros there
-    assert found is not None
-    return clusters(found, labels, classes)
+        width, dtype = runtime.shared(
+            None if features is None else (features.shape[1], features.dtype)
+        )
+        if features is None:  # rank 0 never is without a batch
+            features = torch.zeros(len(pixels), width, dtype=dtype, device=device)
+        runtime.sum_(features)  # each row comes from one rank, the others have zeros there
+    assert features is not None
+    return clusters(features, labels, classes)
 
 
-def scores(found: Clusters) -> dict[str, float]:
+def scores(measured: Clusters) -> dict[str, float]:
     """ACM in every variant: the mean over ordered pairs of classes of a quotient (Eq. 5).
 
     literal: L(i,j) / (R(i) sigma(i) + R(j) sigma(j)), in 1 / the features' unit. sum: the same with
     sigma summed, not averaged, over a class. ratio: L(i,j) / (sigma(i) + sigma(j)), without a unit.
     DataError: fewer than two classes have samples. NaN where a feature was NaN or inf.
     """
-    here = found.counts > 0
+    here = measured.counts > 0
     k = int(here.sum())
     if k < 2:
         raise DataError(f"samples of {k} class(es) found, ACM compares at least 2; pass more data")
-    L, sigma, radius = found.L[here][:, here], found.sigma[here], found.radius[here]
+    L, sigma, radius = measured.L[here][:, here], measured.sigma[here], measured.radius[here]
     pairs = ~torch.eye(k, dtype=torch.bool)
 
     def mean(spread: Tensor) -> float:
         quotients = L / (spread[:, None] + spread + 1e-12)
         return quotients[pairs].mean().item()
 
-    summed = sigma * found.counts[here]
+    summed = sigma * measured.counts[here]
     return {"literal": mean(radius * sigma), "sum": mean(radius * summed), "ratio": mean(sigma)}
 
 
-def score(found: Clusters, variant: str = "literal") -> float:
+def score(measured: Clusters, variant: str = "literal") -> float:
     """One of `scores`. RecipeError: unknown variant."""
-    return scores(found)[choose("ACM variant", variant, GAMMAS)]
+    return scores(measured)[choose("ACM variant", variant, GAMMAS)]

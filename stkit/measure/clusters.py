@@ -16,10 +16,21 @@ from torch import Tensor
 from stkit.core.errors import DataError
 
 BLOCK = 16  # samples of one class that are bounded together
-TILE = 128 * BLOCK  # samples a side of one matrix product: 32 MB of float64
-PIECE = 1 << 22  # numbers gathered at a time where distances are computed one by one
-LARGE = 8192  # samples beyond which float32 is tried first on a CPU
 TOLERANCE = 1e-12  # of a squared distance: gains below it are not looked for
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is worked on at a time; decides time and memory, no result.
+
+    tile: samples a side of one matrix product, a multiple of BLOCK: 32 MB of float64. piece:
+    numbers gathered where distances are computed one by one. large: samples beyond which float32
+    is tried first on a CPU.
+    """
+
+    tile: int = 128 * BLOCK
+    piece: int = 1 << 22
+    large: int = 8192
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,9 @@ class Clusters:
     sigma: Tensor
     radius: Tensor
     counts: Tensor
+
+
+DEFAULT = Sizes()
 
 
 @contextmanager
@@ -54,7 +68,7 @@ def true_float32(device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def clusters(features: Tensor, labels: Tensor, classes: int) -> Clusters:
+def clusters(features: Tensor, labels: Tensor, classes: int, *, sizes: Sizes = DEFAULT) -> Clusters:
     """Distances within and between the classes of a labelled set of features (Eq. 3-5), exactly.
 
     features: floating [N,D] on any device. labels: int64 [N], 0 to classes - 1. Memory beside the
@@ -76,26 +90,26 @@ def clusters(features: Tensor, labels: Tensor, classes: int) -> Clusters:
     order = labels.argsort(stable=True)
     points = features[order.to(features.device)].double()
     with true_float32(points.device):
-        sigma, radius = _spreads(points, counts)
-        L = _nearest(points, counts)
+        sigma, radius = _spreads(points, counts, sizes.tile)
+        L = _nearest(points, counts, sizes)
     empty = counts == 0
     L, sigma, radius = L.cpu(), sigma.cpu(), radius.cpu()
     L[empty], L[:, empty], sigma[empty], radius[empty] = (float("nan"),) * 4
     return Clusters(L, sigma, radius, counts)
 
 
-def _spreads(points: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _spreads(points: Tensor, counts: Tensor, tile: int) -> tuple[Tensor, Tensor]:
     """sigma and radius [K] of points [N,D] sorted by class, `counts` [K] of each."""
     lengths = counts.to(points.device)
     owner = torch.repeat_interleave(counts).to(points.device)
     centres = torch.segment_reduce(points, "mean", lengths=lengths, unsafe=True)
-    pieces = zip(points.split(TILE), owner.split(TILE), strict=True)
+    pieces = zip(torch.split(points, tile), torch.split(owner, tile), strict=True)
     distances = torch.cat([(x - centres[of]).norm(dim=1) for x, of in pieces])
     sigma = torch.segment_reduce(distances, "mean", lengths=lengths, unsafe=True)
     return sigma, torch.segment_reduce(distances, "max", lengths=lengths, unsafe=True)
 
 
-def _nearest(points: Tensor, counts: Tensor) -> Tensor:
+def _nearest(points: Tensor, counts: Tensor, sizes: Sizes) -> Tensor:
     """L [K,K] of points [N,D] sorted by class: bounds first, then distances where they matter."""
     k, device = len(counts), points.device
     index, blocks, owner = (x.to(device) for x in _blocks(counts))
@@ -103,10 +117,10 @@ def _nearest(points: Tensor, counts: Tensor) -> Tensor:
 
     def compare(pairs: Tensor) -> None:
         at = owner[pairs[:, 0]] * k + owner[pairs[:, 1]]
-        nearest.scatter_reduce_(0, at, _distances(points, index, pairs), "amin")
+        nearest.scatter_reduce_(0, at, _distances(points, index, pairs, sizes.piece), "amin")
 
-    for dtype in _precisions(points):
-        bounds = _bounds(points[index.flatten()], dtype)
+    for dtype in _precisions(points, sizes.large):
+        bounds = _bounds(points[index.flatten()], dtype, sizes.tile)
         bounds.masked_fill_(owner[:, None] >= owner, torch.inf)  # each pair of classes once
         low = bounds
         for _ in range(2):
@@ -126,10 +140,10 @@ def _nearest(points: Tensor, counts: Tensor) -> Tensor:
     return upper + upper.T
 
 
-def _precisions(points: Tensor) -> tuple[torch.dtype, ...]:
+def _precisions(points: Tensor, large: int) -> tuple[torch.dtype, ...]:
     """What to bound in: on a CPU float32 is twice as fast, where it rules out enough."""
-    large = len(points) > LARGE and points.device.type == "cpu"
-    return (torch.float32, torch.float64) if large else (torch.float64,)
+    first = len(points) > large and points.device.type == "cpu"
+    return (torch.float32, torch.float64) if first else (torch.float64,)
 
 
 def _blocks(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +160,7 @@ def _blocks(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return rows, blocks, owner
 
 
-def _bounds(points: Tensor, dtype: torch.dtype) -> Tensor:
+def _bounds(points: Tensor, dtype: torch.dtype, size: int) -> Tensor:
     """[B,B]: no squared distance between a point of block a and one of block b >= a is smaller.
 
     |x|^2 + |y|^2 - 2 x.y in `dtype`, less its rounding error, relative to |x|^2 + |y|^2: D eps for
@@ -158,9 +172,9 @@ def _bounds(points: Tensor, dtype: torch.dtype) -> Tensor:
     points = points.div_(scale).to(dtype)
     slack = (points.shape[1] + 16) * torch.finfo(dtype).eps
     norms = torch.linalg.vecdot(points, points) * (1 - slack)
-    blocks, side = len(points) // BLOCK, TILE // BLOCK
+    blocks, side = len(points) // BLOCK, size // BLOCK
     bounds = points.new_full((blocks, blocks), torch.inf, dtype=torch.float64)
-    tiles = list(zip(points.split(TILE), norms.split(TILE), strict=True))
+    tiles = list(zip(torch.split(points, size), torch.split(norms, size), strict=True))
     for a, (x, x_norms) in enumerate(tiles):
         for b, (y, y_norms) in enumerate(tiles[a:], a):
             tile = torch.addmm(y_norms[:, None], y, x.T, alpha=-2)
@@ -170,10 +184,10 @@ def _bounds(points: Tensor, dtype: torch.dtype) -> Tensor:
     return bounds.clamp_(min=0).mul_(scale * scale)
 
 
-def _distances(points: Tensor, index: Tensor, pairs: Tensor) -> Tensor:
+def _distances(points: Tensor, index: Tensor, pairs: Tensor, size: int) -> Tensor:
     """[C]: the smallest distance between the points of two blocks, for pairs [C,2] of blocks."""
     found = []
-    for piece in pairs.split(max(1, PIECE // (BLOCK * points.shape[1]))):
+    for piece in torch.split(pairs, max(1, size // (BLOCK * points.shape[1]))):
         x, y = points[index[piece[:, 0]]], points[index[piece[:, 1]]]
         exact = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
         found.append(exact.amin((1, 2)))

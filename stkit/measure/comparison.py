@@ -4,47 +4,71 @@ The perturbation is what is left after rounding and clipping, so these are norms
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stkit.data.images import Images
 from stkit.data.perturbation import matching
-from stkit.measure.separability import linear_separability
+from stkit.measure.separability import separability
 
 
-def compare(published: Images, clean: Images) -> dict:
-    """Norms on the [0,1] scale, PSNR in dB, and the nature of the perturbation.
+@dataclass(frozen=True)
+class Comparison:
+    """What was done to images. Norms are on the [0,1] scale, PSNR in dB.
 
     linf, l0_max (pixels): the largest over images. l2_mean, psnr: over the poisoned images.
     poisoned_share: of images that differ. class_wise: one perturbation, or one set of replaced
     pixels, serves each class. aligned: labels agree and each image is nearer to its own clean
-    image than to another one. linear_separability: accuracy of a linear (ridge) classifier that
-    sees only the noise, fitted on one half of the poisoned images and scored on the other; None
-    where too few. Rows are matched by `index`. DataError when the two do not belong together.
+    image than to another one. linear_separability: of the poisoned images, see `separability`.
     """
-    original = clean.rows(matching(published, clean))
-    changed, squares, linf, l0 = _norms(published.pixels, original.pixels)
+
+    linf: float
+    l2_mean: float
+    l0_max: int
+    psnr: float
+    poisoned_share: float
+    class_wise: bool
+    aligned: bool
+    linear_separability: float | None
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison(linf {self.linf:.4g}, l2 {self.l2_mean:.4g}, l0 {self.l0_max}, "
+            f"{self.poisoned_share:.1%} poisoned)"
+        )
+
+
+def compare(poisoned: Images, clean: Images) -> Comparison:
+    """What was done to the clean images, rows matched by `index`.
+
+    DataError when the two do not belong together.
+
+        compare(poison(images, SP()), images).psnr
+    """
+    original = clean.rows(matching(poisoned, clean))
+    changed, squares, linf, l0 = _norms(poisoned.pixels, original.pixels)
     rows = changed.nonzero().flatten()
-    values = squares[rows].sum().item() / max(1, len(rows) * published.pixels[0].numel())
-    noisy, plain = published.rows(rows), original.rows(rows)
-    return {
-        "linf": linf / 255,
-        "l2_mean": squares[rows].sqrt().mean().item() / 255 if len(rows) else 0.0,
-        "l0_max": l0,
-        "psnr": 10 * math.log10(255**2 / values) if values else math.inf,
-        "poisoned_share": len(rows) / len(published),
-        "class_wise": bool(len(rows)) and class_wise(noisy, plain),
-        "aligned": bool(torch.equal(published.labels, original.labels))
+    values = squares[rows].sum().item() / max(1, len(rows) * poisoned.pixels[0].numel())
+    noisy, plain = poisoned.rows(rows), original.rows(rows)
+    return Comparison(
+        linf=linf / 255,
+        l2_mean=squares[rows].sqrt().mean().item() / 255 if len(rows) else 0.0,
+        l0_max=l0,
+        psnr=10 * math.log10(255**2 / values) if values else math.inf,
+        poisoned_share=len(rows) / len(poisoned),
+        class_wise=bool(len(rows)) and class_wise(noisy, plain),
+        aligned=torch.equal(poisoned.labels, original.labels)
         and _nearest_is_own(noisy.pixels, plain.pixels),
-        "linear_separability": linear_separability(noisy, plain),
-    }
+        linear_separability=separability(noisy, plain),
+    )
 
 
 def _norms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, int, int]:
     """Which rows differ, their squared L2 (grey levels), the largest L-inf and L0 (pixels)."""
     changed, squares, linf, l0 = [], [], 0, 0
-    for x, y in zip(a.split(1024), b.split(1024), strict=True):
+    for x, y in zip(torch.split(a, 1024), torch.split(b, 1024), strict=True):
         delta = x.short() - y.short()
         squares.append(delta.double().square().flatten(1).sum(1))
         linf = max(linf, int(delta.abs().max()))
@@ -59,7 +83,7 @@ def class_wise(noisy: Images, plain: Images) -> bool:
 
     Clipping only shrinks a perturbation, so a class's noise is the largest seen at each value.
     """
-    for label in noisy.labels.unique().tolist():
+    for label in sorted(set(noisy.labels.tolist())):
         rows = (noisy.labels == label).nonzero().flatten()
         if len(rows) < 2:
             continue
@@ -81,4 +105,4 @@ def _nearest_is_own(noisy: Tensor, plain: Tensor) -> bool:
     x, own = noisy[some].float(), plain[some].float()
     other = own.roll(1, 0)
     near = (x - own).flatten(1).norm(dim=1) <= (x - other).flatten(1).norm(dim=1)
-    return near.float().mean().item() > 0.9
+    return bool(near.float().mean() > 0.9)

@@ -14,19 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.engine.pgd import evaluating
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def features(model: nn.Module, images: Tensor) -> Tensor:
+def features(model: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
     """The penultimate activation, float32 [N,D]: the input of the classifier, flattened.
 
     images: float [N,3,H,W] in [0,1]. The model stays in the mode it is in. The classifier is what
     timm calls so, else the linear layer that is called last. Of two (one for a class token, one
-    for a distillation token) the inputs are put side by side.
+    for a distillation token) the inputs are put side by side. layer: instead the output of the
+    module of this name. RecipeError: no such module, or it is not called, or gives no tensor.
     """
+    if layer is not None:
+        return _output(model, images, layer)
     heads = _heads(model)
     caught: deque[Tensor] = deque(maxlen=len(heads) or 1)
     watched = heads or [m for m in model.modules() if isinstance(m, nn.Linear)]
@@ -37,6 +41,21 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
     return torch.cat([tensor.flatten(1).float() for tensor in caught], 1)
+
+
+def _output(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    """What the module of this name gives in the last of its calls, float32 [N,D]."""
+    named = dict(model.named_modules())
+    module = named[choose("layer", layer, [name for name in named if name])]
+    caught: deque[Any] = deque(maxlen=1)
+    hook = module.register_forward_hook(lambda *call: caught.append(call[2]))
+    try:
+        model(images)
+    finally:
+        hook.remove()
+    if not caught or not isinstance(caught[0], Tensor):
+        raise RecipeError(f"layer {layer} gives no tensor in a forward pass; choose another one")
+    return caught[0].flatten(1).float()
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:

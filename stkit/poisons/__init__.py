@@ -59,6 +59,7 @@ from stkit.core.checks import as_dict, choose, number
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
+from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.poisons.interface import Crafting, Made, Record
 from stkit.recipes.poisons import METHODS, resolve
@@ -99,11 +100,12 @@ def poison(
             )
         return _made(images, recipe, seed, poison_rate)
     runtime = runtime or pick()
-    crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
-    for record in crafting.steps():
-        if record is not None and on_record is not None:
-            on_record(record)
-    return finish(crafting, poison_rate)
+    with settings(runtime):
+        crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
+        for record in crafting.steps():
+            if record is not None and on_record is not None:
+                on_record(record)
+        return finish(crafting, poison_rate)
 
 
 def method(recipe: Recipe[Any]) -> str:
@@ -140,8 +142,8 @@ def _made(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) ->
     poisoned = perturbation.draw(len(images), poison_rate, seed)
     make: Callable[..., Made] = _module(name).make
     made = make(images, recipe, poisoned=poisoned, seed=seed)
-    settings = {**as_dict(recipe), "method": name, "poison_rate": poison_rate}
-    head = _head(images, settings, seed, asdict(made.statistics))
+    recorded = {**as_dict(recipe), "method": name, "poison_rate": poison_rate}
+    head = _head(images, recorded, seed, asdict(made.statistics))
     head["versions"] |= {package: version(package) for package in made.packages}
     return replace(images, pixels=made.pixels, header=head, poisoned=poisoned)
 

@@ -15,7 +15,7 @@ settings may be changed, `recipes/options.py` says. Values only: no torch, no be
 from dataclasses import dataclass, field
 from math import inf
 
-from stkit.core.checks import choose, number
+from stkit.core.checks import brief, choose, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.carried import CG, PLAIN, Parts, read
 
@@ -29,7 +29,7 @@ RESTORES = ("all", "weights", "zero")
 (it goes on), zeros. The paper does not say; `all` is what loading a checkpoint does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adversary:
     """PGD inside the L-infinity ball: AT of the ST paper (sec. 4.1), as in REM's train.py."""
 
@@ -37,13 +37,15 @@ class Adversary:
     step_size: float = 0.8 / 255
     steps: int = 10
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         number("adversary", self.epsilon, 0, 1)
         number("step_size", self.step_size, 0, 1)
         number("steps", self.steps, 1, 10000)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Staged:
     """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.
 
@@ -57,6 +59,8 @@ class Staged:
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
     stop: bool = False
     restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         choose("ACM variant", self.variant, GAMMAS)
@@ -73,7 +77,7 @@ class Staged:
         return GAMMAS[self.variant] if self.gamma is None else self.gamma
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResolvedStaged(Staged):
     """A schedule with nothing left open."""
 
@@ -81,7 +85,7 @@ class ResolvedStaged(Staged):
     check_every: int = field(kw_only=True)  # steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Phase:
     """One run of SGD with its own cosine. `epochs` None: 60 at 32x32 up to 10 classes, else 100.
 
@@ -102,6 +106,8 @@ class Phase:
     jitter: float = 1.0  # strength of the colour jitter; 1: SimCLR's, as the paper gives none
     dropout: float = 0.0  # probability, on the input of the last linear layer
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         Parts(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
         number("lr", self.lr, 0, 1000)
@@ -111,7 +117,7 @@ class Phase:
             number("epochs", self.epochs, 1, 1_000_000)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResolvedPhase(Phase):
     """A phase with nothing left open."""
 
@@ -119,7 +125,7 @@ class ResolvedPhase(Phase):
     epochs: int = field(kw_only=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frame:
     """A way to train: one phase, or a phase and then a fine-tune phase with a fresh optimizer.
 
@@ -131,6 +137,8 @@ class Frame:
     fine_tune: Phase | None = None
     name: str = field(default="custom", compare=False, kw_only=True)
     about: str = field(default="", compare=False, kw_only=True)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         if len({phase.prepare for phase in self.phases}) > 1:

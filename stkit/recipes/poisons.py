@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar, Self, TypeVar
 
-from stkit.core.checks import number
+from stkit.core.checks import brief, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.carried import AUGMENTS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
@@ -42,7 +42,7 @@ MODEL = f"The surrogate: {', '.join(MODELS)}, or {TIMM}NAME."
 LR, MOMENTUM = "The surrogate's learning rate.", "The surrogate's momentum."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EM:
     """Error-minimizing noise (Huang et al. 2021). None: the authors' setting for the data set,
     see EM_SETTINGS; `steps` is 20 sample-wise and 1 class-wise, `step_size` epsilon / 10."""
@@ -83,6 +83,8 @@ class EM:
     momentum: float = setting(0.9, MOMENTUM, limits=SHARE)
     clip: float = setting(5.0, "Largest L2 norm of the surrogate's gradient.", limits=(0, inf))
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         check(self)
         model_name(self.model)
@@ -101,7 +103,7 @@ class EM:
         return filled(self, ResolvedEM, steps=steps, step_size=self.epsilon / 10, **table)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResolvedEM(EM):
     """EM with nothing left open."""
 
@@ -126,7 +128,7 @@ EM_SETTINGS: dict[str, dict[str, Any]] = {
 """The authors' settings: up to 10 classes, more classes, more than 64 pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class REM:
     """Robust error-minimizing noise (Fu et al. 2022). None: the authors' setting for the image
     size, see REM_SETTINGS. Steps and sizes named adversary_* are those of the inner attack."""
@@ -170,6 +172,8 @@ class REM:
     momentum: float = setting(0.9, MOMENTUM, limits=SHARE)
     weight_decay: float = setting(5e-4, "The surrogate's.", limits=SHARE)
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         check(self)
         model_name(self.model)
@@ -181,7 +185,7 @@ class REM:
         return filled(self, ResolvedREM, **REM_SETTINGS[row])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResolvedREM(REM):
     """REM with nothing left open."""
 
@@ -214,7 +218,7 @@ REM_SETTINGS: dict[str, dict[str, Any]] = {
 """The authors' settings up to 64 pixels and above, and stkit's own short cut (`--fast`)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SP:
     """Synthetic perturbations (Yu et al. 2022): one random linear blob a class, in patches.
 
@@ -236,6 +240,8 @@ class SP:
     )
     rounding: str = setting("floor", ROUNDING, choices=ROUNDINGS)  # the authors truncate
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
         budget(self.epsilon)
         check(self)
@@ -252,14 +258,14 @@ class SP:
         return filled(self, ResolvedSP, patch=max(1, min(8, short // 4), short // 7))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResolvedSP(SP):
     """SP with nothing left open."""
 
     patch: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OPS:
     """One-pixel shortcut (Wu et al. 2023): the same pixel of a class set to one extreme colour."""
 
@@ -270,6 +276,8 @@ class OPS:
         "code", "The authors' code, or their paper's Eq. 2.", choices=("code", "paper")
     )
     pixels: int = setting(1, "Pixels an image.", limits=(1, 1 << 16))
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         check(self)

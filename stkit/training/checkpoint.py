@@ -9,6 +9,7 @@ from torch import nn
 from stkit import models
 from stkit.core import artifact
 from stkit.core.errors import ArtifactError
+from stkit.measure.subject import Checkpoint
 from stkit.models.weights import fill
 from stkit.recipes.training import OWN
 
@@ -42,6 +43,13 @@ def load(
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
     return model.eval().to(memory_format=torch.channels_last).to(device), head
+
+
+def load_checkpoint(
+    path: str | Path, model: nn.Module | None = None, device: torch.device | str = "cpu"
+) -> Checkpoint:
+    """A checkpoint file as `acm` and `evaluate` measure it, see `load`."""
+    return Checkpoint(*load(Path(path), device, model=model), name=str(path))
 
 
 def build(head: dict[str, Any]) -> nn.Module:

@@ -11,8 +11,10 @@ from torch import nn
 from stkit.core import artifact
 from stkit.core.checks import choose
 from stkit.data.images import Images
+from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.measure import acm
+from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import NATURAL, Frame
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.training import OWN, TrainingRecipe
@@ -47,8 +49,13 @@ class Run:
         return artifact.write(Path(path), dict(self.model.state_dict()), self.header)
 
     def probe(self, images: Images, *, variant: str = "literal") -> acm.Acm:
-        """ACM of the model on these images, drawn from by the seed of the training."""
-        return acm.acm(self.model, images, variant=variant, seed=self.header["seed"])
+        """ACM of the model on these images, on the draw D^s of its training where they are its."""
+        return acm.acm(self.checkpoint, images, variant=variant, runtime=self.runtime)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What `acm` and `evaluate` measure as the command line does."""
+        return Checkpoint(self.model, self.header, "the training")
 
 
 def train(
@@ -97,13 +104,14 @@ def train(
         batch_size, seed, holdout, pretrained, mean, std, own and _name(own),
     )  # fmt: skip
     runtime = runtime or pick(device, precision, step=step, sync_bn=sync_bn)
-    training = Training(
-        images, recipe, runtime=runtime, test=test,
-        model=model if isinstance(model, nn.Module) else None, augment=own,
-    )  # fmt: skip
-    for record in training.steps():
-        if record is not None and on_epoch is not None:
-            on_epoch(record)
+    with settings(runtime):
+        training = Training(
+            images, recipe, runtime=runtime, test=test,
+            model=model if isinstance(model, nn.Module) else None, augment=own,
+        )  # fmt: skip
+        for record in training.steps():
+            if record is not None and on_epoch is not None:
+                on_epoch(record)
     return Run(training.model, tuple(training.epochs), training.head(), runtime)
 
 

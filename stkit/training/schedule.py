@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from stkit.core.checks import brief
+
 
 class Verdict(Enum):
     """What becomes of the steps since the last accepted check; the value is what files say."""
@@ -20,7 +22,7 @@ class Verdict(Enum):
     STOP = "stop"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """One check of ACM: after which step, every variant, tau and each layer's scale after it."""
 
@@ -29,6 +31,8 @@ class Check:
     tau: int
     verdict: Verdict
     lr_scales: tuple[float, ...]
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """The check as a header records it."""
@@ -46,7 +50,7 @@ class Check:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Epoch:
     """One epoch's record; epoch and phase count from 1, accuracies are shares of 1.
 
@@ -64,6 +68,8 @@ class Epoch:
     checks: tuple[Check, ...] = ()
     rolled_back: bool = False
     final: Mapping[str, float] | None = None
+
+    __repr__ = brief
 
     @property
     def last(self) -> Mapping[str, float]:

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -18,10 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from stkit import load
-from stkit.cli import output
 from stkit.core import artifact
-from stkit.engine import pgd, step
-from stkit.measure import acm
 
 NT = "--frame nt --model small --batch-size 8 --epochs 1 --device cpu"
 ST = "--frame st --model small --batch-size 8 --epochs 3 --device cpu"
@@ -480,16 +476,15 @@ def test_a_full_disk_in_the_middle_of_an_export(refused, monkeypatch):
 # --resume
 
 
-def unfinished(cli, monkeypatch, line: str) -> None:
-    """Leave x.part behind: a training that gets a signal after its fourth step."""
+@pytest.fixture
+def unfinished(cli, signalled):
+    """Leave x.part behind: a training that gets a signal within its fourth step."""
 
-    @contextmanager
-    def bar(label):
-        yield lambda done, total: os.kill(os.getpid(), signal.SIGTERM) if done == 4 else None
+    def leave(line: str) -> None:
+        with signalled(signal.SIGTERM, 4):
+            assert cli(*shlex.split(line)).code == 143
 
-    with monkeypatch.context() as patch:
-        patch.setattr(output, "bar", bar)
-        assert cli(*shlex.split(line)).code == 143
+    return leave
 
 
 @pytest.mark.parametrize(
@@ -505,8 +500,8 @@ def unfinished(cli, monkeypatch, line: str) -> None:
         ("--test photos", ["inputs.1.kind was absent, now dataset"]),
     ],
 )
-def test_resume_with_another_recipe_lists_what_differs(change, fields, refused, cli, monkeypatch):
-    unfinished(cli, monkeypatch, f"train clean.safetensors {ST} -o x")
+def test_resume_with_another_recipe_lists_what_differs(change, fields, refused, unfinished):
+    unfinished(f"train clean.safetensors {ST} -o x")
     message = refused(
         f"train clean.safetensors {ST} {change} -o x --resume",
         "x.part: the unfinished work was made with other settings: .*; pass the same ones, or --f",
@@ -514,15 +509,15 @@ def test_resume_with_another_recipe_lists_what_differs(change, fields, refused, 
     assert all(field in message for field in fields)
 
 
-def test_resume_with_other_data(refused, cli, monkeypatch):
-    unfinished(cli, monkeypatch, f"train clean.safetensors {ST} -o x")
+def test_resume_with_other_data(refused, unfinished):
+    unfinished(f"train clean.safetensors {ST} -o x")
     message = refused(f"train ops.safetensors {ST} -o x --resume", "made with other settings")
     assert "inputs.0.digest was " in message and "inputs.0.recipe.method was absent" in message
 
 
-def test_unfinished_work_is_not_thrown_away(refused, cli, monkeypatch, work):
+def test_unfinished_work_is_not_thrown_away(refused, cli, unfinished, work):
     line = f"train clean.safetensors {ST} -o x"
-    unfinished(cli, monkeypatch, line)
+    unfinished(line)
     refused(line, "x.part: unfinished work is there; pass --resume to go on with it, or --force")
     refused(f"eval x.part photos {CPU}", "x.part: unfinished; run the same .* with --resume")
     assert cli(*shlex.split(line), "--force", "-q").code == 0
@@ -575,18 +570,19 @@ def test_a_batch_that_does_not_fit_names_one_that_does(
 ):
     """Batches of 8; memory for `largest` images at a time."""
 
-    def full(model, x, *_, **__):
-        if len(x) > largest:
-            raise error
-        return x
+    convolve = torch.nn.Conv2d.forward
 
-    monkeypatch.setattr(pgd, "adversarial", full)
+    def full(self, x):
+        if torch.is_grad_enabled() and len(x) > largest:
+            raise error
+        return convolve(self, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", full)
     pattern = f"a batch of 8 images does not fit into the memory; {remedy}"
     refused(f"train clean.safetensors {NT.replace('nt', 'at')} -o x", pattern)
     refused(f"eval nt.safetensors photos {CPU} --adversary 4/255 --batch-size 8 -o x", pattern)
     rem = "--model small --model-steps 1 --steps 1 --eot 1 --batch-size 8"
     refused(f"poison rem clean.safetensors {rem} {CPU} -o x", pattern)
-    monkeypatch.setattr(step, "descend", lambda model, sgd, x, *_, **__: (full(model, x), 0))
     refused(f"poison em clean.safetensors --model small --batch-size 8 {CPU} -o x", pattern)
 
 
@@ -595,7 +591,7 @@ def test_out_of_memory_elsewhere_says_what_to_lower(error, refused, monkeypatch)
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(acm, "measure", full)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", full)
     memory = "out of memory; pass fewer or smaller images"
     refused(f"acm nt.safetensors photos {CPU} -o x", memory if error is FULL[3] else LOWER)
 
@@ -606,6 +602,6 @@ def test_a_bug_of_ours_is_not_hidden(cli, work, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(step, "descend", broken)
+    monkeypatch.setattr(torch.optim.SGD, "step", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         cli(*shlex.split(f"train clean.safetensors {NT} -o x"))

@@ -2,14 +2,12 @@
 
 import csv
 import io
-import itertools
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -18,8 +16,9 @@ from conftest import CLASSES, SIDE, snapshot
 from safetensors.torch import load_file
 
 from stkit import __version__, load
-from stkit.cli import app, main, output, saving
+from stkit.cli import app, main, saving
 from stkit.core import artifact, header
+from stkit.engine.runtime import Runtime
 from stkit.recipes import catalogue, frames, poisons
 from stkit.training import checkpoint
 
@@ -238,24 +237,12 @@ def test_poison_options_reach_the_recipe(cli, made, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["em", "rem"])
-def test_stopped_poison_goes_on_to_the_same_bytes(method, cli, made, tmp_path, monkeypatch):
+def test_stopped_poison_goes_on_to_the_same_bytes(method, cli, made, tmp_path, signalled):
     line = ("poison", method, made / "clean.safetensors", *POISON[method].split())
     assert cli(*line, "-o", tmp_path / "whole").code == 0
-    out, real, count = tmp_path / "f.safetensors", output.bar, itertools.count()
-
-    @contextmanager
-    def bar(label):
-        with real(label) as progress:
-
-            def step(done, total):
-                if label == method and next(count) == 4:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                progress(done, total)
-
-            yield step
-
-    monkeypatch.setattr(output, "bar", bar)
-    found = cli(*line, "-o", out)
+    out = tmp_path / "f.safetensors"
+    with signalled(signal.SIGTERM, 2):
+        found = cli(*line, "-o", out)
     assert found.code == 143 and "--resume goes on" in found.err
     assert header.read(tmp_path / "f.safetensors.part")["kind"] == "state"
     refused = cli(*line, "-o", out)
@@ -509,33 +496,18 @@ def test_a_reader_that_leaves_early_is_no_failure_of_ours(made):
 # Signals and --resume
 
 
-@pytest.fixture
-def signalled(monkeypatch):
-    """`signalled(number, step)`: this process gets a signal once training has done `step` steps."""
-
-    def arm(number: int, step: int) -> None:
-        @contextmanager
-        def bar(label):
-            yield lambda done, total: os.kill(os.getpid(), number) if done == step else None
-
-        monkeypatch.setattr(output, "bar", bar)
-
-    return arm
-
-
 @pytest.mark.parametrize(
     ("number", "code", "step"), [(signal.SIGINT, 130, 4), (signal.SIGTERM, 143, 6)]
 )
 def test_a_signal_saves_and_resume_ends_with_the_same_bytes(
-    number, code, step, cli, made, tmp_path, monkeypatch, signalled
+    number, code, step, cli, made, tmp_path, signalled
 ):
     clean = made / "clean.safetensors"
     whole, out = tmp_path / "whole", tmp_path / "f.safetensors"
     line = ("train", clean, *ST, "--check-every", 2, "--test", clean)
     assert cli(*line, "-o", whole).code == 0
-    signalled(number, step)
-    found = cli(*line, "-o", out)
-    monkeypatch.undo()
+    with signalled(number, step):
+        found = cli(*line, "-o", out)
     assert found.code == code and found.out == ""
     last = found.err.splitlines()[-1]
     assert last.startswith(f"error: interrupted at step {step} of 9; it is saved in {out}.part")
@@ -547,21 +519,47 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bytes(
     assert snapshot(tmp_path) == {"whole": whole.read_bytes(), out.name: whole.read_bytes()}
 
 
-def test_work_is_saved_on_a_clock(cli, made, tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(saving, "SAVE_EVERY", 0)
-    monkeypatch.setattr(saving, "perf_counter", iter(range(10_000)).__next__)
-    write = artifact.write
+class Steps:
+    """Work of so many steps that does nothing, and notes after which it was saved."""
 
-    def spy(path, *rest):
-        saved.append(path.name)
-        return write(path, *rest)
+    def __init__(self, count: int) -> None:
+        self.runtime, self.count = Runtime(torch.device("cpu"), "fp32"), count
+        self.executed, self.saved = 0, []
 
-    monkeypatch.setattr(artifact, "write", spy)
-    line = ("train", made / "clean.safetensors", *NT, "--epochs", 20, "-o", tmp_path / "f", "-q")
-    assert cli(*line).code == 0
-    assert saved == ["f.part", "f.part", "f"]  # at once, then after 50 times what saving took
-    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    @property
+    def done(self) -> bool:
+        return self.executed == self.count
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        return self.executed, self.count
+
+    def steps(self):
+        while not self.done:
+            self.executed += 1
+            yield None
+
+    def tensors(self) -> dict:
+        self.saved.append(self.executed)
+        return {"step": torch.tensor(self.executed)}
+
+    def head(self) -> dict:
+        return header.make("state", {}, seed=0, inputs=[])
+
+
+def test_work_is_saved_on_a_clock(tmp_path):
+    """At once, then after 50 times what saving took: a tick of this clock each time it is asked."""
+    work, clock = Steps(60), saving.Clock(every=0, now=iter(range(10_000)).__next__)
+    left = []
+    saving.run(
+        work, tmp_path / "f", lambda: left.extend(tmp_path.iterdir()), label="steps", line=None,
+        clock=clock,
+    )  # fmt: skip
+    assert work.saved == [1, 52] and left == [tmp_path / "f.part"]
+    assert list(tmp_path.iterdir()) == []
+    work = Steps(60)
+    saving.run(work, tmp_path / "f", lambda: None, label="steps", line=None)
+    assert work.saved == [], "half a minute has not passed"
 
 
 def test_resume_with_nothing_to_resume_starts(cli, made, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stkit.core import arrays
+from stkit.engine.process import configure
 from stkit.engine.runtime import pick
 
 
@@ -21,7 +22,7 @@ def test_memory_freed_by_one_step_serves_the_next() -> None:
         del blocks
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    pick("cpu", "fp32")
+    configure(pick("cpu", "fp32"))
     step(), step()
     assert step() < 1000
 

@@ -105,7 +105,7 @@ def test_class_wise_noise_stays_class_wise(photos, tmp_path):
     assert torch.load(path, weights_only=True).shape == (3, *clean.pixels.shape[1:])
     found, _ = load_foreign(path, clean)
     assert torch.equal(found.pixels, poisoned.pixels)
-    assert comparison.compare(found, clean)["class_wise"]
+    assert comparison.compare(found, clean).class_wise
     assert found.header["recipe"]["scope"] == "class"
 
 

@@ -112,7 +112,7 @@ def test_em_class_wise_stays_class_wise(clean, tmp_path, old):
     found, notes = bring(tmp_path / "p.pt", clean)
     assert torch.equal(found.pixels, authors_em(images, added[labels]))
     assert "class-wise" in notes and found.header["recipe"]["scope"] == "class"
-    assert comparison.compare(found, clean)["class_wise"]
+    assert comparison.compare(found, clean).class_wise
 
 
 def test_several_noises_a_class_one_drawn_for_each_image(clean, tmp_path):
@@ -410,7 +410,7 @@ def test_ops_as_its_authors_add_it(clean, tmp_path, kind):
     found, notes = bring(tmp_path / "perturbation.npy", clean)
     assert (found.pixels.numpy() == want).all() and "found OPS noise" in notes
     assert found.header["statistics"]["l0_max"] == 1
-    assert comparison.compare(found, clean)["class_wise"]
+    assert comparison.compare(found, clean).class_wise
 
 
 @pytest.mark.parametrize("one_hot", [True, False])
@@ -430,7 +430,7 @@ def test_ntga_in_its_own_order(clean, tmp_path, one_hot):
     assert (found.pixels.numpy() == want).all()
     for name in ("index", "labels"):
         assert torch.equal(getattr(found, name), getattr(clean, name)[rows.values])
-    assert comparison.compare(found, clean)["aligned"]
+    assert comparison.compare(found, clean).aligned
     for message, options in (
         ("20 of 20 images are farther than 4/255 from every clean image", {"epsilon": 4 / 255}),
         ("expected uint8, or floating point in \\[0,1\\]", {}),

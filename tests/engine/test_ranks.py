@@ -17,6 +17,7 @@ from stkit.cli import saving
 from stkit.core import artifact, header
 from stkit.core.errors import DeviceError, RankError, RecipeError
 from stkit.engine import ranks
+from stkit.engine.process import configure
 from stkit.engine.runtime import Runtime, pick
 
 HERE = Path(__file__).parent
@@ -282,6 +283,7 @@ def test_ranks_on_gpus_can_also_exchange_what_is_not_on_a_gpu(device, backends, 
                        "LOCAL_WORLD_SIZE": "2"}.items():  # fmt: skip
         monkeypatch.setenv(key, value)
     found = pick(device, "fp32")
+    configure(found)
     assert asked == [backends] and found.rank == 1 and found.device.type == device
 
 

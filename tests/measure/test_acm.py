@@ -27,14 +27,16 @@ def sample(dtype: torch.dtype = torch.float64, dim: int = 5) -> tuple[Tensor, Te
     return (centres[labels] + noise).to(dtype), labels
 
 
-def found(points: Tensor, labels: Tensor, classes: int = len(COUNTS)) -> clusters.Clusters:
+def found(
+    points: Tensor, labels: Tensor, classes: int = len(COUNTS), **sizes: int
+) -> clusters.Clusters:
     """The fast result, K = 6 unless told."""
-    return clusters.clusters(points, labels, classes)
+    return clusters.clusters(points, labels, classes, sizes=clusters.Sizes(**sizes))
 
 
-def agree(points: Tensor, labels: Tensor, rel: float = 1e-12) -> None:
+def agree(points: Tensor, labels: Tensor, rel: float = 1e-12, **sizes: int) -> None:
     """The fast result equals the transcription on the same numbers, taken to float64."""
-    fast = found(points, labels)
+    fast = found(points, labels, **sizes)
     L, sigma, R, expected = reference.acm(points.double().tolist(), labels.tolist())
     assert scores(fast) == pytest.approx(expected, rel=rel)
     for (i, j), distance in L.items():
@@ -51,32 +53,27 @@ def test_equals_the_transcription(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("large", [0, 8192])  # float32 first, float64 only
-def test_many_tiles(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "TILE", 2 * clusters.BLOCK)
-    monkeypatch.setattr(clusters, "PIECE", 1)
-    monkeypatch.setattr(clusters, "LARGE", large)
-    agree(*sample(torch.float32))
+def test_many_tiles(large: int) -> None:
+    agree(*sample(torch.float32), tile=2 * clusters.BLOCK, piece=1, large=large)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("large", [0, 8192])
-def test_small_distances_survive(large: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_distances_survive(large: int, seed: int) -> None:
     """Eight close pairs in blocks of their own, which a float32 product cannot tell apart."""
-    monkeypatch.setattr(clusters, "LARGE", large)
     generator = torch.Generator().manual_seed(seed)
     one, other = torch.randn(2, 400, 5, generator=generator) + 1e3
     other[::50] = one[::50]
     other[::50, 0] += (torch.randperm(8, generator=generator) + 1) * 2.0**-12
-    result = found(torch.cat([one, other]), torch.arange(800) // 400, 2)
+    result = found(torch.cat([one, other]), torch.arange(800) // 400, 2, large=large)
     assert result.L[0, 1] == (one[::50] - other[::50]).norm(dim=1).min().double()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_any_float32_range(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_float32_range(scale: float) -> None:
     points, labels = sample(torch.float32)
-    monkeypatch.setattr(clusters, "LARGE", 0)
-    expected = found(points, labels)
-    got = found(points.double() * scale, labels)
+    expected = found(points, labels, large=0)
+    got = found(points.double() * scale, labels, large=0)
     torch.testing.assert_close(got.L / scale, expected.L, rtol=1e-12, atol=0, equal_nan=True)
 
 
@@ -131,13 +128,12 @@ def test_collapsed_classes_take_no_search(
     distinct: bool, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dead or fully collapsed model has nothing but ties; few are computed one by one."""
-    monkeypatch.setattr(clusters, "LARGE", large)
     asked: list[Tensor] = []
-    one_by_one = clusters._distances
-    monkeypatch.setattr(clusters, "_distances", lambda *a: asked.append(a[2]) or one_by_one(*a))
+    cdist = torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda *a, **k: asked.append(a[0]) or cdist(*a, **k))
     labels = torch.arange(1200) % 3
     points = torch.full((3, 6), 0.7) + (torch.eye(3, 6) if distinct else 0)
-    result = found(points[labels], labels, 3)
+    result = found(points[labels], labels, 3, large=large)
     expected = math.sqrt(2) if distinct else 0
     assert result.L[0, 2].item() == pytest.approx(expected, rel=1e-7)
     assert scores(result)["literal"] == pytest.approx(expected * 1e12, rel=1e-6)
@@ -174,14 +170,13 @@ def test_what_does_not_fit_is_refused() -> None:
         found(points, labels, 3)
 
 
-def test_no_precision_setting_changes_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "LARGE", 0)
+def test_no_precision_setting_changes_the_result() -> None:
     points, labels = sample(torch.float32)
-    expected = found(points, labels)
+    expected = found(points, labels, large=0)
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            got = found(points, labels)
+            got = found(points, labels, large=0)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -1,0 +1,164 @@
+"""What is measured: a model, trained by stkit or by others, and images, in a set or in batches.
+
+The doors `acm` and `evaluate` take both; here they are checked.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stkit.core import artifact
+from stkit.core.errors import DataError, RecipeError
+from stkit.data.holdout import split
+from stkit.data.images import Images, fits, to_float
+from stkit.data.prepare import prepare
+from stkit.engine.runtime import Runtime, pick
+
+Batches = Iterable[Sequence[Tensor]]
+"""A DataLoader, or anything else that gives images and labels, batch by batch: uint8 [B,3,H,W], or
+float in [0,1], and whole numbers [B]."""
+
+
+@dataclass(frozen=True, repr=False)
+class Checkpoint:
+    """A model and the header of the file it came from, which says how and on what it was trained.
+
+    name: what messages call it. `stkit.load_checkpoint` makes one.
+    """
+
+    model: nn.Module
+    header: dict[str, Any]
+    name: str = "the checkpoint"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.header["classes"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.header["seed"])
+
+    def __repr__(self) -> str:
+        return (
+            f"Checkpoint({self.header['model'][:30]}, {self.header['frame'][:30]}, "
+            f"{len(self.classes)} classes, seed {self.seed})"
+        )
+
+    def check(self, images: Images) -> None:
+        """DataError unless it was trained on images of this size and these classes."""
+        fits(images, self.classes, self.header["size"], self.name)
+
+    def as_trained(self, images: Images) -> Images:
+        """The images as the training saw them, D^s is drawn from these: prepared as by its frame,
+        and without what it held out, where this is the set it was trained on."""
+        recipe, own = self.header["recipe"], self.header["inputs"][0]["digest"]
+        holdout = recipe["holdout"]
+        trained_on = holdout and images.provenance["digest"] == own
+        prepared = prepare(images, tuple(recipe["phases"][0]["prepare"]), seed=self.seed)
+        return prepared.rows(split(images, holdout, self.seed)[0]) if trained_on else prepared
+
+
+def module_of(model: nn.Module | Checkpoint) -> nn.Module:
+    """The module alone. RecipeError for what is neither a module nor a checkpoint."""
+    module = model.model if isinstance(model, Checkpoint) else model
+    if not isinstance(module, nn.Module):
+        raise RecipeError(
+            f"model is a {type(module).__name__}, expected an nn.Module or a checkpoint; "
+            "pass stkit.load_checkpoint(path)"
+        )
+    return module
+
+
+def parent(model: nn.Module | Checkpoint) -> dict[str, Any]:
+    """What a header says of the model: its checkpoint's, or a digest of the weights it has now."""
+    if isinstance(model, Checkpoint):
+        if model.header["digest"]:
+            return model.header
+        return {**model.header, "digest": artifact.digest(model.model.state_dict())}  # no file yet
+    weights = {
+        name: value
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor) and value.dtype in artifact.DTYPES
+    }
+    return {
+        "kind": "model", "recipe": {"model": type(model).__name__}, "seed": None,
+        "digest": artifact.digest(weights), "inputs": [],
+    }  # fmt: skip
+
+
+def place(module: nn.Module, runtime: Runtime | None) -> Runtime:
+    """Where to compute: as asked, else where the model is, in float32.
+
+    RecipeError when the model is elsewhere.
+    """
+    device = home(module)
+    if runtime is None:
+        return pick(str(device), "fp32")
+    if device.type != runtime.device.type or (runtime.device.index or 0) != (device.index or 0):
+        raise RecipeError(
+            f"the model is on {device}, the runtime computes on {runtime.device}; "
+            "pass model.to(runtime.device)"
+        )
+    return runtime
+
+
+def home(module: nn.Module) -> torch.device:
+    """The device of a model's weights."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """Pixels in flight, whatever they were at rest."""
+    return pixels.to(torch.get_default_dtype()) if pixels.is_floating_point() else to_float(pixels)
+
+
+def batches(data: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch, its labels int64. DataError for one of other types, shapes or values."""
+    for batch in data:
+        if not isinstance(batch, Sequence) or len(batch) != 2:
+            raise DataError(
+                f"a batch is a {type(batch).__name__}, expected images and labels; "
+                "pass a DataLoader that gives these two"
+            )
+        images, labels = (torch.as_tensor(value) for value in batch)
+        _check(images, labels)
+        yield images, labels.long()
+
+
+def _check(images: Tensor, labels: Tensor) -> None:
+    """DataError unless these are a batch of images and their labels."""
+    kind = images.is_floating_point() or images.dtype == torch.uint8
+    if not kind or images.ndim != 4 or not len(images):
+        raise DataError(
+            f"a batch's images are {images.dtype} {list(images.shape)}, expected uint8 or float "
+            "[B,3,H,W]; pass a DataLoader that gives such"
+        )
+    if labels.is_floating_point() or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"a batch's labels are {labels.dtype} {list(labels.shape)}, expected whole numbers "
+            f"[{len(images)}]; pass a DataLoader that gives such"
+        )
+    low, high = (float(value) for value in images.aminmax())
+    if images.is_floating_point() and not 0 <= low <= high <= 1:
+        raise DataError(
+            f"a batch's images run from {low:g} to {high:g}, expected [0,1]; "
+            "put the normalisation into the model, as its first step"
+        )
+    if labels.min() < 0:
+        raise DataError(f"a batch has the label {labels.min()}, expected 0 or more")
+
+
+def collected(data: Batches) -> tuple[Tensor, Tensor]:
+    """All images and labels of a loader, in memory, on the CPU. DataError when there are none."""
+    pixels, labels = [], []
+    for x, y in batches(data):
+        pixels.append(x.cpu())
+        labels.append(y.cpu())
+    if not pixels:
+        raise DataError("found no batch, expected at least one; pass a DataLoader with images")
+    return torch.cat(pixels), torch.cat(labels)

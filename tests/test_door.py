@@ -1,0 +1,169 @@
+"""The library's door: what `stkit` offers, what it imports, and what a call leaves as it was."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+
+import stkit
+from stkit import (
+    EM,
+    FRAMES,
+    OPS,
+    REM,
+    SP,
+    Adversary,
+    Images,
+    Staged,
+    acm,
+    compare,
+    evaluate,
+    load,
+    load_checkpoint,
+    pick,
+    poison,
+    separability,
+    train,
+)
+from stkit.core.errors import RankError
+from stkit.engine.process import settings
+
+SMALL = {"model": "small", "batch_size": 10, "epochs": 1}
+SURROGATE = {"model": "small", "batch_size": 10, "steps": 1, "model_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load("digits", limit=20)
+
+
+def test_the_public_names():
+    assert dir(stkit) == sorted(stkit.__all__)
+    assert set(stkit._WHERE) | {"__version__"} == set(stkit.__all__)
+    for name in stkit.__all__:
+        assert getattr(stkit, name) is not None
+    with pytest.raises(AttributeError, match="module 'stkit' has no attribute 'polson'"):
+        stkit.polson  # noqa: B018
+
+
+def test_a_type_checker_sees_the_same_names():
+    """Where `__getattr__` finds a name at run time is where mypy looks for it."""
+    tree = ast.parse(Path(stkit.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: f"{node.module}" for node in block.body for alias in node.names}
+    assert seen == {name: f"stkit.{where}" for name, where in stkit._WHERE.items()}
+    assert (Path(stkit.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "heavy"),
+    [
+        ("import stkit; dir(stkit)", {"torch", "numpy", "timm", "typer", "safetensors", "PIL"}),
+        ("from stkit import SP, FRAMES, Staged, StkitError", {"torch", "numpy", "timm", "typer"}),
+        ("from stkit import Images, load, train, acm", {"timm", "sklearn", "typer", "rich"}),
+    ],
+)
+def test_nothing_is_imported_before_it_is_used(line, heavy):
+    code = f"import sys; {line}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())
+
+
+def state() -> dict[str, object]:
+    """All that a library has no business to change."""
+    cudnn, cuda, mkldnn = torch.backends.cudnn, torch.backends.cuda, torch.backends.mkldnn
+    kernels = cudnn.conv, cuda.matmul, mkldnn.conv, mkldnn.matmul
+    return {
+        "fp32": [kernel.fp32_precision for kernel in kernels],
+        "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic,
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(), "dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(), "grad": torch.is_grad_enabled(),
+        "draws": torch.get_rng_state().tolist(), "gpu": torch.cuda.is_initialized(),
+        "ranks": torch.distributed.is_initialized(),
+    }  # fmt: skip
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    before = state()
+    yield
+    after = state()
+    assert {key for key, value in before.items() if value != after[key]} == set()
+
+
+@pytest.mark.parametrize(
+    "recipe", [SP(), OPS(), EM(), REM(model_steps=3), EM(**SURROGATE), REM(**SURROGATE, eot=1)]
+)
+def test_poison_leaves_the_process_as_it_was(recipe, digits):
+    with unchanged():
+        poison(digits, recipe)
+
+
+@pytest.mark.parametrize("frame", ["nt", "st", "at"])
+def test_train_acm_and_evaluate_leave_the_process_as_it_was(frame, digits):
+    with unchanged():
+        run = train(digits, frame, **SMALL, runtime=pick("cpu"))
+        acm(run.model, digits)
+        evaluate(run.model, digits, adversary=0.1)
+
+
+def test_load_and_compare_leave_the_process_as_it_was(digits, made):
+    with unchanged():
+        load("digits", limit=20)
+        load_checkpoint(made / "nt.safetensors")
+        compare(poison(digits, SP()), digits)
+
+
+def test_a_call_may_draw_and_set_what_it_likes():
+    """What dropout draws from is put back, also after an error."""
+    with unchanged(), pytest.raises(ValueError, match="of its own"), settings(pick("cpu")):
+        torch.rand(3)
+        raise ValueError("of its own")
+
+
+def test_settings_of_a_gpu_are_put_back(monkeypatch):
+    """Without one: the flags are there, and the device is not touched."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.random, "fork_rng", nullcontext)
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    with unchanged(), settings(pick("cuda:1", "fp32")):
+        assert cudnn.benchmark and asked == [torch.device("cuda:1")]
+        assert (cudnn.conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
+
+
+def test_ranks_are_connected_by_an_explicit_call_only(monkeypatch, digits):
+    for key, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(key, value)
+    runtime = pick("cpu")
+    assert (runtime.rank, runtime.world_size) == (1, 2)
+    with pytest.raises(RankError, match="2 ranks were started and are not connected; call"):
+        train(digits, "nt", **SMALL, runtime=runtime)
+    assert not torch.distributed.is_initialized()
+
+
+def test_values_print_in_a_short_line(digits, made):
+    trained = load_checkpoint(made / "nt.safetensors")
+    clean = load(made / "clean.safetensors")
+    poisoned = poison(digits, SP())
+    run = train(digits, "st", **SMALL)
+    shown = [
+        digits, poisoned, trained, acm(trained, clean), evaluate(trained, clean, adversary=0.01),
+        compare(poisoned, digits), run, run.checkpoint, run.epochs[0], run.epochs[0].checks[0],
+        pick("cpu"), SP(), OPS(), EM(), REM(model_steps=3), *FRAMES.values(),
+        *(frame.train for frame in FRAMES.values()),
+        Staged(gamma=0.1), Adversary(),
+    ]  # fmt: skip
+    for value in shown:
+        assert len(repr(value)) <= 100, repr(value)
+        assert "\n" not in repr(value) and repr(value).startswith(f"{type(value).__name__}(")
+    assert 0 <= separability(poisoned, digits) <= 1

@@ -1,0 +1,44 @@
+"""The examples in Python run, in small."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+
+
+def test_own_model(capsys):
+    runpy.run_path(str(FOLDER / "own_model.py"))["main"](epochs=1, limit=40)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Run(") and "robust accuracy" in shown and "Acm(literal" in shown
+
+
+@pytest.fixture
+def notebook() -> dict:
+    return json.loads((FOLDER / "quickstart.ipynb").read_text())
+
+
+def test_the_notebook_is_valid_and_has_no_outputs(notebook):
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["language"] == "python"
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    for cell in notebook["cells"]:
+        assert cell["cell_type"] in ("code", "markdown")
+        assert all(line.endswith("\n") for line in cell["source"][:-1])
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+
+
+def test_the_notebook_runs(notebook, capsys):
+    """On fewer images and epochs; every name is there when it is used."""
+    names: dict = {}
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    for cell in cells:
+        cell = cell.replace('load("digits"', 'load("digits", limit=40, split="train"', 1).replace(
+            'load("digits", "test")', 'load("digits", "test", limit=40)'
+        )
+        exec(cell.replace("epochs = 4", "epochs = 1"), names)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in shown] == ["nt", "st"]
