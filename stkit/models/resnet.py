@@ -83,7 +83,8 @@ class ResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         for i in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{i}")(x)
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits: Tensor = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
 
 
 def resnet18(classes: int, size: int) -> nn.Module:

@@ -24,7 +24,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
-        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))
 
 
@@ -49,7 +49,9 @@ class WideResNet(nn.Module):
         x = self.conv1(x)
         for i in (1, 2, 3):
             x = self.get_submodule(f"group{i}")(x)
-        return self.fc(F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1))
+        x = F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1)
+        logits: Tensor = self.fc(x)
+        return logits
 
 
 def wrn_28_10(classes: int, size: int) -> nn.Module:

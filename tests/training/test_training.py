@@ -44,7 +44,8 @@ def finished(images: Images, chosen: TrainingRecipe, **more) -> Training:
 
 
 def in_float64(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return augment.augment(images.double(), ("crop", "flip"), generator)
+    names = ("crop", "flip")
+    return augment.augment(images.double(), names, seed=generator.initial_seed())
 
 
 def test_st_is_algorithm_1(digits):
