@@ -32,6 +32,12 @@ LIVING = {
     ("part", "cli/data.py"): "--part rest|held, an option that users have",
     ("part", "data/holdout.py"): "the same",
     ("part", "cli/saving.py"): "FILE.part, which users see",
+    ("part", "engine/runtime.py"): "a rank's part of a batch, as in the next three",
+    ("part", "engine/step.py"): "the same",
+    ("part", "poisons/rem.py"): "the same",
+    ("part", "training/sets.py"): "the same",
+    ("entry", "core/artifact.py"): "of the header that safetensors prescribes",
+    ("cell", "cli/output.py"): "of a table",
 }
 """(word, file) -> why it may stand there."""
 
