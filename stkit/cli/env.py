@@ -11,6 +11,7 @@ PLACE = 140
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command()(env)
 
 

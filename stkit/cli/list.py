@@ -17,6 +17,7 @@ PLACE = 130
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command("list")(names)
 
 
