@@ -99,7 +99,7 @@ def _check_training(params: dict[str, Any]) -> None:
     options = {
         name: params[(option.flag or name).replace("-", "_")] for name, option in OPTIONS.items()
     }
-    options["check_every"] = train.check_interval(options["check_every"])
+    options["check_every"] = train.interval(options["check_every"])
     frame = frame_with(params["frame"], **options)
     own = {field.name for field in fields(TrainingRecipe)} & params.keys() - {"frame"}
     TrainingRecipe(frame, **{name: params[name] for name in own})

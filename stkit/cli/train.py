@@ -134,7 +134,7 @@ def train(
 ) -> None:
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
-        gamma=gamma, beta=beta, variant=acm_variant, check_every=check_interval(check_every),
+        gamma=gamma, beta=beta, variant=acm_variant, check_every=interval(check_every),
         adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
         restore=restore, gate=gate,
     )  # fmt: skip
@@ -177,7 +177,7 @@ def train(
     )  # fmt: skip
 
 
-def check_interval(check_every: str | None) -> int | None:
+def interval(check_every: str | None) -> int | None:
     """What `--check-every` says as a number of steps; None: once an epoch."""
     if check_every is None or check_every == "epoch":
         return None

@@ -18,7 +18,7 @@ from stkit.engine.runtime import pick
 from stkit.recipes.frames import FRAMES, GAMMAS
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
-from stkit.report import summary
+from stkit.report.result import summary
 from stkit.training.loop import Training
 from stkit.training.plan import plan
 from stkit.training.schedule import Verdict
@@ -109,7 +109,7 @@ def test_a_last_check_that_rolls_back_leaves_the_snapshot(digits):
     record = run.epochs[-1]
     assert record.rolled_back and record.final["accuracy"] != record.accuracy
     assert record.last["accuracy"] == record.final["accuracy"]
-    row = summary.summary(run.head())
+    row = summary(run.head())
     assert row["accuracy"] == record.final["accuracy"]
     assert row["best_accuracy"] == record.accuracy and row["best_rolled_back"]
 

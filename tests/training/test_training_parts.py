@@ -16,7 +16,7 @@ from stkit.measure import acm
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
-from stkit.report import summary
+from stkit.report.result import summary
 from stkit.training.loop import Training
 from stkit.training.staged import Measure, live
 
@@ -124,7 +124,7 @@ def test_an_early_stop_ends_with_the_last_accepted_weights(digits):
     assert verdicts == ["keep", "keep", "stop"]
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, accepted[name]), name
-    row = summary.summary(run.head())
+    row = summary(run.head())
     assert row["epochs"] == 2 and "unfinished" not in row
     assert row["accuracy"] == run.epochs[-1].final["accuracy"]
 
