@@ -94,12 +94,14 @@ def take_up(work: Work[Any], out: Path, kind: str) -> None:
 
     part, runtime = part_of(out), work.runtime
     with runtime.together():
-        found = artifact.read(part, kind) if part.exists() else None
-    runtime.same(found and found[0]["digest"], f"{part} (it must lie where all ranks read it)")
-    if found is None:
+        unfinished = artifact.read(part, kind) if part.exists() else None
+    runtime.same(
+        unfinished and unfinished[0]["digest"], f"{part} (it must lie where all ranks read it)"
+    )
+    if unfinished is None:
         return
     try:
-        work.resume(*found)
+        work.resume(*unfinished)
     except ArtifactError as error:
         raise ArtifactError(f"{part}: {error}") from None
     output.note(f"resuming at {work.place}")

@@ -32,6 +32,7 @@ ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command(
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
         + "\n".join(f"  {name:<12} {frame.about}" for name, frame in FRAMES.items())

@@ -88,6 +88,7 @@ class GlobalBatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None: ...
 
     def forward(self, input: Tensor) -> Tensor:
+        """The output for a batch."""
         out = self._normalised(input) if self.training else super().forward(input)
         for after in (self.drop, self.act):
             out = out if after is None else after(out)

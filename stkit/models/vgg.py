@@ -34,6 +34,7 @@ class VGG(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         x = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
         logits: Tensor = self.classifier(x)
         return logits

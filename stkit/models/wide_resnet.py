@@ -23,6 +23,7 @@ class Block(nn.Module):
             self.shortcut = Conv2d(inside, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         active = F.relu(self.bn1(x))
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))
@@ -46,6 +47,7 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         x = self.conv1(x)
         for i in (1, 2, 3):
             x = self.get_submodule(f"group{i}")(x)

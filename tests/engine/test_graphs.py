@@ -197,7 +197,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
         if len(x) > 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    with pytest.raises(DeviceError, match="a batch of 16 .* --batch-size 2 fits"):
+    with pytest.raises(DeviceError, match=r"a batch of 16 .* --batch-size 2 fits"):
         graphs.Captured(body, CPU)(torch.zeros(16), torch.zeros(32))
     assert tried == [(16, 32), (8, 16), (4, 8), (2, 4)]
 

@@ -318,10 +318,10 @@ class Second(Runtime):
 
 def test_what_one_rank_fails_in_all_fail_in():
     told = Second(torch.device("cpu"), "fp32", 1, 2, first_says=("DataError", "no file"))
-    with pytest.raises(RankError, match="^no file$"), told.together():
+    with pytest.raises(RankError, match=r"^no file$"), told.together():
         pass
     other = Second(torch.device("cpu"), "fp32", 1, 2)
-    with pytest.raises(RankError, match="^rank 1: too few$") as failed, other.together():
+    with pytest.raises(RankError, match=r"^rank 1: too few$") as failed, other.together():
         raise RecipeError("too few")
     assert failed.value.code == 2
     assert not ranks.lost_rank(RuntimeError("shapes do not match"))

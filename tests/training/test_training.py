@@ -169,7 +169,7 @@ def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
     assert None not in staged.values()
     staged["gamma"] = 3e-4  # as where GAMMAS said so
     again = Training(digits, recipe("st", epochs=2), runtime=CPU)
-    with pytest.raises(ArtifactError, match="gamma was 0.0003, now 0.00026"):
+    with pytest.raises(ArtifactError, match=r"gamma was 0.0003, now 0.00026"):
         again.resume(stored, run.tensors())
 
 

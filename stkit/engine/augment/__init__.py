@@ -32,8 +32,8 @@ __all__ = ["KERNELS", "Draws", "apply", "augment", "draw"]
 
 def _kernels() -> Iterator[tuple[str, Kernel]]:
     """Every kernel of this folder's modules, under its name."""
-    for found in iter_modules(__path__):
-        yield from getattr(import_module(f"{__name__}.{found.name}"), "KERNELS", {}).items()
+    for module in iter_modules(__path__):
+        yield from getattr(import_module(f"{__name__}.{module.name}"), "KERNELS", {}).items()
 
 
 _UNORDERED = dict(_kernels())
