@@ -95,7 +95,7 @@ def test_the_name_of_a_frame_or_a_poison_stands_in_one_file() -> None:
     poison its module. Files that others read and write are called after their poison, too."""
     carried = {*carrying.NAMES, *PREPARATIONS}
     homes = {name: "recipes/frames.py" for name in FRAMES if name not in carried and name != "at"}
-    homes |= dict.fromkeys(METHODS, "recipes/poisons.py")
+    homes |= {name: f"recipes/poisons/{name}.py" for name in METHODS}
     for path in sorted((ROOT / "stkit").rglob("*.py")):
         file = str(path.relative_to(ROOT / "stkit"))
         if file.startswith(("data/importing/", "data/exporting/")):

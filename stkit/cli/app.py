@@ -52,6 +52,7 @@ def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
+    """Say the version, or the help where no command is given."""
     if version or context.invoked_subcommand is None:
         typer.echo(f"stkit {__version__}" if version else context.get_help())
         raise typer.Exit()

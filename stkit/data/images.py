@@ -98,6 +98,7 @@ class Images:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by label."""
         return tuple(self.header["classes"])
 
     @property

@@ -39,6 +39,7 @@ class Captured:
         self.replay: Callable[[], Any] | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
+        """What the body returns for these tensors."""
         return fitted(self._call, tensors, self.runtime, self.body)
 
     def _call(self, *tensors: Tensor) -> Any:

@@ -264,7 +264,7 @@ def test_a_pickle_with_anything_else_is_refused_and_not_run(clean, tmp_path, pro
 
 
 @pytest.mark.parametrize(
-    "value, found",
+    ("value", "found"),
     [
         ({"noise": np.zeros(3, np.int8)}, "holds a dict"),
         ([np.zeros(3, np.int8)], "holds a list"),
@@ -545,7 +545,7 @@ def test_pil_dict(clean, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, message",
+    ("shape", "message"),
     [
         ((N + 1, 3, SIDE, SIDE), r"has 25 noises, expected 24 \(one an image\) or 3 \(one a class"),
         ((10, 3, SIDE, SIDE), "has 10 noises"),
@@ -681,7 +681,7 @@ def test_import_command(cli, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more, code, message",
+    ("more", "code", "message"),
     [
         ("--epsilon 4/255", 1, "error: .*: the noise is up to .* more than the epsilon 4/255"),
         ("--epsilon 0", 2, "error: epsilon is 0, which makes no noise"),

@@ -63,7 +63,7 @@ def test_crop_and_flip_equal_the_transcription(names: tuple[str, ...]) -> None:
         assert found[k].tolist() == reference.crop_flip(image.tolist(), top, left, flip)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
 def test_jitter_equals_the_transcription(dtype: torch.dtype, tolerance: float) -> None:
     images, draws = pixels(300, 4, dtype), jittered(("jitter",), 300, 4, seed=1)
     found, own = apply(images, draws), draws["jitter"]

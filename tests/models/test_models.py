@@ -1,5 +1,7 @@
 """Models: sizes, layers in forward order, features, normalisation, seeds, and those of timm."""
 
+from itertools import chain
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,7 +31,7 @@ def size(model: nn.Module) -> int:
 
 def once(groups: list[list[str]], model: nn.Module) -> bool:
     """Whether every parameter is in exactly one layer."""
-    return sorted(sum(groups, [])) == sorted(dict(model.named_parameters()))
+    return sorted(chain(*groups)) == sorted(dict(model.named_parameters()))
 
 
 def group_of(name: str, groups: list[list[str]]) -> list[str]:

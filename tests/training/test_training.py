@@ -15,7 +15,8 @@ from stkit.data.images import Images, to_float
 from stkit.data.load import load
 from stkit.engine import augment
 from stkit.engine.runtime import pick
-from stkit.recipes.frames import FRAMES, GAMMAS
+from stkit.recipes.acm import VARIANTS
+from stkit.recipes.frames import FRAMES
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.report.result import summary
@@ -165,9 +166,9 @@ def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
     next(run.steps())
     stored = json.loads(header.dumps(run.head()))
     staged = stored["recipe"]["phases"][0]["staged"]
-    assert (staged["gamma"], staged["check_every"]) == (GAMMAS["literal"], 6)
+    assert (staged["gamma"], staged["check_every"]) == (VARIANTS["literal"].gamma, 6)
     assert None not in staged.values()
-    staged["gamma"] = 3e-4  # as where GAMMAS said so
+    staged["gamma"] = 3e-4  # as where the variant said so
     again = Training(digits, recipe("st", epochs=2), runtime=CPU)
     with pytest.raises(ArtifactError, match=r"gamma was 0.0003, now 0.00026"):
         again.resume(stored, run.tensors())
