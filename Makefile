@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests run two at a time, those of a file in one process, so that what they share is made once.
+WORKERS := -n 2 --dist loadfile
 
 .PHONY: demo test results
 # The two commands of the README. Each builds .venv from nothing when it is not there.
@@ -9,8 +11,9 @@ demo: .venv/.installed
 
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 results: .venv/.installed # tables of results/, see docs/results.md
 	$(BIN)/python docs/make_results.py

@@ -48,10 +48,9 @@ def image_by_image(images: Tensor, transform: Callable[[Tensor], Tensor]) -> Ten
 def measure(device: str, batch_size: int, rounds: int) -> list[dict[str, str | float]]:
     """One row for each set of augmentations; the first of the rounds only warms up."""
     images = torch.rand(batch_size, 3, 32, 32, generator=stream(0, "benchmark")).to(device)
-    generator = stream(0, "augment", device=device)
     rows: list[dict[str, str | float]] = []
     for name, (names, steps) in ROWS.items():
-        batched = partial(augment, images, names, generator)
+        batched = partial(augment, images, names, seed=0)
         loop = partial(image_by_image, images, transforms.Compose(steps))
         turns = [(seconds(batched, 10), seconds(loop, 1)) for _ in range(rounds + 1)][1:]
         ours, theirs = (batch_size / min(turn) for turn in zip(*turns, strict=True))

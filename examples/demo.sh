@@ -80,5 +80,5 @@ cat <<EOF_NOTE
 
 A smoke run, as said above. data: what the net was trained on; accuracy: on clean test digits.
 stages: 2@5 means that ACM exceeded gamma after epoch 5, for the second time: the epoch was undone
-and half of the layers frozen (README, "What differs"). The files are in $out/.
+and half of the layers frozen (docs/differences.md). The files are in $out/.
 EOF_NOTE

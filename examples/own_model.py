@@ -5,6 +5,7 @@
 What stkit asks of a net: float images [N,3,H,W] in [0,1] in, [N,K] numbers out.
 """
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Net(nn.Module):
         widths = (3, 16, 32, 64)
         self.blocks = nn.Sequential(*(
             nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in itertools.pairwise(widths)
         ))  # fmt: skip
         self.head = nn.Linear(widths[-1], classes)
 

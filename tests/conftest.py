@@ -62,9 +62,9 @@ class Result:
 def cli(capsys):
     """Run the command line in this process: `cli("data", "digits", "-o", path) -> Result`."""
 
-    def run(*args) -> Result:
+    def run(*args, obj: object = None) -> Result:
         capsys.readouterr()
-        code = main([str(arg) for arg in args])
+        code = main([str(arg) for arg in args], obj)
         return Result(code, *capsys.readouterr())
 
     numbers = (signal.SIGINT, signal.SIGTERM)

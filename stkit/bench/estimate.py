@@ -1,17 +1,17 @@
-"""How long a grid will take and how much it will write: from cells that are finished, else a rule.
+"""How long a grid will take and how much it will write: from finished runs, else from a rule.
 
-The unit of work is an image once through a training step. A cell takes its images times epochs
+The unit of work is an image once through a training step. A run takes its images times epochs
 times the passes that its frame makes in a step (11 for PGD-10). Seconds for it come from the
-finished cells of the same model; while there are none, from `RATES`, which are rough.
+finished runs of the same model; while there are none, from `RATES`, which are rough.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stkit.bench.tasks import Cell, Stage
+from stkit.bench.tasks import Options, Run, Task
 from stkit.core import header
 from stkit.core.errors import StkitError
 from stkit.recipes import carried
@@ -19,12 +19,13 @@ from stkit.recipes.catalogue import MODELS
 from stkit.recipes.frames import FRAMES, default_epochs
 from stkit.recipes.poisons import METHODS, resolve
 from stkit.recipes.settings import Costly, Recipe, settings
+from stkit.recipes.training import TrainingRecipe
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
-"""Images a second in training, when nothing is known; a model that is not here is as resnet18."""
-START = 6.0  # seconds before a stage computes: imports, reading images
+"""Images a second in training, when nothing is known; another model is as the default one."""
+START = 6.0  # seconds before a task computes: imports, reading images
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,81 @@ class Data:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the images."""
         return 3 * self.count * self.side**2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do of a grid; what is half done counts as to be done."""
+
+    runs: dict[str, float]  # name of a run -> seconds
+    images: dict[str, float]  # name of a task that makes images -> seconds
+    seconds: float  # of all, side by side
+    disk_bytes: int  # to be written
+    basis: str  # of the seconds, for people
+
+
+def plan(
+    tasks: Sequence[Task], todo: Iterable[Run], finished: Iterable[tuple[Run, float]], work: Path,
+    *, keep: bool, device: str, jobs: int,
+) -> Estimate:  # fmt: skip
+    """Seconds and bytes of the runs to do and of what else their tasks make, and on what basis.
+
+    tasks: of the runs to do. finished: runs with their seconds. device: `auto` is a GPU where
+    NVIDIA's driver is there. keep: of checkpoints; else only those count that are there at a time.
+    """
+    by_file = {run.task.file: run for run in todo}
+    if not by_file:
+        return Estimate({}, {}, 0.0, 0, "nothing is left to do")
+    images = _training_images(tasks, by_file, work)
+    speed = Speed(finished, images, device)
+    left = [task for task in tasks if not (work / task.file).exists()]
+    models = {task.file: _model(task, by_file) for task in left}
+    seconds = {
+        task.file: speed.seconds(_effort(task, by_file, images), models[task.file]) for task in left
+    }
+    trainings = [task.file for task in left if task.file in by_file]
+    others = {task.file: task.name for task in left if task.file not in by_file}
+    disk = len(others) * images.nbytes
+    disk += _checkpoint_bytes([models[file] for file in trainings], keep=keep, jobs=jobs)
+    return Estimate(
+        {by_file[file].name: seconds[file] for file in trainings},
+        {name: seconds[file] for file, name in others.items()},
+        sum(seconds.values()) / jobs, disk,
+        speed.basis({models[task.file] for task in left if task.resumable}),
+    )  # fmt: skip
+
+
+def _training_images(tasks: Sequence[Task], by_file: Mapping[str, Run], work: Path) -> Data:
+    """The images that the first run to do is trained on, or the clean ones that they stem from."""
+    first = next(iter(by_file.values()))
+    clean = next((task for task in tasks if task.name == "clean"), None)
+    file = work / clean.file if clean else Path(str(first.task.source))  # else poisons are files
+    return data(file, first.settings["data"])
+
+
+def _effort(task: Task, by_file: Mapping[str, Run], images: Data) -> float:
+    """Images through a step, of any task."""
+    if task.file in by_file:
+        return effort(by_file[task.file], images)
+    return poison_effort(task, _options(task), images) if task.verb[0] == "poison" else 0.0
+
+
+def _model(task: Task, by_file: Mapping[str, Run]) -> str:
+    """The model that a task trains; the default one where it trains none."""
+    if task.file in by_file:
+        return by_file[task.file].model
+    return str(_options(task).get("model", TrainingRecipe.model))
+
+
+def _checkpoint_bytes(models: Sequence[str], *, keep: bool, jobs: int) -> int:
+    """Bytes on disk of the checkpoints of these trainings, those unfinished beside them."""
+    sizes = sorted(
+        (4 * MODELS.get(m, MODELS[TrainingRecipe.model]).parameters for m in models), reverse=True
+    )
+    at_a_time = sum(sizes[:jobs])  # unfinished, one is up to three times as large
+    return 2 * at_a_time + (sum(sizes) if keep else at_a_time)
 
 
 def data(file: Path, settings: dict[str, Any]) -> Data:
@@ -51,28 +126,28 @@ def data(file: Path, settings: dict[str, Any]) -> Data:
         return Data(settings["limit"] or count, classes, settings["size"] or 32)
 
 
-def effort(cell: Cell, images: Data) -> float:
-    """Images through a training step, of a whole cell."""
-    options = cell.settings["train"]
+def effort(run: Run, images: Data) -> float:
+    """Images through a training step, of a whole run."""
+    options = run.options
     default = options.get("epochs", default_epochs(images.side, images.classes))
     epochs = (float(default), float(options.get("fine-tune-epochs", default)))
     total = 0.0
     augment = options.get("augment")
-    for phase, length in zip(FRAMES[cell.settings["frame"]["frame"]].phases, epochs, strict=False):
-        copies = phase.copies if augment is None else carried.read(augment).copies
+    for phase, length in zip(FRAMES[run.frame].phases, epochs, strict=False):
+        copies = phase.copies if augment is None else carried.read(str(augment)).copies
         total += length * (copies + (phase.adversary.steps if phase.adversary else 0))
     return total * (images.count - float(options.get("holdout", 0)))
 
 
-def poison_effort(stage: Stage, options: dict[str, Any], images: Data) -> float:
+def poison_effort(task: Task, options: Options, images: Data) -> float:
     """Images through a step, for a poison with a surrogate; nothing for the others."""
-    kind = METHODS[stage.verb[1]]
+    kind = METHODS[task.verb[1]]
     recipe = resolve(kind(**_of(kind, options)), (images.side, images.side), images.classes)
     return recipe.passes(images.count) if isinstance(recipe, Costly) else 0.0
 
 
-def _of(kind: type[Recipe[Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """The settings among a stage's options that decide how long it takes: counts and choices."""
+def _of(kind: type[Recipe[Any]], options: Options) -> Options:
+    """The settings among a task's options that decide how long it takes: counts and choices."""
     plain = {k.replace("-", "_"): v for k, v in options.items()}
     return {
         name: plain[name]
@@ -82,81 +157,33 @@ def _of(kind: type[Recipe[Any]], options: dict[str, Any]) -> dict[str, Any]:
 
 
 class Speed:
-    """Seconds for an effort, by model: measured where a finished cell tells, else by the rule."""
+    """Seconds for an effort, by model: measured where a finished run tells, else by the rule."""
 
-    def __init__(
-        self, finished: Iterable[tuple[Cell, dict[str, Any]]], images: Data, kind: str
-    ) -> None:
+    def __init__(self, finished: Iterable[tuple[Run, float]], images: Data, device: str) -> None:
         rates: dict[str, list[float]] = {}
-        for cell, found in finished:
-            if found.get("seconds"):
-                rate = effort(cell, images) / found["seconds"]
-                rates.setdefault(cell.settings["model"], []).append(rate)
+        for run, seconds in finished:
+            rates.setdefault(run.model, []).append(effort(run, images) / seconds)
         self.measured = {model: median(known) for model, known in rates.items()}
-        self.rule = RATES[kind]
+        driver = Path("/proc/driver/nvidia/version")
+        on_gpu = device.startswith("cuda") or (device == "auto" and driver.exists())
+        self.rule = RATES["cuda" if on_gpu else "cpu"]
+
+    def rough(self, model: str) -> int:
+        """Images a second by the rule."""
+        return self.rule.get(model, self.rule[TrainingRecipe.model])
 
     def seconds(self, work: float, model: str) -> float:
-        rule = self.rule.get(model, self.rule["resnet18"])
-        return START + work / self.measured.get(model, rule)
+        """Seconds for so many images through a step, and for the start."""
+        return START + work / self.measured.get(model, self.rough(model))
+
+    def basis(self, models: Iterable[str]) -> str:
+        """What the seconds of these models are estimated by, for people."""
+        guessed = sorted(set(models) - self.measured.keys())
+        rates = (f"{model} {self.rough(model):,} images/s" for model in guessed)
+        return "finished runs" if not guessed else f"a rough rule: {', '.join(rates)}"
 
 
-def plan(
-    stages: list[Stage], todo: Mapping[str, Cell], finished: Iterable[tuple[Cell, dict[str, Any]]],
-    work: Path, *, keep: bool, device: str, jobs: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Seconds of each cell that is not done, of each set of images and of all, bytes to be written,
-    and on what basis.
-
-    What of a cell is done already counts as to be done. device: `auto` is a GPU where NVIDIA's
-    driver is there. keep: of checkpoints; else only those count that are there at a time.
-    """
-    if not todo:
-        nothing = {"cells": {}, "images": {}, "seconds": 0.0, "disk_bytes": 0}
-        return nothing | {"basis": "nothing is left to do"}
-    first = next(iter(todo.values()))
-    clean = next((stage for stage in stages if stage.name == "clean"), None)
-    file = work / clean.file if clean else Path(str(first.stage.source))  # else poisons are files
-    images = data(file, first.settings["data"])
-    gpu = device.startswith("cuda") or (
-        device == "auto" and Path("/proc/driver/nvidia/version").exists()
-    )
-    speed = Speed(finished, images, "cuda" if gpu else "cpu")
-    cells, made, total, disk = {}, {}, 0.0, 0
-    checkpoints: list[int] = []
-    by_file = {cell.stage.file: cell for cell in todo.values()}
-    models = set()
-    for stage in stages:
-        if (work / stage.file).exists():
-            continue
-        model = "resnet18"
-        if stage.verb[0] == "train":
-            cell = by_file[stage.file]
-            model = cell.settings["model"]
-            seconds = cells[cell.name] = speed.seconds(effort(cell, images), model)
-            checkpoints.append(4 * MODELS.get(model, MODELS["resnet18"]).parameters)
-        elif stage.verb[0] == "poison":
-            options = _options(stage)
-            model = options.get("model", model)
-            seconds = made[stage.name] = speed.seconds(poison_effort(stage, options, images), model)
-            disk += images.nbytes
-        else:
-            seconds = made[stage.name] = START
-            disk += images.nbytes
-        if stage.resumable:
-            models.add(model)
-        total += seconds
-    guessed = sorted(models - speed.measured.keys())
-    rates = (f"{m} {speed.rule.get(m, speed.rule['resnet18']):,} images/s" for m in guessed)
-    basis = "finished cells" if not guessed else f"a rough rule: {', '.join(rates)}"
-    checkpoints.sort(reverse=True)
-    disk += 2 * sum(checkpoints[:jobs])  # unfinished, one is up to three times as large
-    disk += sum(checkpoints if keep else checkpoints[:jobs])
-    return {
-        "cells": cells, "images": made, "seconds": total / jobs, "disk_bytes": disk, "basis": basis,
-    }  # fmt: skip
-
-
-def _options(stage: Stage) -> dict[str, Any]:
-    """A stage's options as values."""
-    pairs = (option.removeprefix("--").partition("=") for option in stage.options)
+def _options(task: Task) -> Options:
+    """A task's options as values."""
+    pairs = (option.removeprefix("--").partition("=") for option in task.options)
     return {key: int(v) if v.isdigit() else v if equals else True for key, equals, v in pairs}

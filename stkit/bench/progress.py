@@ -1,57 +1,90 @@
-"""Cells of a grid on disk: how far each is, and what is written when one is finished."""
+"""Runs of a grid on disk: how far each is, and what is written when one is finished."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from stkit.bench import run
-from stkit.bench.tasks import Cell, Stage
+from stkit.bench.attempts import Attempts
+from stkit.bench.tasks import Run, Task
 from stkit.core import header
 from stkit.core.errors import ArtifactError
 from stkit.report import files
 
-Finished = list[tuple[Cell, dict[str, Any]]]
+
+class State(StrEnum):
+    """How far a run is, in the words for people."""
+
+    DONE = "done"
+    BLOCKED = "blocked"  # there is a result, but damaged or of other settings
+    TRAINED = "trained"  # but its result is not written
+    UNFINISHED = "unfinished"
+    TO_DO = "to do"
 
 
-@dataclass
-class Sorted:
-    """Cells by how far they are; `blocked`: name -> what is wrong with its result."""
+@dataclass(frozen=True)
+class Status:
+    """How far a run is. seconds: that it took, where known; why: what is wrong with its result."""
 
-    done: Finished = field(default_factory=list)
-    todo: dict[str, Cell] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)  # name -> a word for people
-
-
-def sort(cells: Iterable[Cell], out: Path, work: Path) -> Sorted:
-    """Look at what is there; a result that is damaged or of other settings blocks its cell."""
-    found = Sorted()
-    for cell in cells:
-        path, file = out / f"{cell.name}.json", work / cell.stage.file
-        if path.exists():
-            try:
-                found.done.append((cell, _result(path, cell)))
-                found.states[cell.name] = "done"
-            except ArtifactError as error:
-                found.blocked[cell.name] = str(error)
-                found.states[cell.name] = "blocked"
-            continue
-        found.todo[cell.name] = cell
-        part = file.with_name(f"{file.name}.part")
-        found.states[cell.name] = (
-            "trained" if file.exists() else "unfinished" if part.exists() else "to do"
-        )
-    return found
+    run: Run
+    state: State
+    seconds: float | None = None
+    why: str = ""
 
 
-def _result(path: Path, cell: Cell) -> dict[str, Any]:
-    """A cell's result. ArtifactError when it is damaged, or was made with other settings."""
-    found = files.read(path)
+@dataclass(frozen=True)
+class Progress:
+    """Every run that was asked for, in the grid's order."""
+
+    statuses: tuple[Status, ...]
+
+    @property
+    def done(self) -> list[Status]:
+        """The runs with a result."""
+        return [status for status in self.statuses if status.state is State.DONE]
+
+    @property
+    def todo(self) -> list[Run]:
+        """The runs that have no result."""
+        return [s.run for s in self.statuses if s.state not in (State.DONE, State.BLOCKED)]
+
+    @property
+    def blocked(self) -> dict[str, str]:
+        """The names of the runs whose results are in the way, and what is wrong with those."""
+        return {s.run.name: s.why for s in self.statuses if s.state is State.BLOCKED}
+
+    @property
+    def timed(self) -> list[tuple[Run, float]]:
+        """The finished runs whose time is known, with their seconds."""
+        return [(status.run, status.seconds) for status in self.done if status.seconds]
+
+
+def look(runs: Iterable[Run], out: Path, work: Path) -> Progress:
+    """How far each run is; `out` is the folder of results, `work` that of tasks' files."""
+    return Progress(tuple(_status(run, out / f"{run.name}.json", work) for run in runs))
+
+
+def _status(run: Run, path: Path, work: Path) -> Status:
+    if path.exists():
+        try:
+            return Status(run, State.DONE, _result(path, run).get("seconds"))
+        except ArtifactError as error:
+            return Status(run, State.BLOCKED, why=str(error))
+    file = work / run.task.file
+    if file.exists():
+        return Status(run, State.TRAINED)
+    begun = file.with_name(f"{file.name}.part").exists()
+    return Status(run, State.UNFINISHED if begun else State.TO_DO)
+
+
+def _result(path: Path, run: Run) -> dict[str, Any]:
+    """A run's result. ArtifactError when it is damaged, or was made with other settings."""
+    read = files.read(path)
     a, b = (
         header.flat(json.loads(header.dumps(settings)))
-        for settings in (found.get("settings"), cell.settings)
+        for settings in (read.get("settings"), run.settings)
     )
     apart = [
         f"{key or 'settings'} was {a.get(key, 'absent')}, now {b.get(key, 'absent')}"
@@ -60,55 +93,58 @@ def _result(path: Path, cell: Cell) -> dict[str, Any]:
     ]
     if apart:
         raise ArtifactError(f"{path}: {_other(apart)}")
-    return found
+    return read
 
 
 class Writer:
-    """Writes the results of the stages of a grid."""
+    """Writes the results of tasks whose files are there."""
 
-    def __init__(self, out: Path, work: Path, cells: Iterable[Cell], *, keep: bool) -> None:
+    def __init__(self, out: Path, work: Path, runs: Iterable[Run], *, keep: bool) -> None:
         self.out, self.work, self.keep = out, work, keep
-        self.cells = {cell.stage.file: cell for cell in cells}
+        self.runs = {run.task.file: run for run in runs}
 
-    def finish(self, stage: Stage, printed: dict[str, Any]) -> str:
-        """Write the result of a stage whose file is there; a word about it for people.
+    def finish(self, task: Task) -> str:
+        """Write the result of a task, if it has any; a word about it for people.
 
-        printed: what the stage said; empty where that was lost, or another run made the file.
         ArtifactError when a result of that name is there already, of other settings.
         """
-        path, cell = self.out / f"{stage.name}.json", self.cells.get(stage.file)
-        if stage.verb[0] == "data":
-            return ""
-        if cell and path.exists():
-            _result(path, cell)
-            return ""
+        attempts = Attempts(self.work, task)
+        said = "" if task.verb[0] == "data" else self._finish(task, attempts)
+        attempts.forget()
+        return said
+
+    def _finish(self, task: Task, attempts: Attempts) -> str:
+        path, run = self.out / f"{task.name}.json", self.runs.get(task.file)
         try:
-            head = header.read(self.work / stage.file)
+            head = header.read(self.work / task.file)
         except ArtifactError as error:
             raise ArtifactError(f"{error}; remove it and run again") from None
-        if path.exists():
-            _same_poison(path, head)
+        if path.exists():  # of a poison made before, or put there in the meantime
+            if run:
+                _result(path, run)
+            else:
+                _same_poison(path, head)
             return ""
-        spent = run.spent(self.work, stage)
-        more: dict[str, Any] = {"attempts": spent["attempts"]} if spent["attempts"] else {}
-        last = printed.pop("seconds", None)
-        if last is not None and spent["timed"] == spent["attempts"] - 1:  # all times are known
-            more["seconds"] = last + spent["seconds"]
-        if cell:
-            found = files.run(cell.name, cell.settings, head, printed, **more)
+        spent, printed = attempts.spent(), attempts.printed()
+        seconds = spent.total(printed.pop("seconds", None))
+        more = {"attempts": spent.attempts or None, "seconds": seconds}
+        given = {key: value for key, value in more.items() if value is not None}
+        if run:
+            made = files.run(run.name, run.settings, head, printed, **given)
         else:
-            found = files.poison(stage.name, head, printed, **more)
-        files.write(path, found)
-        if cell and not self.keep:
-            (self.work / stage.file).unlink(missing_ok=True)
-        told = [f"accuracy {found['accuracy']:.4f}"] if "accuracy" in found else []
-        return ", ".join([*told, *([f"{more['seconds']:.0f} s"] if "seconds" in more else [])])
+            made = files.poison(task.name, head, printed, **given)
+        files.write(path, made)
+        if run and not self.keep:
+            (self.work / task.file).unlink(missing_ok=True)
+        accuracy = made.get("accuracy")
+        said = [f"accuracy {accuracy:.4f}"] if accuracy is not None else []
+        return ", ".join([*said, *([f"{seconds:.0f} s"] if seconds is not None else [])])
 
 
 def _same_poison(path: Path, head: dict[str, Any]) -> None:
     """ArtifactError unless a result is of a poison that was made in the same way."""
-    found = files.read(path)
-    apart = header.differences({"recipe": {}, "seed": 0, "inputs": [], **found}, head)
+    read = files.read(path)
+    apart = header.differences({"recipe": {}, "seed": 0, "inputs": [], **read}, head)
     if apart:
         raise ArtifactError(f"{path}: {_other(apart)}")
 

@@ -1,91 +1,106 @@
-"""What a grid consists of: stages, each one `python -m stkit ...`, and cells. No torch.
+"""What a grid consists of: tasks, each one `python -m stkit ...`, and runs. No torch.
 
-A stage makes one file from others, and its file is named after its settings (a digest ends it), so
-a grid that was changed never takes up the files of what it was.
+A task makes one file from others, and its file is named after its settings (a digest ends it), so a
+grid that was changed never takes up the files of what it was.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stkit.core import header
 from stkit.recipes.poisons import LONG
 
+Options = dict[str, str | int | float | bool]
+"""Options of a command, without dashes; a switch is true or false."""
+
 
 @dataclass(frozen=True)
-class Stage:
-    """One run of `python -m stkit`: `verb` on a source, with options, to a file of its own."""
+class Task:
+    """One command, `python -m stkit VERB SOURCE OPTIONS -o FILE`, which makes one file."""
 
     name: str  # what people call it
     verb: tuple[str, ...]
-    source: "Stage | str"
+    source: "Task | str"
     options: tuple[str, ...] = ()
-    test: "Stage | None" = None
-    clean: "Stage | None" = None
+    test: "Task | None" = None
+    clean: "Task | None" = None
     state: str = ""  # digest of the source where that is a file
 
     @property
-    def needs(self) -> tuple["Stage", ...]:
-        found = (self.source, self.test, self.clean)
-        return tuple(stage for stage in found if isinstance(stage, Stage))
+    def needs(self) -> tuple["Task", ...]:
+        """The tasks whose files it reads."""
+        return tuple(
+            task for task in (self.source, self.test, self.clean) if isinstance(task, Task)
+        )
 
     @property
     def resumable(self) -> bool:
         """Whether the command takes --resume and --device."""
         return self.verb[0] == "train" or self.verb[-1] in LONG
 
-    @property
+    @cached_property
     def file(self) -> str:
-        """The name of its file: two stages have the same one only if they make the same."""
+        """The name of its file: two tasks have the same one only if they make the same."""
         return f"{self.name}-{digest(self._settings())}.safetensors"
 
     def _settings(self) -> list[Any]:
         source = self.source if isinstance(self.source, str) else self.source.file
-        beside = [stage and stage.file for stage in (self.test, self.clean)]
+        beside = [task and task.file for task in (self.test, self.clean)]
         return [self.verb, source, self.options, *beside, *([self.state] if self.state else [])]
 
     def command(self, work: Path) -> list[str]:
         """The words after `stkit`, files being in the folder `work`."""
         source = self.source if isinstance(self.source, str) else str(work / self.source.file)
         words = [*self.verb, source, *self.options]
-        for option, stage in (("--test", self.test), ("--clean", self.clean)):
-            if stage:
-                words += [option, str(work / stage.file)]
+        for option, task in (("--test", self.test), ("--clean", self.clean)):
+            if task:
+                words += [option, str(work / task.file)]
         return [*words, *(["--resume"] if self.resumable else []), "-o", str(work / self.file)]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training of the grid: `name` is that of its result, `settings` what decides it."""
+class Run:
+    """One training of a grid: `name` is that of its result, `settings` what decides it.
+
+    settings: as the result holds them, JSON. options: of `stkit train`, but for frame, model, seed.
+    """
 
     name: str
+    task: Task
+    frame: str
+    model: str
+    options: Options
     settings: dict[str, Any]
-    stage: Stage
-
-    @property
-    def poison(self) -> Stage | str:
-        """What makes the images it is trained on; a path where they are there already."""
-        return self.stage.source
 
 
 @dataclass(frozen=True)
 class Grid:
-    cells: tuple[Cell, ...]
-    keep: bool  # checkpoints of cells whose result is written
+    """Every run of a grid. keep: checkpoints too, when their results are written."""
 
-    def stages(self) -> list[Stage]:
-        """Every stage once, each after those it needs, as near before its cell as can be."""
-        found: dict[str, Stage] = {}
+    runs: tuple[Run, ...]
+    keep: bool
 
-        def add(stage: Stage) -> None:
-            for other in stage.needs:
-                add(other)
-            found.setdefault(stage.file, stage)
+    def tasks(self) -> list[Task]:
+        """Every task of the grid, see `tasks_of`."""
+        return tasks_of(self.runs)
 
-        for cell in self.cells:
-            add(cell.stage)
-        return list(found.values())
+
+def tasks_of(runs: Iterable[Run]) -> list[Task]:
+    """Every task of these runs once, each after those it needs and near its run."""
+    by_file: dict[str, Task] = {}
+
+    def add(task: Task) -> None:
+        for other in task.needs:
+            add(other)
+        by_file.setdefault(task.file, task)
+
+    for run in runs:
+        add(run.task)
+    return list(by_file.values())
 
 
 def digest(value: Any) -> str:

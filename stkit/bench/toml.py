@@ -1,42 +1,53 @@
 """Values of a table as TOML gives it, each checked: RecipeError says where and what was found."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 from stkit.core.checks import nearest
 from stkit.core.errors import RecipeError
 
+Table = dict[str, Any]
+"""A table of TOML, whose values are of any type until they are checked."""
+T = TypeVar("T")
+WORDS = {
+    str: ("text", "texts"), int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"), bool: ("true or false", "switches"),
+    dict: ("a table", "tables"),
+}  # fmt: skip
+"""What people call the types, one and several."""
 
-def keys(where: str, table: dict[str, Any], known: Collection[str]) -> None:
+
+def keys(where: str, table: Table, known: Collection[str]) -> None:
     """RecipeError for a key that is not known."""
     for key in table:
         if key not in known:
             raise RecipeError(f"{where}: {nearest('key', key, known)}".lstrip(": "))
 
 
-def one(table: dict[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
-    """A value of one type, or the default where it is absent."""
-    value = table.get(key, default)
-    if value is default or (isinstance(value, kind) and type(value) is kind):
-        return value
-    words = {str: "text", int: "a whole number", bool: "true or false", dict: "a table"}
-    raise RecipeError(f"{where} {key} is {value!r}, expected {words[kind]}".lstrip())
-
-
-def axis(where: str, table: dict, key: str, kinds: tuple[type, ...], default: Any) -> list:
-    """A list of values of these types, not empty where it is given."""
+def one(table: Table, key: str, kind: type[T], where: str = "") -> T | None:
+    """A value of one type; None where it is absent."""
     if key not in table:
-        return list(default)
+        return None
+    value = table[key]
+    if isinstance(value, kind) and type(value) is kind:
+        return value
+    raise RecipeError(f"{where} {key} is {value!r}, expected {WORDS[kind][0]}".lstrip())
+
+
+def axis(where: str, table: Table, key: str, *kinds: type[T]) -> list[T] | None:
+    """A list of values of these types, not empty; None where it is absent."""
+    if key not in table:
+        return None
     values = table[key]
-    words = {str: "texts", int: "whole numbers", float: "numbers", dict: "tables"}[kinds[-1]]
     if not isinstance(values, list) or any(type(value) not in kinds for value in values):
-        raise RecipeError(f"{where} {key} is {values!r}, expected a list of {words}".lstrip())
+        several = WORDS[kinds[-1]][1]
+        raise RecipeError(f"{where} {key} is {values!r}, expected a list of {several}".lstrip())
     if not values:
         raise RecipeError(f"{where} {key} is an empty list, expected at least one value".lstrip())
     return values
 
 
-def once(where: str, values: list) -> list:
+def once(where: str, values: list[T]) -> list[T]:
     """The values, if none stands there twice."""
     for value in values:
         if values.count(value) > 1:

@@ -7,13 +7,14 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output
 from stkit.core.checks import choose
-from stkit.recipes.frames import GAMMAS
+from stkit.recipes.acm import VARIANTS
 
 PLACE = 80
 ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command()(acm)
 
 
@@ -21,7 +22,7 @@ def acm(
     checkpoint: o.Checkpoint,
     source: o.Source,
     variant: Annotated[
-        str, typer.Option(metavar="|".join(GAMMAS), help="Which of the ACM variants.")
+        str, typer.Option(metavar="|".join(VARIANTS), help="Which of the ACM variants.")
     ] = "literal",
     per_class: Annotated[
         int | None,
@@ -43,7 +44,7 @@ def acm(
     Example:
       stkit acm st.safetensors sp.safetensors --variant ratio
     """
-    choose("ACM variant", variant, GAMMAS)
+    choose("ACM variant", variant, VARIANTS)
     from stkit.core import artifact
     from stkit.measure.acm import acm as measured_acm
 

@@ -52,6 +52,7 @@ def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
+    """Say the version, or the help where no command is given."""
     if version or context.invoked_subcommand is None:
         typer.echo(f"stkit {__version__}" if version else context.get_help())
         raise typer.Exit()
@@ -61,14 +62,16 @@ class _Stop(BaseException):
     """A signal outside the training loop; no `except Exception` on the way swallows it."""
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None, obj: object = None) -> int:
     """Run the command line and return its exit code: 0, 1, 2, 130 or 143 (see the contract).
+
+    obj: what the commands find as their `context.obj`, such as the host of a bench.
 
     Of several ranks one that failed ends the process here: to part in good order, as the libraries
     want to at the end, takes the others, which may be gone.
     """
     try:
-        code = _run(args)
+        code = _run(args, obj)
     except BaseException:
         if not _has_others():
             raise
@@ -87,7 +90,7 @@ def _has_others() -> bool:
     return distributed is not None and distributed.is_initialized()
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str] | None, obj: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
@@ -97,7 +100,7 @@ def _run(args: list[str] | None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = app(args, standalone_mode=False)
+        result = app(args, standalone_mode=False, obj=obj)
         sys.stdout.flush()
         if "stkit.engine.runtime" in sys.modules:
             from stkit.engine import ranks

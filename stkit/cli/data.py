@@ -12,6 +12,7 @@ PLACE = 10
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command()(data)
 
 

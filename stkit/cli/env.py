@@ -11,6 +11,7 @@ PLACE = 140
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command()(env)
 
 
@@ -30,7 +31,7 @@ def env(json: o.Json = False) -> None:
 
     packages = ("torch", "torchvision", "timm", "safetensors", "numpy", "scikit-learn", "typer")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = {
+    facts = {
         "stkit": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -38,4 +39,4 @@ def env(json: o.Json = False) -> None:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(count)],
     }
-    output.result(found, as_json=json, quiet=False)
+    output.result(facts, as_json=json, quiet=False)

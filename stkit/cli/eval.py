@@ -12,6 +12,7 @@ ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command("eval")(evaluate)
 
 

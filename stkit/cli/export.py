@@ -28,6 +28,7 @@ Example:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command(help=HELP)(export)
 
 

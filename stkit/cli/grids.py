@@ -1,14 +1,17 @@
 """Grids read with every option checked as its command would, before anything is run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from stkit.bench import grid
-from stkit.bench.tasks import Cell, Grid, Stage
-from stkit.cli.train import _steps
+from stkit.bench.tables import OWN
+from stkit.bench.tasks import Grid, Run, Task
+from stkit.cli import poison, train
 from stkit.core import header
 from stkit.core.checks import choose, given
 from stkit.core.errors import DataError, RecipeError, StkitError
@@ -18,30 +21,32 @@ from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import PRECISIONS, STEPS, TrainingRecipe
 
 
-def read(path: Path, commands: Mapping[str, Any], source: str | None = None) -> Grid:
+def read(path: Path, source: str | None = None) -> Grid:
     """A grid in TOML. RecipeError names the first option that its command would refuse.
 
-    commands: stkit's, by name. source: in the place of the grid's.
+    source: in the place of the grid's.
     """
-    known = {"train": _names("train", commands["train"])}
-    for name, command in commands["poison"].commands.items():
-        known[f"poison {name}"] = _names("poison", command)
-    found = grid.read(path, known, source=source)
-    for stage in found.stages():
-        if stage.verb[0] != "data":
-            command = commands[stage.verb[0]]
-            for word in stage.verb[1:]:
-                command = command.commands[word]
-            _check(path, stage, command)
-    return found
+    commands = _commands()
+    known = {
+        name: _options(command) - OWN[name.split()[0]].keys() for name, command in commands.items()
+    }
+    asked = grid.read(path, known, source=source)
+    checked = set()
+    for task in asked.tasks():
+        command = commands.get(" ".join(task.verb))
+        options = tuple(o for o in task.options if not o.startswith("--seed="))
+        if command is not None and (task.verb, options) not in checked:
+            _check(path, task, command)
+            checked.add((task.verb, options))
+    return asked
 
 
-def check_sources(path: Path, stages: Iterable[Stage], work: Path) -> None:
-    """DataError or ArtifactError where images that a stage has yet to read are not there."""
-    for stage in stages:
-        if isinstance(stage.source, str) and not (work / stage.file).exists():
+def check_sources(path: Path, tasks: Iterable[Task], work: Path) -> None:
+    """DataError or ArtifactError where images that a task has yet to read are not there."""
+    for task in tasks:
+        if isinstance(task.source, str) and not (work / task.file).exists():
             try:
-                _check_source(stage.source)
+                _check_source(task.source)
             except StkitError as error:
                 raise type(error)(f"{path}: {error}") from None
 
@@ -55,45 +60,64 @@ def _check_source(source: str) -> None:
         header.read(Path(source), "dataset")
 
 
-def _names(verb: str, command: Any) -> set[str]:
-    """The options of a command that a grid may give."""
-    options = {option for param in command.params for option in param.opts}
-    return {option[2:] for option in options if option.startswith("--")} - grid.OWN[verb].keys()
+def _commands() -> dict[str, Any]:
+    """The commands whose options a grid has: `train`, and every `poison METHOD`."""
+    app = typer.Typer()
+    for module in (train, poison):
+        module.register(app)
+    top: Any = typer.main.get_command(app)
+    methods = top.commands["poison"].commands
+    return {"train": top.commands["train"]} | {f"poison {m}": c for m, c in methods.items()}
 
 
-def _check(path: Path, stage: Stage, command: Any) -> None:
-    """What a stage's command would refuse before it reads any images."""
+def _options(command: Any) -> set[str]:
+    """The names of a command's options, without dashes."""
+    names = {option for param in command.params for option in param.opts}
+    return {name[2:] for name in names if name.startswith("--")}
+
+
+def _check(path: Path, task: Task, command: Any) -> None:
+    """RecipeError for what a task's command would refuse before it reads any images."""
     try:
-        words = stage.command(Path())[len(stage.verb) :]
-        params = command.make_context(stage.verb[-1], words).params
-        found = {key: value for key, value in params.items() if value is not None}
-        if stage.verb == ("rate",):
-            return
-        choose("precision", params.get("precision", "auto"), PRECISIONS)
-        choose("step", params.get("step", "auto"), STEPS)
-        if stage.verb[0] == "poison":
-            recipe = METHODS[stage.verb[1]]
-            own = {field.name for field in fields(recipe)}
-            given(recipe(), **{key: value for key, value in found.items() if key in own})
-            return
-        found["variant"] = found.pop("acm_variant", None)
-        found["check_every"] = _steps(found.get("check_every"))
-        frame = frame_with(params["frame"], **{k: v for k, v in found.items() if k in OPTIONS})
-        own = {field.name for field in fields(TrainingRecipe)} - {"frame"}
-        TrainingRecipe(frame, **{k: v for k, v in params.items() if k in own})
+        words = task.command(Path())[len(task.verb) :]
+        params = command.make_context(task.verb[-1], words).params
+        if task.verb[0] == "train":
+            _check_training(params)
+        else:
+            _check_poison(task.verb[1], params)
     except RecipeError as error:
-        raise RecipeError(f"{path}: {stage.name}: {error}") from None
+        raise RecipeError(f"{path}: {task.name}: {error}") from None
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error, of Typer's own kind
             raise
-        raise RecipeError(f"{path}: {stage.name}: {error.format_message()}") from None
+        raise RecipeError(f"{path}: {task.name}: {error.format_message()}") from None
 
 
-def matching(found: Grid, only: str | None) -> list[Cell]:
-    """The cells whose names match a pattern, all without one. RecipeError when there are none."""
-    cells = [cell for cell in found.cells if only is None or fnmatchcase(cell.name, only)]
-    if not cells:
+def _check_training(params: dict[str, Any]) -> None:
+    choose("precision", params["precision"], PRECISIONS)
+    choose("step", params["step"], STEPS)
+    options = {
+        name: params[(option.flag or name).replace("-", "_")] for name, option in OPTIONS.items()
+    }
+    options["check_every"] = train.interval(options["check_every"])
+    frame = frame_with(params["frame"], **options)
+    own = {field.name for field in fields(TrainingRecipe)} & params.keys() - {"frame"}
+    TrainingRecipe(frame, **{name: params[name] for name in own})
+
+
+def _check_poison(method: str, params: dict[str, Any]) -> None:
+    choose("precision", params.get("precision", "auto"), PRECISIONS)
+    choose("step", params.get("step", "auto"), STEPS)
+    recipe = METHODS[method]
+    own = {field.name for field in fields(recipe)}
+    given(recipe(), **{key: value for key, value in params.items() if key in own})
+
+
+def matching(asked: Grid, only: str | None) -> list[Run]:
+    """The runs whose names match a pattern, all without one. RecipeError when there are none."""
+    runs = [run for run in asked.runs if only is None or fnmatchcase(run.name, only)]
+    if not runs:
         raise RecipeError(
-            f"no cell is called {only!r}, of {len(found.cells)}; one is {found.cells[0].name!r}"
+            f"no run is called {only!r}, of {len(asked.runs)}; one is {asked.runs[0].name!r}"
         )
-    return cells
+    return runs

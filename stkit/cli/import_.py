@@ -23,6 +23,7 @@ Example:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command("import", help=HELP)(bring)
 
 

@@ -13,6 +13,7 @@ PLACE = 20
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command()(inspect)
 
 

@@ -17,6 +17,7 @@ PLACE = 130
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command("list")(names)
 
 
@@ -33,14 +34,14 @@ def names(
     """
     choose("kind", kind, KINDS)
     if kind == "datasets":
-        found = [{"name": name, "about": line} for name, line in DATASETS.items()]
+        listed = [{"name": name, "about": line} for name, line in DATASETS.items()]
     elif kind == "models":
-        found = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
+        listed = [{"name": name, **as_dict(net)} for name, net in MODELS.items()]
     elif kind == "methods":
-        found = [{"name": name, "about": recipe.about} for name, recipe in METHODS.items()]
+        listed = [{"name": name, "about": recipe.about} for name, recipe in METHODS.items()]
     else:
-        found = [{"name": name, "about": frame.about} for name, frame in FRAMES.items()]
+        listed = [{"name": name, "about": frame.about} for name, frame in FRAMES.items()]
     if quiet:
-        typer.echo("\n".join(row["name"] for row in found))
+        typer.echo("\n".join(row["name"] for row in listed))
         return
-    typer.echo(output.rows(found, "json" if json else "table"))
+    typer.echo(output.rows(listed, "json" if json else "table"))

@@ -29,17 +29,17 @@ def note(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def result(found: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = None) -> None:
+def result(values: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = None) -> None:
     """One result: a JSON object, or `brief` alone when quiet, or a line for each key."""
     if rank():
         return
     if as_json:
-        print(dumps(found))
+        print(dumps(values))
     elif quiet:
         print(brief)
     else:
-        wide = max(len(key) for key in found)
-        for key, value in found.items():
+        wide = max(len(key) for key in values)
+        for key, value in values.items():
             value = stages(value) if key == "stages" else value
             print(f"{key.replace('_', ' '):<{wide}}  {text(value)}")
 
@@ -55,24 +55,24 @@ def text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
-def stages(found: list[dict[str, Any]]) -> str:
+def stages(values: list[dict[str, Any]]) -> str:
     """Roll-backs for people: 2@5 is the second one, after epoch 5."""
-    return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in found) or "-"
+    return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in values) or "-"
 
 
-def rows(found: list[dict[str, Any]], form: str) -> str:
+def rows(values: list[dict[str, Any]], form: str) -> str:
     """Rows with the same keys as table, markdown, csv or json."""
     if form == "json":
-        return dumps(found)
-    keys = list(dict.fromkeys(key for row in found for key in row))
+        return dumps(values)
+    keys = list(dict.fromkeys(key for row in values for key in row))
     if form == "csv":
         out = io.StringIO()
         writer = csv.DictWriter(out, keys, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(values)
         return out.getvalue().rstrip("\n")
     cells = [[key.replace("_", " ") for key in keys]]
-    cells += [[text(row.get(key)) for key in keys] for row in found]
+    cells += [[text(row.get(key)) for key in keys] for row in values]
     wide = [max(len(line[i]) for line in cells) for i in range(len(keys))]
     rule = ["-" * w for w in wide]
     edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")

@@ -63,15 +63,35 @@ class Work(Protocol[R_co]):
     runtime: "Runtime"
 
     @property
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        ...
+
     @property
-    def place(self) -> str: ...
+    def place(self) -> str:
+        """How far it has come, for people."""
+        ...
+
     @property
-    def progress(self) -> tuple[int, int]: ...
-    def steps(self) -> Iterator[R_co | None]: ...
-    def tensors(self) -> dict[str, Any]: ...
-    def head(self) -> dict[str, Any]: ...
-    def resume(self, head: dict[str, Any], tensors: dict[str, Any]) -> None: ...
+    def progress(self) -> tuple[int, int]:
+        """Units done, and of how many."""
+        ...
+
+    def steps(self) -> Iterator[R_co | None]:
+        """Go on to the end; yields often, and a record now and then."""
+        ...
+
+    def tensors(self) -> dict[str, Any]:
+        """What a file of it holds."""
+        ...
+
+    def head(self) -> dict[str, Any]:
+        """The header of that file."""
+        ...
+
+    def resume(self, head: dict[str, Any], tensors: dict[str, Any]) -> None:
+        """Take up what such a file holds."""
+        ...
 
 
 def part_of(out: Path) -> Path:
@@ -94,12 +114,14 @@ def take_up(work: Work[Any], out: Path, kind: str) -> None:
 
     part, runtime = part_of(out), work.runtime
     with runtime.together():
-        found = artifact.read(part, kind) if part.exists() else None
-    runtime.same(found and found[0]["digest"], f"{part} (it must lie where all ranks read it)")
-    if found is None:
+        unfinished = artifact.read(part, kind) if part.exists() else None
+    runtime.same(
+        unfinished and unfinished[0]["digest"], f"{part} (it must lie where all ranks read it)"
+    )
+    if unfinished is None:
         return
     try:
-        work.resume(*found)
+        work.resume(*unfinished)
     except ArtifactError as error:
         raise ArtifactError(f"{part}: {error}") from None
     output.note(f"resuming at {work.place}")

@@ -9,9 +9,10 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output, saving
 from stkit.core.checks import as_dict
+from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, GAMMAS, RESTORES
+from stkit.recipes.frames import FRAMES, RESTORES
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.schedule import Verdict
@@ -32,6 +33,7 @@ ALL_RANKS = True
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
     app.command(
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
         + "\n".join(f"  {name:<12} {frame.about}" for name, frame in FRAMES.items())
@@ -68,13 +70,13 @@ def train(
     gamma: Annotated[
         float | None,
         typer.Option(help=OPTIONS["gamma"].help),
-    ] = None,  # fmt: skip
+    ] = None,
     beta: Annotated[
         float | None, typer.Option(parser=o.fraction, help=OPTIONS["beta"].help)
     ] = None,
     acm_variant: Annotated[
         str | None,
-        typer.Option(metavar="|".join(GAMMAS), help=OPTIONS["variant"].help),
+        typer.Option(metavar="|".join(VARIANTS), help=OPTIONS["variant"].help),
     ] = None,
     check_every: Annotated[
         str | None,
@@ -109,7 +111,7 @@ def train(
             metavar="R,G,B",
             help="Subtracted in the model.  [default: 0; a timm model's own]",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     std: Annotated[
         Any,
         typer.Option(
@@ -117,7 +119,7 @@ def train(
             metavar="R,G,B",
             help="Divided by in the model.  [default: 1; a timm model's own]",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -131,9 +133,10 @@ def train(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
+    """Train by a frame, or go on with it, and say what came out."""
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
-        gamma=gamma, beta=beta, variant=acm_variant, check_every=_steps(check_every),
+        gamma=gamma, beta=beta, variant=acm_variant, check_every=interval(check_every),
         adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
         restore=restore, gate=gate,
     )  # fmt: skip
@@ -176,7 +179,8 @@ def train(
     )  # fmt: skip
 
 
-def _steps(check_every: str | None) -> int | None:
+def interval(check_every: str | None) -> int | None:
+    """What `--check-every` says as a number of steps; None: once an epoch."""
     if check_every is None or check_every == "epoch":
         return None
     if not (check_every.isascii() and check_every.isdigit()) or int(check_every) < 1:

@@ -22,9 +22,14 @@ SPLITS = ("train", "test")
 TENSORS = ("images", "labels", "index")  # of every dataset file, in the order of `Images`
 
 
-def to_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 [0,255] -> float [0,1] of this type; what is float already stays as it is."""
-    return images if images.is_floating_point() else images.to(dtype) / 255
+def to_float(images: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """uint8 [0,255] -> float [0,1] of this type: a model's own, else torch's default, float32.
+
+    What is float already stays as it is, but for the type that is asked for.
+    """
+    if images.is_floating_point():
+        return images if dtype is None else images.to(dtype)
+    return images.to(dtype or torch.get_default_dtype()) / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -93,6 +98,7 @@ class Images:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by label."""
         return tuple(self.header["classes"])
 
     @property

@@ -21,11 +21,11 @@ WARM_UP = 3  # calls before the recording, in which libraries choose and load th
 class Captured:
     """`body(*tensors)`, replayed where the runtime says so, else simply called.
 
-    body: takes tensors, changes tensors of its own in place, and returns tensors or None. It may
-    not wait for the device, nor depend on Python numbers that change: what changes between calls
-    is in its arguments or on the device. state: what it changes in place, put back after the calls
-    that only warm up. The result of a replay is overwritten by the next one. DeviceError as by
-    `fitted`.
+    `record` records it, or what the runtime has for that. body: takes tensors, changes tensors of
+    its own in place, and returns tensors or None. It may not wait for the device, nor depend on
+    Python numbers that change: what changes between calls is in its arguments or on the device.
+    state: what it changes in place, put back after the calls that only warm up. The result of a
+    replay is overwritten by the next one. DeviceError as by `fitted`.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Captured:
         self.replay: Callable[[], Any] | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
+        """What the body returns for these tensors."""
         return fitted(self._call, tensors, self.runtime, self.body)
 
     def _call(self, *tensors: Tensor) -> Any:
@@ -62,7 +63,7 @@ class Captured:
                 for tensor, value in before:
                     tensor.copy_(value)
 
-        self.replay = record(lambda: self.body(*self.inputs), restore)
+        self.replay = (self.runtime.record or record)(lambda: self.body(*self.inputs), restore)
         restore()
 
 
@@ -85,7 +86,7 @@ def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], 
     try:
         # thread_local: a feed's thread goes on sending images meanwhile
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            found = run()
+            result = run()
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -97,6 +98,6 @@ def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], 
 
     def replay() -> Any:
         graph.replay()
-        return found
+        return result
 
     return replay

@@ -63,7 +63,7 @@ def draw(
 
 def apply(name: str, images: Tensor, labels: Tensor, table: Tensor) -> Mixed:
     """Float images [N,3,H,W] in [0,1], labels int64 [N], table [N,5] -> both mixed."""
-    share, top, bottom, left, right = table.to(images.dtype).split(1, 1)
+    share, top, bottom, left, right = torch.split(table.to(images.dtype), 1, 1)
     other = images.roll(1, 0)
     if name == "mixup":
         blended = torch.lerp(other, images, share[:, :, None, None])

@@ -12,6 +12,7 @@ noise to the images, clamps, augments and attacks, and sums over the draws of th
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ def adversarial(
     labels: Tensor,
     adversary: Adversary,
     start: Tensor,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """Images perturbed to raise the cross entropy, float [N,3,H,W]: PGD from the noise `start`.
 

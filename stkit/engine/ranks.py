@@ -1,7 +1,11 @@
-"""A model on several ranks: gradients averaged by DistributedDataParallel, BatchNorm over all.
+"""What several ranks do together: train one model, and end.
 
-PyTorch's SyncBatchNorm runs on GPUs only; `GlobalBatchNorm` is the same arithmetic in plain tensor
-operations, for ranks on CPUs and for tests in float64.
+`wrap` has gradients averaged by DistributedDataParallel and, where asked for, BatchNorm over the
+batches of all ranks. PyTorch's SyncBatchNorm runs on GPUs only; `GlobalBatchNorm` is the same
+arithmetic in plain tensor operations, for ranks on CPUs and for tests in float64.
+
+A run that goes well ends by `leave`. What goes wrong is said once: `said_by_first` tells a rank in
+trouble whether rank 0 speaks, `lost_rank` what an error means that comes of another rank's end.
 """
 
 import time
@@ -33,9 +37,9 @@ def wrap(model: nn.Module, runtime: Runtime, size: int) -> nn.Module:
     if runtime.sync_bn and runtime.device.type != "cuda":
         _exchange(model, runtime)
     elif runtime.sync_bn and timms:  # whose BatchNorm may have an activation inside
-        from timm.layers import convert_sync_batchnorm
+        from timm.layers import norm_act
 
-        convert_sync_batchnorm(model)
+        norm_act.convert_sync_batchnorm(model)
     elif runtime.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [runtime.device] if runtime.device.type == "cuda" else None
@@ -84,6 +88,7 @@ class GlobalBatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None: ...
 
     def forward(self, input: Tensor) -> Tensor:
+        """The output for a batch."""
         out = self._normalised(input) if self.training else super().forward(input)
         for after in (self.drop, self.act):
             out = out if after is None else after(out)
@@ -107,7 +112,8 @@ class GlobalBatchNorm(_BatchNorm):
                 self.num_batches_tracked.add_(1)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(input.dtype)
+        result: Tensor = out.to(input.dtype)
+        return result
 
 
 def _exchange(model: nn.Module, runtime: Runtime) -> None:

@@ -7,7 +7,7 @@ added up over the ranks. With one rank all of this is the identity.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ from stkit.core.checks import choose
 from stkit.core.errors import DeviceError, RankError, RecipeError, StkitError
 from stkit.recipes.training import PRECISIONS, STEPS
 
+Record = Callable[[Callable[[], Any], Callable[[], None]], Callable[[], Any]]
+"""What records a step: what runs it, and what puts back what that changed -> what replays it."""
 UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
 
 
@@ -30,6 +32,7 @@ class Runtime:
 
     how: `eager`; `graph`, steps replayed as a CUDA graph; `compile`, by torch.compile, and on a GPU
     replayed. sync_bn: BatchNorm over the global batch, else over each rank's part, as is usual.
+    record: what records steps in the place of CUDA graphs, on any device.
     """
 
     device: torch.device
@@ -38,6 +41,7 @@ class Runtime:
     world_size: int = 1
     sync_bn: bool = False
     how: str = "eager"
+    record: Record | None = None
 
     def __repr__(self) -> str:
         ranks = f", rank {self.rank} of {self.world_size}" if self.world_size > 1 else ""
@@ -71,8 +75,8 @@ class Runtime:
 
     @property
     def replays(self) -> bool:
-        """Whether steps are recorded and replayed as CUDA graphs, see `capture`."""
-        return self.how != "eager" and self.device.type == "cuda"
+        """Whether steps are recorded and replayed, see `graphs`."""
+        return self.record is not None or (self.how != "eager" and self.device.type == "cuda")
 
     @property
     def recipe(self) -> dict[str, Any]:

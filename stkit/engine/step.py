@@ -91,7 +91,7 @@ def descend(
         loss = mix.losses(answers, mixed).sum() / total
         hits = mix.hits(logits.detach(), mixed)
     sgd.zero_grad(set_to_none=True)
-    (loss * runtime.world_size).backward()  # ranks take the mean of their gradients
+    torch.autograd.backward(loss * runtime.world_size)  # ranks take the mean of their gradients
     if clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), clip)
     sgd.step()
@@ -117,6 +117,7 @@ class Step:
     ) -> None:
         self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
         self.attacked = ranks.alone(model, network)
+        self.dtype = next(model.parameters()).dtype
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
         self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
@@ -131,13 +132,12 @@ class Step:
         """
         part, device = self.runtime.part(batch_size), pixels.device
         self.size, self.batch_size = pixels.shape[-1], batch_size
-        generator = rng.stream(self.seed, "augment", clock, device)
         copies = self.phase.copies
         table = augment.draw(
-            self.phase.augment, copies * batch_size, self.size, generator,
-            strength=self.phase.jitter,
+            self.phase.augment, copies * batch_size, self.size,
+            seed=self.seed, clock=clock, device=device, strength=self.phase.jitter,
         ).table  # fmt: skip
-        table = table.unflatten(0, (copies, batch_size))[:, part].transpose(0, 1)
+        table = table.view(copies, batch_size, table.shape[1])[:, part].transpose(0, 1)
         inputs = [pixels, labels, table]
         if self.phase.mix is not None:
             generator = rng.stream(self.seed, "mix", clock, device)
@@ -154,7 +154,7 @@ class Step:
         """table: [b, copies, columns]. more: the table of the mix, the adversary's start."""
         drawn = list(more)
         blend = drawn.pop(0) if self.phase.mix is not None else None
-        x = self._augmented(to_float(pixels), labels, table)
+        x = self._augmented(to_float(pixels, self.dtype), labels, table)
         if self.phase.adversary is not None:
             x = pgd.adversarial(
                 self.attacked, x, labels, self.phase.adversary, drawn.pop(), self.runtime.autocast
@@ -176,8 +176,7 @@ class Step:
         the copies too.
         """
         count, copies = table.shape[:2]
-        table = table.transpose(0, 1).flatten(0, 1)
-        draws = augment.Draws(self.phase.augment, self.size, table)
+        draws = augment.Draws(self.phase.augment, table.transpose(0, 1).flatten(0, 1))
         x = augment.apply(x.repeat(copies, 1, 1, 1) if copies > 1 else x, draws)
         x = x.contiguous(memory_format=torch.channels_last)
         if copies == 1:
@@ -186,7 +185,7 @@ class Step:
         with torch.no_grad(), self.runtime.autocast():
             answers = at_least_float32(self.attacked(x))
         losses = F.cross_entropy(answers, labels.repeat(copies), reduction="none")
-        x = mix.choose(losses.view(copies, count), x.unflatten(0, (copies, count)))
+        x = mix.choose(losses.view(copies, count), x.view(copies, count, *x.shape[1:]))
         return x.contiguous(memory_format=torch.channels_last)
 
     def _state(self) -> list[Tensor]:

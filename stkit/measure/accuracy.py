@@ -48,10 +48,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
+        """The share of right answers on the images as they are."""
         return accuracy(self.confusion)
 
     @property
     def robust_accuracy(self) -> float | None:
+        """The same under attack; None where it was not measured."""
         return None if self.robust is None else accuracy(self.robust)
 
     @property

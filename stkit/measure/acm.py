@@ -38,7 +38,7 @@ from stkit.measure.subject import (
     parent,
     place,
 )
-from stkit.recipes.frames import GAMMAS
+from stkit.recipes.acm import VARIANTS
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,10 +60,12 @@ class Acm:
 
     @property
     def acm(self) -> float:
+        """ACM in the variant that was asked for."""
         return self.scores[self.variant]
 
     @property
     def classes(self) -> int:
+        """The number of classes, those without samples included."""
         return len(self.clusters.counts)
 
     def __repr__(self) -> str:
@@ -108,7 +110,7 @@ def acm(
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
-    choose("ACM variant", variant, GAMMAS)
+    choose("ACM variant", variant, VARIANTS)
     module = module_of(model)
     runtime = place(module, runtime)
     if isinstance(model, Checkpoint):
@@ -194,25 +196,23 @@ def measure(
 def scores(measured: Clusters) -> dict[str, float]:
     """ACM in every variant: the mean over ordered pairs of classes of a quotient (Eq. 5).
 
-    literal: L(i,j) / (R(i) sigma(i) + R(j) sigma(j)), in 1 / the features' unit. sum: the same with
-    sigma summed, not averaged, over a class. ratio: L(i,j) / (sigma(i) + sigma(j)), without a unit.
-    DataError: fewer than two classes have samples. NaN where a feature was NaN or inf.
+    The variants are those of `recipes.acm`. DataError: fewer than two classes have samples. NaN
+    where a feature was NaN or inf.
     """
     here = measured.counts > 0
     k = int(here.sum())
     if k < 2:
         raise DataError(f"samples of {k} class(es) found, ACM compares at least 2; pass more data")
-    L, sigma, radius = measured.L[here][:, here], measured.sigma[here], measured.radius[here]
-    pairs = ~torch.eye(k, dtype=torch.bool)
+    L, pairs = measured.L[here][:, here], ~torch.eye(k, dtype=torch.bool)
+    sigma, radius, count = measured.sigma[here], measured.radius[here], measured.counts[here]
 
     def mean(spread: Tensor) -> float:
         quotients = L / (spread[:, None] + spread + 1e-12)
         return quotients[pairs].mean().item()
 
-    summed = sigma * measured.counts[here]
-    return {"literal": mean(radius * sigma), "sum": mean(radius * summed), "ratio": mean(sigma)}
+    return {name: mean(each.spread(sigma, radius, count)) for name, each in VARIANTS.items()}
 
 
 def score(measured: Clusters, variant: str = "literal") -> float:
     """One of `scores`. RecipeError: unknown variant."""
-    return scores(measured)[choose("ACM variant", variant, GAMMAS)]
+    return scores(measured)[choose("ACM variant", variant, VARIANTS)]

@@ -36,10 +36,12 @@ class Checkpoint:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by label."""
         return tuple(self.header["classes"])
 
     @property
     def seed(self) -> int:
+        """The seed of the training."""
         return int(self.header["seed"])
 
     def __repr__(self) -> str:

@@ -1,8 +1,9 @@
-"""Models by name, and the two things the methods ask of any model: its layers and its features.
+"""Models by name, and the two things the methods ask of any `nn.Module`: its layers and features.
 
 To add a model, write a builder `(classes, size) -> nn.Module` and put it into `BUILDERS`, with a
-line about it in `recipes.MODELS`. Up to 64 pixels the nets are those for 32x32; above, where timm
-has a net of the same name (`LARGE`), it is timm's, as the authors take torchvision's for ImageNet.
+line about it in `recipes.catalogue.MODELS`. Up to 64 pixels the nets are those for 32x32; above,
+where timm has a net of the same name (`LARGE`), it is timm's, as the authors take torchvision's for
+ImageNet.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
-from stkit.models.structure import classifiers, features, layers
+from stkit.models.activations import classifiers, features, layer_name
+from stkit.models.structure import layers
 from stkit.recipes.catalogue import TIMM, model_name
 
 __all__ = [
-    "BUILDERS", "classifiers", "create", "features", "layers", "normalisation", "normalise",
+    "BUILDERS", "classifiers", "create", "features", "layer_name", "layers", "normalisation",
+    "normalise", "timm_name",
 ]  # fmt: skip
 
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -25,6 +25,7 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(4 * GROWTH, GROWTH, 3, 1, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         new = self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
         return torch.cat((x, new), 1)
 
@@ -38,6 +39,7 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(inside, inside // 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         return F.avg_pool2d(self.conv(F.relu(self.norm(x))), 2)
 
 
@@ -62,8 +64,10 @@ class DenseNet(nn.Module):
         self.classifier = nn.Linear(inside, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         x = F.relu(self.features(x))
-        return self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits: Tensor = self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
 
 
 def densenet121(classes: int, size: int) -> nn.Module:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stkit import models
+from stkit.models.activations import classifiers
 
 _placed: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
 
@@ -26,7 +26,7 @@ def put(model: nn.Module, probability: float) -> None:
     def drop(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         return (F.dropout(args[0], probability, module.training),)
 
-    for head in models.classifiers(model):
+    for head in classifiers(model):
         if head in _placed:
             _placed.pop(head).remove()
         if probability > 0:

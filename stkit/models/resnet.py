@@ -30,6 +30,7 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(inside, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
@@ -51,6 +52,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(inside, outside, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
         return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
@@ -80,10 +82,12 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(inside, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         x = F.relu(self.bn1(self.conv1(x)))
         for i in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{i}")(x)
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits: Tensor = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
 
 
 def resnet18(classes: int, size: int) -> nn.Module:

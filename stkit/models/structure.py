@@ -1,10 +1,9 @@
-"""What the methods ask of any model: its layers (for ST) and its features (for ACM).
+"""The layers of any model, counted from the input, for ST.
 
-Neither needs to know the architecture. The layers are found by watching one forward pass: which
-parameters every operation takes, and whose output it works on.
+Nothing needs to know the architecture: layers are found by watching one forward pass, which
+parameters every operation takes and whose output it works on.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from textwrap import shorten
@@ -14,69 +13,29 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.engine.pgd import evaluating
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def features(model: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
-    """The penultimate activation, float32 [N,D]: the input of the classifier, flattened.
-
-    images: float [N,3,H,W] in [0,1]. The model stays in the mode it is in. The classifier is what
-    timm calls so, else the linear layer that is called last. Of two (one for a class token, one
-    for a distillation token) the inputs are put side by side. layer: instead the output of the
-    module of this name. RecipeError: no such module, or it is not called, or gives no tensor.
-    """
-    if layer is not None:
-        return _output(model, images, layer)
-    heads = _heads(model)
-    caught: deque[Tensor] = deque(maxlen=len(heads) or 1)
-    watched = heads or [m for m in model.modules() if isinstance(m, nn.Linear)]
-    hooks = [m.register_forward_pre_hook(lambda _, args: caught.append(args[0])) for m in watched]
-    try:
-        model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.cat([tensor.flatten(1).float() for tensor in caught], 1)
-
-
-def _output(model: nn.Module, images: Tensor, layer: str) -> Tensor:
-    """What the module of this name gives in the last of its calls, float32 [N,D]."""
-    named = dict(model.named_modules())
-    module = named[choose("layer", layer, [name for name in named if name])]
-    caught: deque[Any] = deque(maxlen=1)
-    hook = module.register_forward_hook(lambda *call: caught.append(call[2]))
-    try:
-        model(images)
-    finally:
-        hook.remove()
-    if not caught or not isinstance(caught[0], Tensor):
-        raise RecipeError(f"layer {layer} gives no tensor in a forward pass; choose another one")
-    return caught[0].flatten(1).float()
-
-
-def classifiers(model: nn.Module) -> list[nn.Module]:
-    """The conv or linear modules that make the logits of a model by name: one, or two heads."""
-    linear: list[nn.Module] = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    return _heads(model) or linear[-1:]
-
-
-def _heads(model: nn.Module) -> list[nn.Module]:
-    """What timm says makes this model's logits; nothing where timm says nothing."""
+def heads(model: nn.Module) -> list[nn.Module]:
+    """What timm says makes this model's logits; none where timm says nothing."""
     ask = getattr(model, "get_classifier", None)
     if ask is None:
         return []
-    found = ask()
-    heads = found if isinstance(found, (tuple, list)) else [found]
-    inside = ([m for m in head.modules() if isinstance(m, WEIGHTED)] for head in heads)
+    said = ask()
+    around = said if isinstance(said, (tuple, list)) else [said]
+    inside = ([m for m in head.modules() if isinstance(m, WEIGHTED)] for head in around)
     return [weighted[-1] for weighted in inside if weighted]
 
 
 def layers(model: nn.Module, size: int) -> list[list[str]]:
     """The names of the parameters of each layer, counted in forward order from the input.
+
+    model: any `nn.Module` that takes float [N,3,size,size]; it is called once, in evaluation mode,
+    and left in the mode it is in. Every parameter is in exactly one layer: these are the parameter
+    groups of an optimizer for ST.
 
     A layer is a conv or linear module (ST paper, `l` of Eq. 7: 21 for ResNet-18) with its norms. A
     norm *follows* the module whose output it takes and *feeds* the one that takes its own, directly
@@ -90,8 +49,8 @@ def layers(model: nn.Module, size: int) -> list[list[str]]:
     units = _units(model)
     watch = _Watch(model, units)
     check(model, size, watch, what=f"a {type(model).__name__}")
-    heads = _heads(model)
-    homes = _homes(watch, {name for name, module in model.named_modules() if module in heads})
+    logits = heads(model)
+    homes = _homes(watch, {name for name, module in model.named_modules() if module in logits})
     groups: dict[str, list[str]] = {layer: [] for layer in watch.layers}
     for name, unit in units.items():
         groups[homes[unit] if unit in homes else _around(unit, watch.layers)].append(name)
@@ -101,7 +60,7 @@ def layers(model: nn.Module, size: int) -> list[list[str]]:
 def check(
     model: nn.Module,
     size: int,
-    watch: AbstractContextManager | None = None,
+    watch: AbstractContextManager[Any] | None = None,
     *,
     what: str,
 ) -> None:
@@ -170,7 +129,11 @@ class _Watch(TorchFunctionMode):
             self.fixed[id(parameter)] = () if units[name] in loose else (units[name],)
 
     def __torch_function__(
-        self, func: Callable, types: Iterable, args: tuple = (), kwargs: dict | None = None
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         taken = list(_tensors((args, kwargs)))

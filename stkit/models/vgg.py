@@ -34,7 +34,10 @@ class VGG(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+        """The output for a batch."""
+        x = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)
+        logits: Tensor = self.classifier(x)
+        return logits
 
 
 def vgg16_bn(classes: int, size: int) -> nn.Module:

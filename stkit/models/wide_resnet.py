@@ -23,8 +23,9 @@ class Block(nn.Module):
             self.shortcut = Conv2d(inside, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         active = F.relu(self.bn1(x))
-        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active))))
         return out + (x if self.shortcut is None else self.shortcut(active))
 
 
@@ -46,10 +47,13 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch."""
         x = self.conv1(x)
         for i in (1, 2, 3):
             x = self.get_submodule(f"group{i}")(x)
-        return self.fc(F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1))
+        x = F.adaptive_avg_pool2d(F.relu(self.bn(x)), 1).flatten(1)
+        logits: Tensor = self.fc(x)
+        return logits
 
 
 def wrn_28_10(classes: int, size: int) -> nn.Module:

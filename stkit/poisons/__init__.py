@@ -1,7 +1,15 @@
 '''Poisons: a recipe and clean images in, poisoned images out. One module a method.
 
-The module is found by the method's name in `recipes.METHODS`; `interface` says what it offers. So a
-poison is two additions. Its recipe, in `stkit/recipes/poisons.py`:
+The module is found by the method's name in `recipes.poisons.METHODS`; `interface` says what it
+offers. So a poison is two new files. Its recipe, `stkit/recipes/poisons/checker.py`:
+
+    from dataclasses import dataclass
+    from typing import ClassVar, Self
+
+    from stkit.recipes.settings import check, setting
+
+    PLACE = 50
+
 
     @dataclass(frozen=True)
     class Checker:
@@ -19,9 +27,10 @@ poison is two additions. Its recipe, in `stkit/recipes/poisons.py`:
         def resolved(self, size: tuple[int, int], classes: int) -> Self:
             return self
 
-    METHODS["checker"] = Checker
 
-and its making, in `stkit/poisons/checker.py`:
+    RECIPE = Checker
+
+and its making, `stkit/poisons/checker.py`:
 
     import numpy as np
     from torch import Tensor
@@ -29,7 +38,7 @@ and its making, in `stkit/poisons/checker.py`:
     from stkit.data import perturbation
     from stkit.data.images import Images
     from stkit.poisons.interface import Made
-    from stkit.recipes.poisons import Checker
+    from stkit.recipes.poisons.checker import Checker
 
     def make(images: Images, recipe: Checker, *, poisoned: Tensor, seed: int) -> Made:
         row, column = np.indices(images.pixels.shape[-2:]) // recipe.side

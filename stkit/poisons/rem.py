@@ -128,9 +128,9 @@ class Crafting:
         noise = (noise * 255).round() / 255
         names = self.names
         table = augment.draw(
-            names, size, self.images.size, stream(self.seed, "augment", clock, device)
+            names, size, self.images.size, seed=self.seed, clock=clock, device=device
         ).table[self.runtime.part(size)]
-        draws = augment.Draws(names, self.images.size, table)
+        draws = augment.Draws(names, table)
         u = augment.apply((x + noise).clamp(0, 1), draws)
         u = u.contiguous(memory_format=torch.channels_last)
         start = self._start(size, recipe.adversary, stream(self.seed, "adversary", clock, device))
@@ -174,8 +174,12 @@ class Crafting:
         part = self.runtime.part(count)
         noise = self._start(count, recipe.epsilon, stream(self.seed, purpose, clock, device))
         for number in range(steps):
-            generator = stream(self.seed, f"{purpose}, step", clock * steps + number, device)
-            table = augment.draw(self.names, eot * count, self.images.size, generator).table
+            own, at = f"{purpose}, step", clock * steps + number
+            table = augment.draw(
+                self.names, eot * count, self.images.size,
+                seed=self.seed, clock=at, purpose=own, device=device,
+            ).table  # fmt: skip
+            generator = stream(self.seed, own, at, device)
             starts = pgd.random_start((eot * count, *x.shape[1:]), recipe.adversary, generator)
             table, starts = (
                 t.view(eot, count, *t.shape[1:])[:, part].flatten(0, 1) for t in (table, starts)
@@ -197,7 +201,7 @@ class Crafting:
         leaf = noise.detach().requires_grad_()
         with torch.enable_grad():
             seen = (x + leaf).clamp(0, 1).repeat(eot, 1, 1, 1)
-            u = augment.apply(seen, augment.Draws(self.names, x.shape[-1], table))
+            u = augment.apply(seen, augment.Draws(self.names, table))
         fixed = u.detach().contiguous(memory_format=torch.channels_last)
         attacked = self._attack(fixed, truth, starts).requires_grad_()
         with pgd.evaluating(self.surrogate.frozen), torch.enable_grad():

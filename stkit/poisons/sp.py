@@ -19,7 +19,8 @@ from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.sampling import assign
 from stkit.poisons.interface import Made
-from stkit.recipes.poisons import SP, ResolvedSP, resolve
+from stkit.recipes.poisons import resolve
+from stkit.recipes.poisons.sp import SP, ResolvedSP
 
 
 def make(images: Images, recipe: SP, *, poisoned: Tensor, seed: int) -> Made:
@@ -27,9 +28,9 @@ def make(images: Images, recipe: SP, *, poisoned: Tensor, seed: int) -> Made:
     height, width = images.pixels.shape[-2:]
     labels, classes = images.labels.numpy(), len(images.classes)
     recipe = resolve(recipe, (height, width), classes)
-    cells = noise(labels, classes, (height, width), recipe=recipe, seed=seed)
+    patches = noise(labels, classes, (height, width), recipe=recipe, seed=seed)
     # The authors add float32 noise to float64 images: the noise is taken at its word.
-    levels = perturbation.grey_levels(cells.astype(np.float64), recipe.rounding)
+    levels = perturbation.grey_levels(patches.astype(np.float64), recipe.rounding)
     levels = levels.transpose(0, 3, 1, 2)
 
     def spread(rows: slice) -> np.ndarray:

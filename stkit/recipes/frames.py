@@ -17,13 +17,12 @@ from math import inf
 
 from stkit.core.checks import brief, choose, number
 from stkit.core.errors import RecipeError
+from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Parts, read
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
 
-GAMMAS = {"literal": 2.6e-4, "sum": 2.6e-4, "ratio": 0.10}
-"""ACM variant -> its threshold. The paper's 2.6e-4 (sec. 4.1) belongs to Eq. 3-5 and to `sum`."""
 RESTORES = ("all", "weights", "zero")
 """What a roll-back brings back besides weights and BatchNorm statistics: momentum as it was, none
 (it goes on), zeros. The paper does not say; `all` is what loading a checkpoint does."""
@@ -55,7 +54,7 @@ class Staged:
 
     beta: float = 0.25  # sec. 4.1
     variant: str = "literal"
-    gamma: float | None = None  # None: the variant's own, see GAMMAS
+    gamma: float | None = None  # None: the variant's own, see VARIANTS
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
     stop: bool = False
     restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
@@ -63,7 +62,7 @@ class Staged:
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        choose("ACM variant", self.variant, GAMMAS)
+        choose("ACM variant", self.variant, VARIANTS)
         choose("restore", self.restore, RESTORES)
         number("beta", self.beta, 0.01, 1)
         if self.gamma is not None:
@@ -74,7 +73,7 @@ class Staged:
     @property
     def threshold(self) -> float:
         """What ACM is judged by."""
-        return GAMMAS[self.variant] if self.gamma is None else self.gamma
+        return VARIANTS[self.variant].gamma if self.gamma is None else self.gamma
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,6 +145,7 @@ class Frame:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
+        """One phase, or two."""
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 

@@ -9,8 +9,9 @@ from typing import TypedDict, Unpack
 
 from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
+from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import listed, read
-from stkit.recipes.frames import FRAMES, GAMMAS, PAPER, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, PAPER, Adversary, Frame, Phase, Staged
 
 
 class Options(TypedDict, total=False):
@@ -85,7 +86,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "gamma": Option(
         "st*: roll back above this ACM.  [default: the variant's: "
-        + ", ".join(f"{k} {v:g}" for k, v in GAMMAS.items())
+        + ", ".join(f"{k} {v.gamma:g}" for k, v in VARIANTS.items())
         + "]",
         _staged,
     ),

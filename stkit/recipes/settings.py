@@ -6,9 +6,18 @@ class Dots:
 """
 
 from dataclasses import Field, dataclass, field, fields
+from math import inf
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from stkit.core.checks import choose, number
+from stkit.core.errors import RecipeError
+from stkit.recipes.catalogue import MODELS, TIMM
+
+ROUNDINGS = ("floor", "nearest")
+COUNT, SHARE = (1, inf), (0, 1)  # limits
+EPSILON, ROUNDING = "Per-pixel budget.", "How noise becomes grey levels, once."
+MODEL = f"The surrogate: {', '.join(MODELS)}, or {TIMM}NAME."
+LR, MOMENTUM = "The surrogate's learning rate.", "The surrogate's momentum."
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -85,3 +94,10 @@ def filled(recipe: HasFields, into: type[T], **values: Any) -> T:
     """The recipe as another type, with these values for what it leaves open (None)."""
     given = {each.name: getattr(recipe, each.name) for each in fields(recipe)}
     return into(**given | {k: v for k, v in values.items() if given[k] is None})
+
+
+def budget(epsilon: float) -> None:
+    """A RecipeError unless 0 < epsilon <= 1."""
+    number("epsilon", epsilon, 0, 1)
+    if epsilon == 0:
+        raise RecipeError("epsilon is 0, which makes no noise; pass more, for instance 8/255")

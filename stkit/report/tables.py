@@ -23,6 +23,7 @@ class Table:
 
     @property
     def heads(self) -> list[str]:
+        """The names of all columns."""
         return [*self.labels, *self.columns]
 
     def texts(self, *, with_anchors: bool) -> list[dict[str, str]]:

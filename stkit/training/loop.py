@@ -80,6 +80,7 @@ class Training:
 
     @property
     def done(self) -> bool:
+        """Whether the budget is spent, or the indicator has ended the run."""
         return self.stopped or self.executed == self.plan.steps
 
     @property
@@ -89,6 +90,7 @@ class Training:
 
     @property
     def progress(self) -> tuple[int, int]:
+        """Steps executed, and of how many."""
         return self.executed, self.plan.steps
 
     def steps(self) -> Iterator[Epoch | None]:

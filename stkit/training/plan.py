@@ -35,10 +35,12 @@ class Plan:
 
     @property
     def epochs(self) -> int:
+        """Epochs of all phases."""
         return sum(phase.epochs for phase in self.phases)
 
     @property
     def steps(self) -> int:
+        """Steps of all phases."""
         return self.epochs * self.steps_per_epoch
 
     def phase_at(self, epoch: int) -> tuple[int, int]:

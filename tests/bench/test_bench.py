@@ -1,7 +1,7 @@
 """stkit bench: what it runs, skips, goes on with and reports.
 
 Most tests put a shell script in the place of `python -m stkit`, which copies finished files; one
-runs a grid of real stages, each of which costs seconds of imports.
+runs a grid of real tasks, each of which costs seconds of imports.
 """
 
 import json
@@ -12,17 +12,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from stkit.bench import locks, run
+from stkit.bench import locks
+from stkit.bench.run import Host
 from stkit.core import header
+from stkit.core.errors import ArtifactError
 from stkit.report import files
 
+LIMIT = 600.0  # seconds that nothing here takes, however busy the machine is
 STAND_IN = """#!/bin/sh
-# In the place of python: $1 $2 are -m stkit. Notes the stage, then copies a file that is finished.
-shift 2
+# In the place of python -m stkit. Notes the task, then copies a file that is finished.
 for word; do [ "$before" = -o ] && out=$word; before=$word; done
 device=cpu
 case $* in *--device=*) device=${*##*--device=} ;; esac
@@ -35,7 +39,7 @@ case $out in
       trap 'echo half >"$out.part"; exit 143' TERM
       : >"$NOTES.slow"; while :; do sleep 0.02; done
     } ;;
-  *orphan*) kill -9 $PPID; sleep 2 ;;
+  *orphan*) kill -9 $PPID; while [ ! -e "$NOTES.go" ]; do sleep 0.02; done ;;
   *wait*) while [ ! -e "$NOTES.go" ]; do sleep 0.02; done ;;
 esac
 case $1 in data) from=clean ;; poison) from=ops ;; train) from=nt ;; esac
@@ -45,23 +49,46 @@ echo '{"output": "x", "accuracy": 0.5, "best_accuracy": 0.75, "seconds": 2.0, "p
 """
 
 
-EXECUTABLE = sys.executable
-
-
 @pytest.fixture
-def stand_in(tmp_path, made, monkeypatch) -> Path:
-    """STAND_IN runs every stage and notes it in this file; `.go` and `.slow` lie beside it."""
+def stand_in(tmp_path, made, monkeypatch) -> Iterator[Path]:
+    """Where the stand-in, `stand-in` beside it, notes every task; it waits for `notes.go`."""
     script, notes = tmp_path / "stand-in", tmp_path / "notes"
     script.write_text(STAND_IN)
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     notes.write_text("")
-    monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(run, "PATIENCE", 0.1)
-    monkeypatch.setattr(run, "RETRY", 0.1)
     monkeypatch.setenv("NOTES", str(notes))
     monkeypatch.setenv("MADE", str(made))
     monkeypatch.chdir(tmp_path)
-    return notes
+    yield notes
+    notes.with_name("notes.go").touch()  # no task outlives its test
+
+
+@pytest.fixture
+def bench(cli, stand_in):
+    """Run `stkit bench` with the stand-in for its tasks; `clock`: in the place of the real one."""
+
+    def run(*args, clock: Callable[[], float] = time.monotonic):
+        return cli("bench", *args, obj=Host((str(stand_in.with_name("stand-in")),), clock))
+
+    return run
+
+
+def until(there: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + LIMIT
+    while not there():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+@contextmanager
+def beside(work: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, something is done beside it; it must have ended with it."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join(LIMIT)
+    assert not thread.is_alive()
 
 
 def toml(folder: Path, frames=("nt", "st"), poisons=("clean", "ops"), extra: str = "") -> Path:
@@ -74,8 +101,8 @@ def toml(folder: Path, frames=("nt", "st"), poisons=("clean", "ops"), extra: str
     return path
 
 
-def stages(notes: Path) -> list[str]:
-    """The files of the stages that were started."""
+def started(notes: Path) -> list[str]:
+    """The files of the tasks that were started."""
     lines = notes.read_text().splitlines()
     return [Path(line.split(" -o ")[1].split()[0]).name for line in lines]
 
@@ -84,24 +111,22 @@ def names(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.json")}
 
 
-CELLS = {f"{p}_{f}_small_s0" for p in ("clean", "ops") for f in ("nt", "st")}
+RUNS = {f"{p}_{f}_small_s0" for p in ("clean", "ops") for f in ("nt", "st")}
 
 
-def test_a_grid_is_run_once(cli, tmp_path, stand_in):
+def test_a_grid_is_run_once(bench, tmp_path, stand_in):
     path = toml(tmp_path)
-    found = cli("bench", path, "-o", "out", "--json")
-    assert found.json == {
-        "output": "out", "cells": 4, "done": 4, "elsewhere": [], "left": [], "failed": {},
-    }  # fmt: skip
-    assert names(tmp_path / "out") == CELLS | {"ops_s0"}
-    assert len(stages(stand_in)) == 2 + 1 + 4
+    found = bench(path, "-o", "out", "--json")
+    assert found.json == {"output": "out", "cells": 4, "done": 4, "left": [], "failed": {}}
+    assert names(tmp_path / "out") == RUNS | {"ops_s0"}
+    assert len(started(stand_in)) == 2 + 1 + 4
     assert not list(tmp_path.rglob("*.lock")) and not list(tmp_path.rglob("*.tmp"))
-    again = cli("bench", path, "-o", "out", "--json")
-    assert again.json["done"] == 4 and again.err == "" and len(stages(stand_in)) == 7
+    again = bench(path, "-o", "out", "--json")
+    assert again.json["done"] == 4 and again.err == "" and len(started(stand_in)) == 7
 
 
-def test_what_a_result_holds(cli, tmp_path, stand_in, made):
-    cli("bench", toml(tmp_path, extra="seeds = [3]"), "-o", "out")
+def test_what_a_result_holds(bench, tmp_path, stand_in, made):
+    bench(toml(tmp_path, extra="seeds = [3]"), "-o", "out")
     found = files.read(tmp_path / "out" / "ops_nt_small_s3.json")
     head = header.read(made / "nt.safetensors")
     assert found["settings"]["seed"] == 3 and found["settings"]["poison"]["method"] == "sp"
@@ -115,9 +140,9 @@ def test_what_a_result_holds(cli, tmp_path, stand_in, made):
     assert poison["digest"] == header.read(made / "ops.safetensors")["digest"]
 
 
-def test_a_failure_is_reported_and_the_rest_goes_on(cli, tmp_path, stand_in):
+def test_a_failure_is_reported_and_the_rest_goes_on(bench, tmp_path, stand_in):
     path = toml(tmp_path, frames=("broken", "silent", "killed", "nt"), poisons=("clean",))
-    found = cli("bench", path, "-o", "out", "--json")
+    found = bench(path, "-o", "out", "--json")
     assert found.code == 1
     said = json.loads(found.out)
     assert said["done"] == 1 and names(tmp_path / "out") == {"clean_nt_small_s0"}
@@ -125,20 +150,20 @@ def test_a_failure_is_reported_and_the_rest_goes_on(cli, tmp_path, stand_in):
     assert why["clean_broken_small_s0"] == "it broke"
     assert why["clean_silent_small_s0"].startswith("ended with code 3; see ")
     assert why["clean_killed_small_s0"].startswith("killed by signal 9")
-    text = cli("bench", path, "-o", "out")
+    text = bench(path, "-o", "out")
     assert text.code == 1 and text.err.count("failed clean_broken_small_s0: it broke\n") == 2
-    assert "failed     3\n" in text.out
+    assert "failed  3\n" in text.out
 
 
-def test_failed_are_counted_by_cells(cli, tmp_path, stand_in):
-    """Not the poison, for want of which both cells fail."""
-    found = cli("bench", toml(tmp_path, poisons=("broken",)), "-o", "out")
-    assert found.code == 1 and "cells      2\n" in found.out and "failed     2\n" in found.out
+def test_failed_are_counted_by_runs(bench, tmp_path, stand_in):
+    """Not the poison, for want of which both runs fail."""
+    found = bench(toml(tmp_path, poisons=("broken",)), "-o", "out")
+    assert found.code == 1 and "runs    2\n" in found.out and "failed  2\n" in found.out
 
 
-def test_what_needs_a_failed_stage_fails_with_it(cli, tmp_path, stand_in):
+def test_what_needs_a_failed_task_fails_with_it(bench, tmp_path, stand_in):
     path = toml(tmp_path, frames=("nt",), poisons=("broken", "clean"))
-    found = cli("bench", path, "-o", "out", "--json")
+    found = bench(path, "-o", "out", "--json")
     assert found.code == 1 and names(tmp_path / "out") == {"clean_nt_small_s0"}
     assert json.loads(found.out)["failed"] == {
         "broken_s0": "it broke",
@@ -146,50 +171,49 @@ def test_what_needs_a_failed_stage_fails_with_it(cli, tmp_path, stand_in):
     }  # fmt: skip
 
 
-def test_the_time_limit_stops_and_the_next_run_goes_on(cli, tmp_path, stand_in):
+def test_the_time_limit_stops_and_the_next_run_goes_on(bench, tmp_path, stand_in):
     path = toml(tmp_path, frames=("slow",), poisons=("clean", "ops"))
-    found = cli("bench", path, "-o", "out", "--json", "--time-limit", 2 / 60)
+
+    def clock() -> float:
+        """An hour is over once a training is under way."""
+        return time.monotonic() + 3600 * stand_in.with_name("notes.slow").exists()
+
+    found = bench(path, "-o", "out", "--json", "--time-limit", 30, clock=clock)
     assert found.json["left"] == ["clean_slow_small_s0", "ops_slow_small_s0"]
-    assert "the time is up: 1 stages save and stop" in found.err
+    assert "the time is up: 1 tasks save and stop" in found.err
     assert len(list(tmp_path.rglob("*.part"))) == 1
-    plan = cli("bench", path, "-o", "out", "--json", "--dry-run").json
+    plan = bench(path, "-o", "out", "--json", "--dry-run").json
     assert [cell["state"] for cell in plan["cells"]] == ["unfinished", "to do"]
-    found = cli("bench", path, "-o", "out", "--json", "--only", "clean*")
+    found = bench(path, "-o", "out", "--json", "--only", "clean*")
     assert found.json["done"] == 1
     found = files.read(tmp_path / "out" / "clean_slow_small_s0.json")
-    assert found["attempts"] == 2 and 2 < found["seconds"] < 10
+    assert found["attempts"] == 2 and 3602 < found["seconds"] < 3602 + LIMIT
     assert not list(tmp_path.rglob("*.tries"))
 
 
-def test_a_signal_stops_and_says_so(cli, tmp_path, stand_in):
+def test_a_signal_stops_and_says_so(bench, tmp_path, stand_in):
     def interrupt() -> None:
-        while not stand_in.with_name("notes.slow").exists():
-            time.sleep(0.01)
+        until(stand_in.with_name("notes.slow").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     path = toml(tmp_path, frames=("nt", "slow"), poisons=("clean",))
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    found = cli("bench", path, "-o", "out", "-q")
-    thread.join()
+    with beside(interrupt):
+        found = bench(path, "-o", "out", "-q")
     assert (found.code, found.out) == (143, "")
-    assert found.err == ("error: interrupted; 1 of 2 cells are done, the same command goes on\n")
+    assert found.err == ("error: interrupted; 1 of 2 runs are done, the same command goes on\n")
     assert len(list(tmp_path.rglob("*.part"))) == 1
 
 
-def test_side_by_side_on_several_devices(cli, tmp_path, stand_in):
+def test_side_by_side_on_several_devices(bench, tmp_path, stand_in):
     """Both trainings are under way at once: neither ends before both have begun."""
 
     def let_go() -> None:
-        while sum("wait" in name for name in stages(stand_in)) < 2:
-            time.sleep(0.01)
+        until(lambda: sum("wait" in name for name in started(stand_in)) == 2)
         stand_in.with_name("notes.go").touch()
 
-    thread = threading.Thread(target=let_go)
-    thread.start()
     path = toml(tmp_path, frames=("wait-a", "wait-b"), poisons=("clean",))
-    found = cli("bench", path, "-o", "out", "--json", "--devices", "cuda:0,cuda:1")
-    thread.join()
+    with beside(let_go):
+        found = bench(path, "-o", "out", "--json", "--devices", "cuda:0,cuda:1")
     assert found.json["done"] == 2
     trained = [line for line in stand_in.read_text().splitlines() if line.startswith("train")]
     assert {line.split("--device=")[1] for line in trained} == {"cuda:0", "cuda:1"}
@@ -197,207 +221,165 @@ def test_side_by_side_on_several_devices(cli, tmp_path, stand_in):
     assert told == {"cuda:0", "cuda:1"}
 
 
-def test_a_cell_that_another_run_is_at_is_skipped(cli, tmp_path, stand_in):
-    path, out = toml(tmp_path, frames=("nt",), poisons=("clean", "ops")), tmp_path / "out"
-    held = locks.acquire(out / "clean_nt_small_s0.lock")
-    assert isinstance(held, locks.Lock)
-    found = cli("bench", path, "-o", out, "--json")
-    assert found.json["elsewhere"] == ["clean_nt_small_s0"] and found.json["done"] == 1
-    assert found.json["left"] == ["clean_nt_small_s0"]
-    (line,) = [line for line in found.err.splitlines() if line.startswith("skip")]
-    assert line.startswith(f"skip   clean_nt_small_s0: process {os.getpid()} on ")
-    assert names(out) == {"ops_s0", "ops_nt_small_s0"}
-    text = cli("bench", path, "-o", out)
-    assert "1 of 2 cells are left, others are at 1; the same command goes on" in text.err
-    held.release()
-    assert cli("bench", path, "-o", out, "--json").json["done"] == 2
+@pytest.mark.parametrize("folder", ["out", "large"])
+def test_one_bench_at_a_time_holds_a_folder(bench, tmp_path, stand_in, folder):
+    """That of the results and that of the tasks' files; a plan needs neither."""
+    words = (toml(tmp_path, frames=("nt",), poisons=("clean",)), "-o", "out", "--work", "large")
+    with locks.held(tmp_path / folder):
+        found = bench(*words, "--json")
+        assert (found.code, found.out, found.err.count("\n")) == (1, "", 1)
+        who = f"{tmp_path / folder}: process {os.getpid()} on "
+        assert found.err.startswith(f"error: {who}") and "pass another -o" in found.err
+        assert started(stand_in) == [] and names(tmp_path / "out") == set()
+        assert bench(*words, "--json", "--dry-run").json["cells"]
+    assert bench(*words, "--json").json["done"] == 1
+    assert not list(tmp_path.rglob("*.lock"))
 
 
-def test_a_cell_that_comes_free_is_taken(cli, tmp_path, stand_in):
-    """Its holder stops while this run is at another cell."""
-    path, out = toml(tmp_path, frames=("nt", "wait"), poisons=("clean",)), tmp_path / "out"
-    held = locks.acquire(out / "clean_nt_small_s0.lock")
-
-    def stop() -> None:
-        while not any("wait" in name for name in stages(stand_in)):
-            time.sleep(0.01)
-        held.release()
-        stand_in.with_name("notes.go").touch()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    found = cli("bench", path, "-o", out, "--json")
-    thread.join()
-    assert found.json["done"] == 2 and found.json["elsewhere"] == []
-    assert found.err.count("skip   clean_nt_small_s0") == 1
-
-
-def test_a_cell_that_others_are_at_is_waited_for(cli, tmp_path, stand_in, monkeypatch):
-    """At the end, when nothing else is to be done."""
-    monkeypatch.setattr(run, "PATIENCE", 30.0)
-    path, out = toml(tmp_path, frames=("nt",), poisons=("clean", "ops")), tmp_path / "out"
-    held = locks.acquire(out / "clean_nt_small_s0.lock")
-    thread = threading.Timer(1.5, held.release)
-    thread.start()
-    found = cli("bench", path, "-o", out, "--json")
-    assert found.json["done"] == 2 and found.json["elsewhere"] == found.json["left"] == []
-    assert found.err.index("done   ops_nt") < found.err.index("start  clean_nt")
-
-
-def test_a_stage_whose_run_was_killed_is_whole_in_the_next(cli, tmp_path, stand_in):
-    """It goes on alone, holding its lock; the next run takes what it made and what it printed."""
+def test_a_task_whose_bench_was_killed_is_whole_in_the_next(bench, tmp_path, stand_in):
+    """It goes on alone and holds the folder; then the next takes what it made and printed."""
     path = toml(tmp_path, frames=("orphan", "nt"), poisons=("clean",))
-    begun = "import sys; sys.executable = sys.argv.pop(1); from stkit.cli import main; main()"
-    words = [EXECUTABLE, "-c", begun, sys.executable, "bench", str(path), "-o", "out", "--json"]
-    killed = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=60)
+    begun = "import sys; from stkit.bench.run import Host; from stkit.cli import main; " \
+        "main(sys.argv[2:], Host((sys.argv[1],)))"  # fmt: skip
+    words = [sys.executable, "-c", begun, str(stand_in.with_name("stand-in"))]
+    killed = subprocess.run(
+        [*words, "bench", str(path), "-o", "out", "--json"],
+        cwd=tmp_path, capture_output=True, timeout=LIMIT,
+    )  # fmt: skip
     assert killed.returncode == -9 and not killed.stdout
-    found = cli("bench", path, "-o", "out", "--json")
-    assert found.json["elsewhere"] == ["clean_orphan_small_s0"] and found.json["done"] == 1
-    while not list((tmp_path / "out/work").glob("clean_orphan_*.safetensors")):
-        time.sleep(0.05)
-    time.sleep(0.3)  # it still prints
-    assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
+    found = bench(path, "-o", "out")
+    assert found.code == 1 and "or a task of its that outlived it" in found.err
+    stand_in.with_name("notes.go").touch()
+    until(lambda: free(tmp_path / "out"))
+    assert bench(path, "-o", "out", "--json").json["done"] == 2
     left = files.read(tmp_path / "out" / "clean_orphan_small_s0.json")
     assert (left["attempts"], left["seconds"], left["device"]) == (1, 2.0, "cpu")
     assert left["peak_memory"] == 9 and left["accuracy"] == 0.5
-    assert sum("orphan" in name for name in stages(stand_in)) == 1
+    assert sum("orphan" in name for name in started(stand_in)) == 1
     left = {path.suffix for path in (tmp_path / "out/work").iterdir()}
     assert left == {"", ".safetensors"}  # and the folder of logs
 
 
-def test_a_time_that_nobody_saw_is_not_told(cli, tmp_path, stand_in):
-    """The run and its stage were killed together: one try has no time, so the whole has none."""
+def free(folder: Path) -> bool:
+    """Whether nobody holds a folder."""
+    try:
+        with locks.held(folder):
+            return True
+    except ArtifactError:
+        return False
+
+
+def test_a_time_that_nobody_saw_is_not_told(bench, tmp_path, stand_in):
+    """The bench and its task were killed together: one try has no time, so the whole has none."""
     path = toml(tmp_path, frames=("nt",), poisons=("clean",))
-    cli("bench", path, "-o", "other")
+    bench(path, "-o", "other")
     (file,) = (tmp_path / "other/work").glob("clean_nt_*.safetensors")
     work = tmp_path / "out/work"
     files.write(work / f"{file.name}.tries", {"attempts": 1, "seconds": 0.0, "timed": 0})
-    assert cli("bench", path, "-o", "out", "--json").json["done"] == 1
+    assert bench(path, "-o", "out", "--json").json["done"] == 1
     found = files.read(tmp_path / "out" / "clean_nt_small_s0.json")
     assert found["attempts"] == 2 and "seconds" not in found
 
 
-def test_a_poison_that_another_run_makes_is_waited_for(cli, tmp_path, stand_in, made):
-    path, work = toml(tmp_path, frames=("nt",), poisons=("ops",)), tmp_path / "out/work"
-    assert cli("bench", path, "-o", "other", "--json").json["done"] == 1
-    (file,) = (tmp_path / "other/work").glob("ops_s0-*.safetensors")
-    held = locks.acquire(work / f"{file.name}.lock")
-
-    def finish() -> None:
-        time.sleep(0.3)
-        file.rename(work / file.name)
-        held.release()
-
-    thread = threading.Thread(target=finish)
-    thread.start()
-    found = cli("bench", path, "-o", "out", "--json")
-    thread.join()
-    assert found.json["done"] == 1 and found.err.count("wait   ops_s0: process") == 1
-    assert sum(line.startswith("poison") for line in stand_in.read_text().splitlines()) == 1
-
-
-def test_a_result_of_other_settings_is_left_alone(cli, tmp_path, stand_in):
-    cli("bench", toml(tmp_path), "-o", "out")
+def test_a_result_of_other_settings_is_left_alone(bench, tmp_path, stand_in):
+    bench(toml(tmp_path), "-o", "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
-    found = cli("bench", toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "out")
+    found = bench(toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "out")
     assert found.code == 1
     assert "made with other settings: train.epochs was absent, now 7; pass another -o" in found.err
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
 
 
-def test_a_result_of_other_settings_that_appears_meanwhile(cli, tmp_path, stand_in):
-    """Another grid at once in the same folder."""
+def test_a_result_of_other_settings_that_appears_meanwhile(bench, tmp_path, stand_in):
+    """Put there by something that does not hold the folder."""
     path, out = toml(tmp_path, frames=("wait",), poisons=("clean", "ops")), tmp_path / "out"
-    cli("bench", toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "other")
+    bench(toml(tmp_path, extra="seeds = [0]\n[train]\nepochs = 7"), "-o", "other")
     foreign = files.read(tmp_path / "other" / "ops_nt_small_s0.json")
 
     def write() -> None:
-        while not any("clean_wait" in name for name in stages(stand_in)):
-            time.sleep(0.01)
+        until(lambda: any("clean_wait" in name for name in started(stand_in)))
         files.write(out / "ops_wait_small_s0.json", foreign)
         files.write(out / "ops_s0.json", {**poison, "recipe": {**poison["recipe"], "k": 3}})
         stand_in.with_name("notes.go").touch()
 
     poison = files.read(tmp_path / "other" / "ops_s0.json")
-    thread = threading.Thread(target=write)
-    thread.start()
     toml(tmp_path, frames=("wait",), poisons=("clean", "ops"))
-    found = cli("bench", path, "-o", out, "--json", "--only", "*")
-    thread.join()
+    with beside(write):
+        found = bench(path, "-o", out, "--json", "--only", "*")
     said = json.loads(found.out)
     assert found.code == 1 and said["done"] == 1
     why = "ops_s0.json: made with other settings: recipe.k was 3, now absent; pass another -o"
     assert why in said["failed"]["ops_s0"] and found.err.count("made with other") == 1
     (out / "ops_s0.json").unlink()
-    again = cli("bench", path, "-o", out, "--json")
+    again = bench(path, "-o", out, "--json")
     assert "settings: frame.name was nt, now wait" in again.err and again.code == 1
 
 
-def test_a_damaged_result_is_left_alone(cli, tmp_path, stand_in):
+def test_a_damaged_result_is_left_alone(bench, tmp_path, stand_in):
     path = toml(tmp_path)
-    cli("bench", path, "-o", "out")
+    bench(path, "-o", "out")
     damaged = tmp_path / "out" / "clean_nt_small_s0.json"
     damaged.write_text("{")
-    found = cli("bench", path, "-o", "out", "--json")
+    found = bench(path, "-o", "out", "--json")
     assert found.code == 1 and json.loads(found.out)["done"] == 3
     assert "clean_nt_small_s0.json: damaged" in found.err and damaged.read_text() == "{"
-    plan = cli("bench", path, "-o", "out", "--json", "--dry-run").json
+    plan = bench(path, "-o", "out", "--json", "--dry-run").json
     assert [cell["state"] for cell in plan["cells"]] == ["blocked", "done", "done", "done"]
     assert "clean_nt_small_s0.json: damaged" in plan["cells"][0]["why"]
-    assert "blocked clean_nt_small_s0: " in cli("bench", path, "-o", "out", "--dry-run").out
+    assert "blocked clean_nt_small_s0: " in bench(path, "-o", "out", "--dry-run").out
 
 
-def test_a_checkpoint_whose_result_was_lost_is_not_trained_again(cli, tmp_path, stand_in):
+def test_a_checkpoint_whose_result_was_lost_is_not_trained_again(bench, tmp_path, stand_in):
     path, file = toml(tmp_path), tmp_path / "out" / "clean_nt_small_s0.json"
-    cli("bench", path, "-o", "out")
+    bench(path, "-o", "out")
     whole = files.read(file)
     file.unlink()
-    assert cli("bench", path, "-o", "out", "--json").json["done"] == 4
-    assert len(stages(stand_in)) == 7
+    assert bench(path, "-o", "out", "--json").json["done"] == 4
+    assert len(started(stand_in)) == 7
     found = files.read(file)
     assert found["history"] == whole["history"] and "seconds" not in found
 
 
-def test_a_truncated_checkpoint_is_named_with_what_to_do(cli, tmp_path, stand_in):
+def test_a_truncated_checkpoint_is_named_with_what_to_do(bench, tmp_path, stand_in):
     path = toml(tmp_path, frames=("nt",), poisons=("clean",))
-    cli("bench", path, "-o", "out")
+    bench(path, "-o", "out")
     (tmp_path / "out" / "clean_nt_small_s0.json").unlink()
     (file,) = (tmp_path / "out/work").glob("clean_nt_*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    found = cli("bench", path, "-o", "out", "-q")
+    found = bench(path, "-o", "out", "-q")
     assert found.code == 1 and "remove it and run again" in found.err
     file.unlink()
-    assert cli("bench", path, "-o", "out", "--json").json["done"] == 1
+    assert bench(path, "-o", "out", "--json").json["done"] == 1
 
 
-def test_checkpoints_go_when_they_are_not_kept(cli, tmp_path, stand_in):
+def test_checkpoints_go_when_they_are_not_kept(bench, tmp_path, stand_in):
     path = toml(tmp_path, extra="keep = false")
-    cli("bench", path, "-o", "out", "--work", "large")
+    bench(path, "-o", "out", "--work", "large")
     assert len(list((tmp_path / "large").glob("*_small_*.safetensors"))) == 0
     assert len(list((tmp_path / "large").glob("*.safetensors"))) == 3
-    assert cli("bench", path, "-o", "out", "--work", "large", "--json").json["done"] == 4
-    assert not (tmp_path / "out/work").exists() and len(stages(stand_in)) == 7
+    assert bench(path, "-o", "out", "--work", "large", "--json").json["done"] == 4
+    assert not (tmp_path / "out/work").exists() and len(started(stand_in)) == 7
 
 
-def test_only_some_cells(cli, tmp_path, stand_in):
-    found = cli("bench", toml(tmp_path), "-o", "out", "--only", "*_st_*", "--json")
+def test_only_some_runs(bench, tmp_path, stand_in):
+    found = bench(toml(tmp_path), "-o", "out", "--only", "*_st_*", "--json")
     assert found.json["cells"] == 2 and names(tmp_path / "out") == {
         "clean_st_small_s0", "ops_st_small_s0", "ops_s0",
     }  # fmt: skip
 
 
-def test_dry_run(cli, tmp_path, stand_in):
+def test_dry_run(bench, tmp_path, stand_in):
     path = toml(tmp_path)
-    text = cli("bench", path, "--dry-run")
+    text = bench(path, "--dry-run")
     assert text.code == 0 and "clean_nt_small_s0" in text.out and "a rough rule" in text.out
     rows = [line.split()[0] for line in text.out.splitlines()[2:] if "to do" in line]
     assert rows[:3] == ["clean", "test", "ops_s0"] and len(rows) == 3 + 4
-    plan = cli("bench", path, "--dry-run", "--json").json
+    plan = bench(path, "--dry-run", "--json").json
     assert plan["images"].keys() == {"clean", "test", "ops_s0"}
-    assert cli("bench", path, "--dry-run", "-q").out.split() == [
+    assert bench(path, "--dry-run", "-q").out.split() == [
         f"{p}_{f}_small_s0" for p in ("clean", "ops") for f in ("nt", "st")
     ]
-    assert stages(stand_in) == [] and {p.name for p in tmp_path.iterdir()} == {
+    assert started(stand_in) == [] and {p.name for p in tmp_path.iterdir()} == {
         "grid.toml", "notes", "stand-in",
     }  # fmt: skip
 
@@ -408,12 +390,12 @@ def test_dry_run(cli, tmp_path, stand_in):
         (("--jobs", 0), 2, "jobs is 0"),
         (("--devices", ","), 2, "devices is an empty list"),
         (("--time-limit", -1), 2, "time-limit is -1"),
-        (("--only", "x*"), 2, "no cell is called 'x*'"),
+        (("--only", "x*"), 2, "no run is called 'x*'"),
         (("-o", "notes"), 1, "found a file, expected a folder"),
     ],
 )
-def test_bad_options(cli, tmp_path, stand_in, args, code, message):
-    found = cli("bench", toml(tmp_path), *args)
+def test_bad_options(bench, tmp_path, stand_in, args, code, message):
+    found = bench(toml(tmp_path), *args)
     assert found.code == code and message in found.err and found.err.count("\n") == 1
 
 
@@ -434,10 +416,10 @@ def test_bad_options(cli, tmp_path, stand_in, args, code, message):
         ('[[poison]]\nname = "cleann"', "did you mean 'clean'?"),
     ],
 )
-def test_options_are_checked_before_anything_is_run(cli, tmp_path, stand_in, table, message):
+def test_options_are_checked_before_anything_is_run(bench, tmp_path, stand_in, table, message):
     path = toml(tmp_path)
     path.write_text(path.read_text() + table + "\n")
-    found = cli("bench", path, "-o", "out")
+    found = bench(path, "-o", "out")
     assert found.code == 2 and message in found.err and found.err.count("\n") == 1
     assert found.err.startswith(f"error: {path}: ") and not (tmp_path / "out").exists()
 
@@ -450,66 +432,68 @@ def test_options_are_checked_before_anything_is_run(cli, tmp_path, stand_in, tab
         ('"clean"', '"x"\nfile = "x.safetensors"', "x.safetensors: no such folder, file"),
     ],
 )
-def test_images_that_are_not_there(cli, tmp_path, stand_in, before, after, message):
+def test_images_that_are_not_there(bench, tmp_path, stand_in, before, after, message):
     path = toml(tmp_path)
     path.write_text(path.read_text().replace(before, after))
     for args in ((), ("--dry-run",)):
-        found = cli("bench", path, "-o", "out", *args)
+        found = bench(path, "-o", "out", *args)
         assert (found.code, found.err.count("\n")) == (1, 1) and message in found.err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_poison_file_of_another_kind(cli, tmp_path, stand_in, made):
+def test_a_poison_file_of_another_kind(bench, tmp_path, stand_in, made):
     path = toml(tmp_path)
     path.write_text(f'{path.read_text()}[[poison]]\nname = "f"\nfile = "{made}/nt.safetensors"\n')
-    found = cli("bench", path, "-o", "out", "--dry-run")
+    found = bench(path, "-o", "out", "--dry-run")
     assert found.code == 1 and "found a checkpoint file, expected a dataset file" in found.err
 
 
-def test_a_source_is_not_missed_where_its_images_are_made(cli, tmp_path, stand_in, photos):
+def test_a_source_is_not_missed_where_its_images_are_made(bench, tmp_path, stand_in, photos):
     path, copy = toml(tmp_path, frames=("nt",)), tmp_path / "copy"
     copy.symlink_to(photos)
     path.write_text(path.read_text().replace('"digits"', '"copy"'))
-    cli("bench", path, "-o", "out", "--only", "clean*")
+    bench(path, "-o", "out", "--only", "clean*")
     copy.unlink()
-    assert cli("bench", path, "-o", "out", "--json").json["done"] == 2
+    assert bench(path, "-o", "out", "--json").json["done"] == 2
 
 
 # Locks
 
 
-def test_a_lock_is_held_once(tmp_path):
-    path = tmp_path / "deep" / "a.lock"
-    held = locks.acquire(path)
-    assert isinstance(held, locks.Lock)
-    assert str(locks.acquire(path)).startswith(f"process {os.getpid()} on ")
-    held.release()
-    assert not path.exists()
-    again = locks.acquire(path)
-    assert isinstance(again, locks.Lock)
-    again.release()
+def test_a_folder_is_held_once(tmp_path):
+    folder = tmp_path / "deep" / "a"
+    with locks.held(folder):
+        with pytest.raises(ArtifactError, match=f"process {os.getpid()} on "), locks.held(folder):
+            pass
+        assert not free(folder)
+    assert list(folder.iterdir()) == [] and free(folder)
+
+
+def test_a_folder_may_be_named_twice(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    with locks.held(tmp_path, tmp_path / "link") as files:
+        assert len(files) == 1
 
 
 def test_a_lock_ends_with_its_processes(tmp_path):
-    """A file that a dead process left is no lock; one that its stage still holds is."""
-    path = tmp_path / "a.lock"
-    path.write_text("process 1 on elsewhere\n")  # left behind by a run that was killed
-    held = locks.acquire(path)
-    assert isinstance(held, locks.Lock)
-    stage = subprocess.Popen(["sleep", "60"], pass_fds=(held.file,))
-    os.close(held.file)  # as when the run is killed
-    assert isinstance(locks.acquire(path), str)
-    stage.kill()
-    stage.wait()
-    again = locks.acquire(path)
-    assert isinstance(again, locks.Lock)
-    again.release()
+    """A file that a dead process left is no lock; one that its task still holds is."""
+    (tmp_path / locks.NAME).write_text("process 1 on elsewhere\n")  # left by one that was killed
+    with locks.held(tmp_path) as files:
+        task = subprocess.Popen(["sleep", f"{LIMIT}"], pass_fds=files)
+        lock = (tmp_path / locks.NAME).rename(tmp_path / "kept")  # as when the bench is killed
+    lock.rename(tmp_path / locks.NAME)
+    try:
+        assert not free(tmp_path)
+    finally:
+        task.kill()
+        task.wait()
+    assert free(tmp_path)
 
 
 def test_no_lock_where_none_can_be(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(Exception, match="cannot be locked"):
-        locks.acquire(tmp_path / "file" / "a.lock")
+    with pytest.raises(ArtifactError, match="cannot be locked"), locks.held(tmp_path / "file"):
+        pass
 
 
 # For real
@@ -535,27 +519,33 @@ check-every = 2
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Path:
-    """A folder with the results of real stages; the first training was stopped and gone on with."""
+    """A folder with the results of real tasks; the first training was stopped and gone on with."""
     root = tmp_path_factory.mktemp("real")
     grid, out = root / "grid.toml", root / "out"
     grid.write_text(REAL)
     words = [sys.executable, "-m", "stkit", "bench", str(grid), "-o", str(out)]
-    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    log, end = None, time.monotonic() + 120
-    while log is None or "epoch 1/12" not in log.read_text():
-        assert first.poll() is None and time.monotonic() < end
-        log = next(iter((out / "work/logs").glob("ops_long*.log")), None)
-        time.sleep(0.02)
-    first.terminate()
-    said = first.communicate(timeout=60)[1]
-    assert first.returncode == 143 and "0 of 2 cells are done" in said
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def trains() -> bool:
+        assert first.poll() is None
+        return any("epoch 1/12" in log.read_text() for log in out.glob("work/logs/ops_long*"))
+
+    try:
+        until(trains)
+    finally:
+        first.terminate()
+        said = first.communicate(timeout=LIMIT)[1]
+    assert first.returncode == 143 and "0 of 2 runs are done" in said
     assert len(list((out / "work").glob("ops_long*.part"))) == 1
-    done = subprocess.run([*words, "-q"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*words, "-q"], capture_output=True, text=True, timeout=LIMIT, env=environment
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{out}\n", "")
     return root
 
 
-def test_real_cells(real):
+def test_real_runs(real):
     out = real / "out"
     assert names(out) == {"ops_long_small_s0", "ops_st_small_s0", "ops_s0"}
     gone_on = files.read(out / "ops_long_small_s0.json")
@@ -569,7 +559,7 @@ def test_real_cells(real):
     assert staged["inputs"][0]["digest"] == poison["digest"] and poison["l0_max"] == 1
 
 
-def test_real_cells_in_a_report(real, cli):
+def test_real_runs_in_a_report(real, cli):
     rows = cli("report", real / "out", "--json").json
     assert [(row["data"], row["frame"], row["epochs"]) for row in rows] == [
         ("ops", "long", 12), ("ops", "st", 1),

@@ -1,4 +1,4 @@
-"""Grids: what a TOML means, which stages its cells share, what is refused, what it may cost."""
+"""Grids: what a TOML means, which tasks its runs share, what is refused, what it may cost."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stkit.bench import estimate, grid
+from stkit.bench.tasks import Grid, Run, Task
 from stkit.core import header
 from stkit.core.errors import ArtifactError, RecipeError
 
@@ -16,15 +17,15 @@ PLAIN = f'poisons = ["clean", "sp"]\nframes = ["nt", "st"]\n{DATA}'
 KNOWN = {"train": {"epochs", "gamma"}, "poison sp": {"bound"}, "poison em": {"scope"}}
 
 
-def made(text: str, known=None) -> grid.Grid:
+def made(text: str, known=None) -> Grid:
     return grid.parse(tomllib.loads(text), known)
 
 
 def names(text: str) -> list[str]:
-    return [cell.name for cell in made(text).cells]
+    return [run.name for run in made(text).runs]
 
 
-def test_cells_are_the_product_of_the_axes():
+def test_runs_are_the_product_of_the_axes():
     text = 'models = ["small", "resnet18"]\nseeds = [0, 7]\nrates = [0.5, 1.0]\n' + PLAIN
     found = names(text)
     assert len(found) == len(set(found)) == (1 + 2) * 2 * 2 * 2  # clean images have no rate
@@ -33,8 +34,8 @@ def test_cells_are_the_product_of_the_axes():
 
 def test_defaults():
     assert names(PLAIN) == [f"{p}_{f}_resnet18_s0" for p in ("clean", "sp") for f in ("nt", "st")]
-    cell = made(PLAIN).cells[-1]
-    assert cell.settings == {
+    run = made(PLAIN).runs[-1]
+    assert run.settings == {
         "data": {"name": "digits", "limit": None, "size": None},
         "poison": {"name": "sp", "method": "sp", "options": {}, "rate": 1.0, "seed": 0},
         "frame": {"name": "st", "frame": "st"}, "model": "resnet18", "seed": 0, "train": {},
@@ -42,17 +43,17 @@ def test_defaults():
     assert made(PLAIN).keep and not made("keep = false\n" + PLAIN).keep
 
 
-def test_every_stage_is_there_once_and_after_what_it_needs():
-    stages = made("seeds = [0, 1]\n" + PLAIN).stages()
-    assert [stage.name for stage in stages][:2] == ["clean", "test"]
-    assert sum(stage.verb == ("poison", "sp") for stage in stages) == 1
-    assert sum(stage.verb == ("train",) for stage in stages) == 8
-    for place, stage in enumerate(stages):
-        assert {other.file for other in stage.needs} <= {s.file for s in stages[:place]}
+def test_every_task_is_there_once_and_after_what_it_needs():
+    tasks = made("seeds = [0, 1]\n" + PLAIN).tasks()
+    assert [task.name for task in tasks][:2] == ["clean", "test"]
+    assert sum(task.verb == ("poison", "sp") for task in tasks) == 1
+    assert sum(task.verb == ("train",) for task in tasks) == 8
+    for place, task in enumerate(tasks):
+        assert {other.file for other in task.needs} <= {t.file for t in tasks[:place]}
 
 
 def test_commands():
-    *_, poison, _, train = made(PLAIN + "[train]\nepochs = 3\n").stages()
+    *_, poison, _, train = made(PLAIN + "[train]\nepochs = 3\n").tasks()
     words = poison.command(Path("w"))
     assert words[:2] == ["poison", "sp"] and words[2].startswith("w/clean-")
     assert words[3:] == ["--seed=0", "-o", f"w/{poison.file}"]
@@ -65,32 +66,32 @@ def test_commands():
 def test_options_of_a_frame_come_over_those_of_all():
     text = PLAIN + "[train]\nepochs = 3\nlr = 0.1\nsync-bn = true\nx = false\n"
     text += '[[frame]]\nname = "long"\nframe = "nt"\nepochs = 9\n'
-    *_, cell = made(text).cells
-    assert cell.settings["train"] == {"epochs": 9, "lr": 0.1, "sync-bn": True, "x": False}
-    assert cell.settings["frame"]["options"] == {"epochs": 9}
-    assert cell.stage.options[3:] == ("--epochs=9", "--lr=0.1", "--sync-bn")
+    *_, run = made(text).runs
+    assert run.settings["train"] == {"epochs": 9, "lr": 0.1, "sync-bn": True, "x": False}
+    assert run.settings["frame"]["options"] == {"epochs": 9}
+    assert run.task.options[3:] == ("--epochs=9", "--lr=0.1", "--sync-bn")
 
 
 def test_a_poison_for_each_seed_or_one_for_all():
     def poisons(text: str) -> list[str]:
-        return [s.name for s in made(text).stages() if s.verb[0] == "poison"]
+        return [s.name for s in made(text).tasks() if s.verb[0] == "poison"]
 
     one = "seeds = [3, 4]\n" + PLAIN
     assert poisons(one) == ["sp_s0"] and poisons("poison-seed = 5\n" + one) == ["sp_s5"]
     each = made('poison-seed = "each"\n' + one)
-    poisoned = {c.name: c.settings["poison"]["seed"] for c in each.cells if "sp" in c.name}
+    poisoned = {r.name: r.settings["poison"]["seed"] for r in each.runs if "sp" in r.name}
     assert poisoned == {f"sp_{f}_resnet18_s{s}": s for f in ("nt", "st") for s in (3, 4)}
     own = '[[poison]]\nname = "em"\nseed = 9\nrates = [0.2]\n'
     assert poisons('poison-seed = "each"\n' + one + own) == ["sp_s3", "sp_s4", "em_s9"]
 
 
 def test_a_poison_is_made_once_for_all_its_rates():
-    stages = made("rates = [0.123456789, 0.5, 1]\n" + PLAIN).stages()
-    (whole,) = (stage for stage in stages if stage.verb == ("poison", "sp"))
-    fewer = [stage for stage in stages if stage.verb == ("rate",)]
-    assert [stage.name for stage in fewer] == ["sp-r0.123457_s0", "sp-r0.5_s0"]
-    clean = next(stage for stage in stages if stage.name == "clean")
-    assert all(set(stage.needs) == {whole, clean} for stage in fewer)
+    tasks = made("rates = [0.123456789, 0.5, 1]\n" + PLAIN).tasks()
+    (whole,) = (task for task in tasks if task.verb == ("poison", "sp"))
+    fewer = [task for task in tasks if task.verb == ("rate",)]
+    assert [task.name for task in fewer] == ["sp-r0.123457_s0", "sp-r0.5_s0"]
+    clean = next(task for task in tasks if task.name == "clean")
+    assert all(set(task.needs) == {whole, clean} for task in fewer)
     words = fewer[0].command(Path("w"))
     assert words == [
         "rate", f"w/{whole.file}", "--poison-rate=0.123456789", "--clean", f"w/{clean.file}",
@@ -100,37 +101,37 @@ def test_a_poison_is_made_once_for_all_its_rates():
 
 def test_images_poisoned_already():
     text = PLAIN + '[[poison]]\nname = "tue"\nfile = "there/tue.safetensors"\n'
-    *_, cell = made(text).cells
-    assert cell.poison == "there/tue.safetensors"
-    assert cell.settings["poison"] == {"name": "tue", "file": "tue.safetensors"}
+    *_, run = made(text).runs
+    assert run.task.source == "there/tue.safetensors"
+    assert run.settings["poison"] == {"name": "tue", "file": "tue.safetensors"}
 
 
 def test_files_are_named_after_settings():
     """A changed option changes the files it bears on and no others."""
     before, after = made(PLAIN), made(PLAIN + "limit = 50\n")
-    assert {s.file for s in before.stages()} & {s.file for s in after.stages()} == {
-        next(s.file for s in before.stages() if s.name == "test")
+    assert {s.file for s in before.tasks()} & {s.file for s in after.tasks()} == {
+        next(s.file for s in before.tasks() if s.name == "test")
     }
     longer = made(PLAIN + "[train]\nepochs = 2\n")
-    shared = {s.name for s in before.stages() if s.file in {s.file for s in longer.stages()}}
+    shared = {s.name for s in before.tasks() if s.file in {s.file for s in longer.tasks()}}
     assert shared == {"clean", "test", "sp_s0"}
 
 
 def test_results_hold_no_paths(tmp_path):
     text = PLAIN.replace('"digits"', f'"{tmp_path}/faces"')
-    cell = made(text).cells[0]
-    assert cell.settings["data"]["name"] == "faces" and str(tmp_path) not in str(cell.settings)
-    assert made(text + 'name = "cifar10"\n').cells[0].settings["data"]["name"] == "cifar10"
+    run = made(text).runs[0]
+    assert run.settings["data"]["name"] == "faces" and str(tmp_path) not in str(run.settings)
+    assert made(text + 'name = "cifar10"\n').runs[0].settings["data"]["name"] == "cifar10"
 
 
 def test_another_source_or_test_is_another_setting(tmp_path, made):
     """And what they hold, where they are files."""
 
-    def cells(text: str) -> grid.Grid:
+    def of(text: str) -> Grid:
         return grid.parse(tomllib.loads(PLAIN.replace('"digits"', text)))
 
     def data(text: str) -> dict:
-        return cells(text).cells[0].settings["data"]
+        return of(text).runs[0].settings["data"]
 
     plain = {"name": "c", "limit": None, "size": None}
     assert data('"a/c"') == data('"b/c"') == plain
@@ -138,38 +139,38 @@ def test_another_source_or_test_is_another_setting(tmp_path, made):
     file = tmp_path / "c.safetensors"
     file.write_bytes((made / "clean.safetensors").read_bytes())
     text = f'"{file}"\ntest = "t"\n[[poison]]\nname = "f"\nfile = "{file}"'
-    before = cells(text)
+    before = of(text)
     digest = header.read(file)["digest"][:8]
-    settings = before.cells[-1].settings
+    settings = before.runs[-1].settings
     assert settings["data"] == {**plain, "source": f"c {digest}", "test": "t"}
     assert settings["poison"]["file"] == f"c.safetensors {digest}"
     file.write_bytes((made / "ops.safetensors").read_bytes())
-    after = cells(text)
-    assert after.cells[-1].settings["poison"]["file"] != settings["poison"]["file"]
-    shared = {s.file for s in before.stages()} & {s.file for s in after.stages()}
-    assert shared == {s.file for s in before.stages() if s.name == "test"}
+    after = of(text)
+    assert after.runs[-1].settings["poison"]["file"] != settings["poison"]["file"]
+    shared = {s.file for s in before.tasks()} & {s.file for s in after.tasks()}
+    assert shared == {s.file for s in before.tasks() if s.name == "test"}
 
 
 def test_equal_augmentations_are_equal_settings():
-    def cell(augment: str) -> grid.Cell:
-        return made(PLAIN + f'[train]\naugment = "{augment}"\n').cells[0]
+    def run(augment: str) -> Run:
+        return made(PLAIN + f'[train]\naugment = "{augment}"\n').runs[0]
 
-    assert cell("JPEG , CG") == cell("jpeg,cg") != cell("cg,jpeg")
+    assert run("JPEG , CG") == run("jpeg,cg") != run("cg,jpeg")
 
 
 def test_another_source_keeps_the_name(tmp_path):
     path = tmp_path / "g.toml"
     path.write_text(PLAIN.replace("digits", "cifar10"))
-    cell = grid.read(path, source="copies/c10").cells[0]
-    assert cell.settings == grid.read(path).cells[0].settings
-    assert cell.stage.needs[0].source == "copies/c10"
+    run = grid.read(path, source="copies/c10").runs[0]
+    assert run.settings == grid.read(path).runs[0].settings
+    assert run.task.needs[0].source == "copies/c10"
 
 
 def test_a_file_holds_one_split():
     with pytest.raises(RecipeError, match="has no test"):
         made(PLAIN.replace("digits", "x.safetensors"))
     found = made(PLAIN.replace("digits", "x.safetensors") + 'test = "t.safetensors"\n')
-    test = found.stages()[1]
+    test = found.tasks()[1]
     assert test.command(Path())[:2] == ["data", "t.safetensors"] and test.options == ()
 
 
@@ -216,7 +217,7 @@ def test_names_of_timm_make_file_names():
         (PLAIN + '[[poison]]\nname = "clean"\nmethod = "sp"\n', "clean images have no method"),
         (PLAIN + '[[poison]]\nname = "f"\nfile = "x"\nseed = 1\n', "unknown key 'seed'"),
         (PLAIN + "[[poison]]\nbound = 1\n", "has no name"),
-        (PLAIN + '[[frame]]\nname = "nt"\n', "two cells are called 'clean_nt_resnet18_s0'"),
+        (PLAIN + '[[frame]]\nname = "nt"\n', "two runs are called 'clean_nt_resnet18_s0'"),
         (PLAIN + "[poison]\n", "expected a list of tables"),
     ],
 )  # fmt: skip
@@ -242,7 +243,7 @@ def test_bad_files(tmp_path):
 ROOT = Path(__file__).parents[2]
 
 
-GRIDS = [*ROOT.glob("examples/**/*.toml"), *ROOT.glob("results/grids/*.toml")]
+GRIDS = sorted([*ROOT.glob("examples/**/*.toml"), *ROOT.glob("results/grids/*.toml")])
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
@@ -256,7 +257,7 @@ def test_the_grids_that_are_there(path, cli):
 def test_planning_needs_no_torch():
     code = "import sys, stkit.bench.grid, stkit.report.page; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     ).stdout.split()
     assert "stkit.bench.grid" in loaded and not {"torch", "numpy", "timm"} & set(loaded)
 
@@ -264,25 +265,24 @@ def test_planning_needs_no_torch():
 # Estimates
 
 
-def plan(text: str, tmp_path: Path, finished=(), device: str = "cpu") -> dict:
+def plan(text: str, tmp_path: Path, finished=(), device: str = "cpu") -> estimate.Estimate:
     found = made(text)
-    todo = {cell.name: cell for cell in found.cells}
     return estimate.plan(
-        found.stages(), todo, finished, tmp_path, keep=found.keep, device=device, jobs=1
+        found.tasks(), found.runs, finished, tmp_path, keep=found.keep, device=device, jobs=1
     )
 
 
 def test_efforts(tmp_path):
     images = estimate.Data(1000, 10, 32)
     text = f'poisons = ["clean"]\nframes = ["nt", "at", "st-full"]\n{DATA}'
-    nt, at, full = (estimate.effort(cell, images) for cell in made(text).cells)
+    nt, at, full = (estimate.effort(run, images) for run in made(text).runs)
     assert (nt, at, full) == (60 * 1000, 11 * nt, 2 * nt)
-    most = made(text + '[train]\naugment = "ueraser-max"\n').cells  # five copies
-    assert [estimate.effort(cell, images) for cell in most] == [5 * nt, 15 * nt, 10 * nt]
-    lite = made(text + '[train]\naugment = "ueraser"\n').cells[0]
+    most = made(text + '[train]\naugment = "ueraser-max"\n').runs  # five copies
+    assert [estimate.effort(run, images) for run in most] == [5 * nt, 15 * nt, 10 * nt]
+    lite = made(text + '[train]\naugment = "ueraser"\n').runs[0]
     assert estimate.effort(lite, images) == nt
-    less = made(text + "[train]\nepochs = 2\nholdout = 100\nfine-tune-epochs = 3\n").cells
-    assert [estimate.effort(cell, images) for cell in less] == [1800, 11 * 1800, 5 * 900]
+    less = made(text + "[train]\nepochs = 2\nholdout = 100\nfine-tune-epochs = 3\n").runs
+    assert [estimate.effort(run, images) for run in less] == [1800, 11 * 1800, 5 * 900]
 
 
 def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
@@ -292,22 +292,20 @@ def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
     tables = f'frames = ["nt"]\n{DATA}[[poison]]\nname = "p"\nfile = "{file}"\n'
     grid_of = grid.parse(tomllib.loads(tables))
     shown = estimate.plan(
-        grid_of.stages(), {cell.name: cell for cell in grid_of.cells}, (), tmp_path,
-        keep=True, device="cpu", jobs=1,
-    )  # fmt: skip
+        grid_of.tasks(), grid_of.runs, (), tmp_path, keep=True, device="cpu", jobs=1
+    )
     count = header.layout(file)[0]["images"]["shape"][0]
-    (cell,) = grid_of.cells
-    images = estimate.data(file, cell.settings["data"])
+    (run,) = grid_of.runs
+    images = estimate.data(file, run.settings["data"])
     assert images.count == count != 1437
-    assert shown["cells"] == {cell.name: 6 + estimate.effort(cell, images) / 35}
+    assert shown.runs == {run.name: 6 + estimate.effort(run, images) / 35}
 
 
 def test_efforts_of_poisons():
     images = estimate.Data(50_000, 10, 32)
 
     def effort(method: str, **options) -> float:
-        stage = grid.Stage("x", ("poison", method), "c")
-        return estimate.poison_effort(stage, options, images)
+        return estimate.poison_effort(Task("x", ("poison", method), "c"), options, images)
 
     assert effort("sp") == effort("ops") == 0
     assert effort("em") == 10 * (20 * 50_000 + 10 * 512)
@@ -320,37 +318,36 @@ def test_efforts_of_poisons():
 
 def test_rule_and_measured(tmp_path):
     rule = plan('models = ["small"]\n' + PLAIN, tmp_path)
-    assert rule["basis"].startswith("a rough rule: small 700")
+    assert rule.basis.startswith("a rough rule: small 700")
     each = 6 + 60 * 1437 / 700
-    assert rule["cells"]["sp_nt_small_s0"] == pytest.approx(each)
-    assert rule["seconds"] == pytest.approx(4 * each + 3 * 6)
-    cell = made('models = ["small"]\n' + PLAIN).cells[0]
-    faster = plan('models = ["small"]\n' + PLAIN, tmp_path, [(cell, {"seconds": 60.0})])
-    assert faster["basis"] == "finished cells"
-    assert faster["cells"]["sp_nt_small_s0"] == pytest.approx(6 + 60)
+    assert rule.runs["sp_nt_small_s0"] == pytest.approx(each)
+    assert rule.seconds == pytest.approx(4 * each + 3 * 6)
+    run = made('models = ["small"]\n' + PLAIN).runs[0]
+    faster = plan('models = ["small"]\n' + PLAIN, tmp_path, [(run, 60.0)])
+    assert faster.basis == "finished runs"
+    assert faster.runs["sp_nt_small_s0"] == pytest.approx(6 + 60)
     images, weights = 3 * 1437 * 3072, 4 * 309_114
-    assert rule["disk_bytes"] == images + (4 + 2) * weights
+    assert rule.disk_bytes == images + (4 + 2) * weights
     freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)
-    assert freed["disk_bytes"] == images + 3 * weights
-    assert plan(PLAIN, tmp_path, device="cuda:0")["seconds"] < rule["seconds"] / 5
+    assert freed.disk_bytes == images + 3 * weights
+    assert plan(PLAIN, tmp_path, device="cuda:0").seconds < rule.seconds / 5
 
 
-def test_the_test_images_are_part_of_a_cell_s_settings():
+def test_the_test_images_are_part_of_a_run_s_settings():
     """So that a grid with other test images does not take results for its own."""
-    cell = made(PLAIN + 'test = "deep/mine.safetensors"\n').cells[0]
-    assert cell.settings["data"]["test"] == "mine"
-    assert "test" not in made(PLAIN).cells[0].settings["data"]
+    run = made(PLAIN + 'test = "deep/mine.safetensors"\n').runs[0]
+    assert run.settings["data"]["test"] == "mine"
+    assert "test" not in made(PLAIN).runs[0].settings["data"]
 
 
 def test_a_holdout_of_the_data_takes_the_place_of_the_test_images():
-    """Both stages read the training split; one leaves out what the other takes."""
-    cell = made(PLAIN + "limit = 100\nholdout = 20\n").cells[-1]
-    stage = cell.stage
-    poison = stage.source
+    """Both tasks read the training split; one leaves out what the other takes."""
+    run = made(PLAIN + "limit = 100\nholdout = 20\n").runs[-1]
+    poison, test = run.task.source, run.task.test
     clean = poison.source
     assert clean.options == ("--split=train", "--limit=100", "--holdout=20")
-    assert stage.test.options == (*clean.options, "--part=held") and stage.test.source == "digits"
-    assert cell.settings["data"]["holdout"] == 20
+    assert test.options == (*clean.options, "--part=held") and test.source == "digits"
+    assert run.settings["data"]["holdout"] == 20
     with pytest.raises(RecipeError, match="holdout and test"):
         made(PLAIN + 'holdout = 20\ntest = "digits"\n')
     with pytest.raises(RecipeError, match="holdout is 50, expected a number from 1 to 49"):

@@ -20,6 +20,7 @@ from stkit.cli import app, main, saving
 from stkit.core import artifact, header
 from stkit.engine.runtime import Runtime
 from stkit.recipes import catalogue, frames, poisons
+from stkit.recipes.acm import VARIANTS
 from stkit.training import checkpoint
 
 NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--device", "cpu")
@@ -329,7 +330,7 @@ def test_train_options_reach_the_recipe(cli, made, tmp_path):
 def test_acm(cli, made, tmp_path):
     line = ("acm", made / "nt.safetensors", made / "clean.safetensors", "--device", "cpu")
     values = {}
-    for variant in frames.GAMMAS:
+    for variant in VARIANTS:
         found = cli(*line, "--variant", variant, "--per-class", 4, "--json").json
         assert found.keys() == {"acm", "variant", "classes", "per_class"}
         assert (found["variant"], found["classes"], found["per_class"]) == (variant, 3, 4)

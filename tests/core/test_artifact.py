@@ -70,7 +70,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ArtifactError, match="No space left on device.*free some space"):
+    with pytest.raises(ArtifactError, match=r"No space left on device.*free some space"):
         artifact.write(path, {"other": torch.ones(3)}, HEAD)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
@@ -91,7 +91,7 @@ def test_parents_are_kept_with_their_parents_and_nothing_else():
 def test_truncated_files_are_found(tmp_path, cut):
     artifact.write(tmp_path / "f", TENSORS, HEAD)
     (tmp_path / "f").write_bytes((tmp_path / "f").read_bytes()[:cut])
-    with pytest.raises(ArtifactError, match="truncated|not readable"):
+    with pytest.raises(ArtifactError, match=r"truncated|not readable"):
         artifact.read(tmp_path / "f")
 
 

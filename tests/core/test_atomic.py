@@ -53,7 +53,7 @@ def test_a_failed_write_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ArtifactError, match=message):
         atomic.write_text(tmp_path / "f", "new")
-    with pytest.raises(ArtifactError, match="cannot be written .File exists"):
+    with pytest.raises(ArtifactError, match=r"cannot be written .File exists"):
         atomic.write_text(tmp_path / "f" / "under a file", "new")
     assert snapshot(tmp_path) == {"f": b"old"}
 

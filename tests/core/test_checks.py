@@ -18,9 +18,9 @@ class Recipe:
 def test_an_unknown_name_is_answered_with_the_nearest_or_all() -> None:
     known = {"jpeg": 1, "gray": 2}
     assert choose("preparation", "gray", known) == "gray"
-    with pytest.raises(RecipeError, match="^unknown preparation 'GREY'; did you mean 'gray'[?]$"):
+    with pytest.raises(RecipeError, match=r"^unknown preparation 'GREY'; did you mean 'gray'[?]$"):
         choose("preparation", "GREY", known)
-    with pytest.raises(RecipeError, match="^unknown preparation 'x'; choose one of jpeg, gray$"):
+    with pytest.raises(RecipeError, match=r"^unknown preparation 'x'; choose one of jpeg, gray$"):
         choose("preparation", "x", known)
 
 

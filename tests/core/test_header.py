@@ -38,7 +38,7 @@ def test_differences_are_of_recipe_seed_and_inputs_alone() -> None:
         "recipe.lr was 0.1, now 0.2", "recipe.mix was absent, now cutmix",
     ]  # fmt: skip
     header.same(child, {**child, "versions": {}})
-    with pytest.raises(ArtifactError, match="recipe.lr was 0.1, now 0.2; .*pass the same ones"):
+    with pytest.raises(ArtifactError, match=r"recipe.lr was 0.1, now 0.2; .*pass the same ones"):
         header.same(child, other)
 
 

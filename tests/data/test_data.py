@@ -307,7 +307,7 @@ def test_a_truncated_or_foreign_file(made, tmp_path):
     path = tmp_path / "f.safetensors"
     for size in (0, 4, 9, 500, -1):
         path.write_bytes((made / "clean.safetensors").read_bytes()[:size])
-        with pytest.raises(ArtifactError, match="f.safetensors: (it is trunc|its header is not)"):
+        with pytest.raises(ArtifactError, match=r"f.safetensors: (it is trunc|its header is not)"):
             load(path)
     save_file({"images": torch.zeros(2, 3, 4, 4)}, path)
     with pytest.raises(ArtifactError, match="not written by stkit"):
@@ -407,7 +407,7 @@ def test_names_that_would_collide_as_png_stay_apart(tmp_path):
 
 def test_an_export_left_half_done_is_not_mixed_with(photos, tmp_path):
     (tmp_path / "out.tmp").mkdir()
-    with pytest.raises(ArtifactError, match="out.tmp: left by an export that was stopped; remove"):
+    with pytest.raises(ArtifactError, match=r"out.tmp: left by an export that was stopped; remove"):
         export(load(photos, limit=3), tmp_path / "out", format="folder")
     assert [path.name for path in tmp_path.iterdir()] == ["out.tmp"]
 

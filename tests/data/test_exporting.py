@@ -69,7 +69,7 @@ def test_exported_and_imported_again_the_images_are_the_same(clean, tmp_path, na
     path = tmp_path / "deep" / "x"
     plain = clean if format in ("em", "rem") else None
     if (name, format) == ("ops", "rem"):
-        with pytest.raises(DataError, match="run from .* grey levels, REM's int8 holds"):
+        with pytest.raises(DataError, match=r"run from .* grey levels, REM's int8 holds"):
             export(poisoned, path, format=format, clean=plain)
         assert not path.exists()
         return
@@ -209,7 +209,7 @@ def test_a_clean_set_that_is_missing_not_needed_or_another(clean, tmp_path):
     for format in ("folder", "png", "npz"):
         with pytest.raises(RecipeError, match="option clean does not belong to format"):
             export(poisoned, tmp_path / "x", format=format, clean=clean)
-    with pytest.raises(RecipeError, match="unknown format 'em.pt'"):
+    with pytest.raises(RecipeError, match=r"unknown format 'em.pt'"):
         export(poisoned, tmp_path / "x", format="em.pt")
     twice = poisoned.rows(torch.tensor([0, 1, 1]))
     with pytest.raises(DataError, match="one index, so their files would collide"):
@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_what_was_there(clean, tmp_path, monkeypatch, format)
     with pytest.raises(ArtifactError, match="exists already; pass --force"):
         export(clean, tmp_path / "x", format=format, clean=plain)
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ArtifactError, match="cannot be written .No space left"):
+    with pytest.raises(ArtifactError, match=r"cannot be written .No space left"):
         export(clean, tmp_path / "x", format=format, clean=plain, force=True)
     assert snapshot(tmp_path) == {"x": b"old"}
     monkeypatch.undo()

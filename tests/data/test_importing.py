@@ -264,7 +264,7 @@ def test_a_pickle_with_anything_else_is_refused_and_not_run(clean, tmp_path, pro
 
 
 @pytest.mark.parametrize(
-    "value, found",
+    ("value", "found"),
     [
         ({"noise": np.zeros(3, np.int8)}, "holds a dict"),
         ([np.zeros(3, np.int8)], "holds a list"),
@@ -296,7 +296,7 @@ def test_pickles_that_are_forged_or_damaged(tmp_path):
     for i, bad in enumerate(forged):
         (tmp_path / "x.pkl").write_bytes(bad)
         with pytest.raises(
-            DataError, match="not a readable pickle|not an array of num|pickle holds"
+            DataError, match=r"not a readable pickle|not an array of num|pickle holds"
         ):
             bare_array(tmp_path / "x.pkl")
             pytest.fail(f"forged {i} was read")
@@ -318,7 +318,9 @@ def test_torch_files_that_hold_code_or_a_model(clean, tmp_path):
         with pytest.raises(DataError, match="holds a model or another dict"):
             load_foreign(tmp_path / "x.pt", clean)
     torch.save(model, tmp_path / "x.pt")
-    with pytest.raises(DataError, match="holds torch.nn.modules.linear.Linear, expected one tenso"):
+    with pytest.raises(
+        DataError, match=r"holds torch.nn.modules.linear.Linear, expected one tenso"
+    ):
         load_foreign(tmp_path / "x.pt", clean)
     torch.save([torch.zeros(3)], tmp_path / "x.pt")
     with pytest.raises(DataError, match="holds a list"):
@@ -474,10 +476,10 @@ def test_png_folder_that_does_not_fit(clean, photos, tmp_path):
     for name in (3, 5, 7, 11, 13, 17):
         (tmp_path / f"{name}.png").rename(root / f"{name}.png")
     (root / "3.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="3.png: unreadable image"):
+    with pytest.raises(DataError, match=r"3.png: unreadable image"):
         load_foreign(root, clean)
     Image.new("RGB", (8, 8)).save(root / "3.png")
-    with pytest.raises(DataError, match="3.png is for 8x8 images, the clean ones are 16x16"):
+    with pytest.raises(DataError, match=r"3.png is for 8x8 images, the clean ones are 16x16"):
         load_foreign(root, clean)
     Image.new("RGB", (8, 8)).save(root / "003.png")
     with pytest.raises(DataError, match="the same index as"):
@@ -485,7 +487,7 @@ def test_png_folder_that_does_not_fit(clean, photos, tmp_path):
     more = pngs(tmp_path / "b", torch.cat([images, images[:1]]), range(N + 1))
     with pytest.raises(DataError, match="found 25 images, the clean set has 24"):
         load_foreign(more, clean)
-    with pytest.raises(DataError, match="found no <index>.png, .* needs no import"):
+    with pytest.raises(DataError, match=r"found no <index>.png, .* needs no import"):
         load_foreign(photos / "train", clean)
 
 
@@ -509,7 +511,7 @@ def test_npz(clean, tmp_path):
     found, notes = bring(tmp_path / "x.npz", clean, epsilon=30 / 255)
     assert torch.equal(found.pixels, images) and "uint8 [24, 3, 16, 16]" in notes
     assert int(found.poisoned.sum()) == N // 2 == found.header["statistics"]["n"]
-    with pytest.raises(DataError, match="the difference is up to .* more than the epsilon 4/255"):
+    with pytest.raises(DataError, match=r"the difference is up to .* more than the epsilon 4/255"):
         bring(tmp_path / "x.npz", clean, epsilon=4 / 255)
     for arrays, message in (
         ({"data": nhwc}, "has data but no targets, expected"),
@@ -543,7 +545,7 @@ def test_pil_dict(clean, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, message",
+    ("shape", "message"),
     [
         ((N + 1, 3, SIDE, SIDE), r"has 25 noises, expected 24 \(one an image\) or 3 \(one a class"),
         ((10, 3, SIDE, SIDE), "has 10 noises"),
@@ -598,7 +600,7 @@ def test_types_that_do_not_fit(clean, tmp_path):
     with pytest.raises(DataError, match="is float32, expected int8 grey levels"):
         load_foreign(tmp_path / "x.pkl", clean)
     torch.save(torch.zeros(2, 3).to_sparse(), tmp_path / "x.pt")
-    with pytest.raises(DataError, match="x.pt: unreadable"):
+    with pytest.raises(DataError, match=r"x.pt: unreadable"):
         load_foreign(tmp_path / "x.pt", clean)
 
 
@@ -679,7 +681,7 @@ def test_import_command(cli, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more, code, message",
+    ("more", "code", "message"),
     [
         ("--epsilon 4/255", 1, "error: .*: the noise is up to .* more than the epsilon 4/255"),
         ("--epsilon 0", 2, "error: epsilon is 0, which makes no noise"),

@@ -1,9 +1,11 @@
 """A rank of test_ranks.py: several command lines in one process, their arithmetic in float64.
 
-    python ranked.py [--float32] [--buffers] [--die-at RANK:STEP] COMMAND...
+    python ranked.py PORTS [--float32] [--buffers] [--die-at STEP] COMMAND...
 
-Each COMMAND is one argument, in which @ stands for the rank. --buffers: also write what BatchNorm
-statistics a rank holds whenever ranks are to hold the same.
+PORTS: by commas, of the store that the ranks of each command meet at. Each COMMAND is one argument,
+in which @ stands for the rank. --buffers: also write the BatchNorm statistics that a pass in
+evaluation mode goes by, whenever they are others than before, to buffers-RANK. --die-at: end
+without a word at this step, counted from 0, of the first training.
 
 The environment says which rank this is, as torchrun sets it. Ends with the first code but 0.
 """
@@ -11,74 +13,64 @@ The environment says which rank this is, as torchrun sets it. Ends with the firs
 import os
 import shlex
 import sys
+from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from stkit.cli import main
 from stkit.core import artifact
-from stkit.engine import ranks, step
-from stkit.measure import accuracy, acm
-from stkit.poisons import em, rem
-from stkit.training import loop, sets, staged
 
-
-def in_float64() -> None:
-    """Weights, images and what is made of them; random draws are float32, and exact in float64."""
-    torch.set_default_dtype(torch.float64)
-    for module in (acm, step, accuracy):
-        module.to_float = lambda pixels: pixels.double() / 255
+RANK = os.environ["RANK"]
 
 
 def note_buffers() -> None:
-    """Write a digest of the model's buffers to buffers-RANK before each use of them."""
+    """Append a digest of a norm's statistics to a file when it is called with new ones."""
+    known: dict[nn.Module, str] = {}
 
-    def noting(function):
-        def noted(self, *args):
-            found = function(self, *args)
-            with open(f"buffers-{os.environ['RANK']}", "a") as file:
-                file.write(f"{function.__qualname__} {artifact.digest(buffers(self))}\n")
-            return found
+    def note(module: nn.Module, args: Any) -> None:
+        if not isinstance(module, _BatchNorm) or module.training:
+            return
+        held = artifact.digest({k: v.contiguous() for k, v in module.named_buffers()})
+        if known.get(module) != held:
+            known[module] = held
+            with open(f"buffers-{RANK}", "a") as file:
+                file.write(f"{held}\n")
 
-        return noted
-
-    def buffers(owner):
-        model = owner.surrogate.model if hasattr(owner, "surrogate") else owner.model
-        return {name: value.contiguous() for name, value in model.named_buffers()}
-
-    staged.StagedTraining.check = noting(staged.StagedTraining.check)
-    sets.Sets.accuracies = noting(sets.Sets.accuracies)
-    em.Crafting._measure_error = noting(em.Crafting._measure_error)
-    rem.Crafting._learn = noting(rem.Crafting._learn)
+    register_module_forward_pre_hook(note)
 
 
-def die_at(rank: str, count: str) -> None:
-    """End this process without a word before its step number `count`, if it is this rank."""
-    advance = loop.Training._advance
+def die_at(count: int) -> None:
+    """End this process at its training pass number `count`."""
+    passes = 0
 
-    def dying(self):
-        if self.executed == int(count) and os.environ["RANK"] == rank:
-            os._exit(7)
-        return advance(self)
+    def die(module: nn.Module, args: Any) -> None:
+        nonlocal passes
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            if passes == count:
+                os._exit(7)
+            passes += 1
 
-    loop.Training._advance = dying
+    register_module_forward_pre_hook(die)
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
+    ports, *words = sys.argv[1:]
     torch.set_num_threads(1)
     if words[0] == "--float32":
         words.pop(0)
     else:
-        in_float64()
+        torch.set_default_dtype(torch.float64)
     if words[0] == "--buffers":
         words.pop(0)
         note_buffers()
     if words[0] == "--die-at":
-        die_at(*words[1].split(":"))
+        die_at(int(words[1]))
         words = words[2:]
-    leave, ranks.leave = ranks.leave, lambda: None  # one group for all commands
-    for word in words:
-        code = main(shlex.split(word.replace("@", os.environ["RANK"])))
+    for port, word in zip(ports.split(","), words, strict=True):
+        os.environ["MASTER_PORT"] = port
+        code = main(shlex.split(word.replace("@", RANK)))
         if code:
             sys.exit(code)
-    leave()

@@ -12,7 +12,7 @@ import reference
 from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.engine import augment
-from stkit.engine.augment import COLUMNS, Draws, apply, draw
+from stkit.engine.augment import KERNELS, Draws, apply, draw
 from stkit.recipes.carried import CG
 
 TORCHVISION = (
@@ -36,39 +36,42 @@ def pixels(count: int, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def extreme(draws: Draws) -> Draws:
     """Every second image's hue turned by up to half a circle, and exactly half in some."""
-    table = draws.table.clone()
-    table[::2, COLUMNS["hue"]] *= 5
-    table[::10, COLUMNS["hue"]] = 0.5
-    table[4::10, COLUMNS["hue"]] = -0.5
-    return replace(draws, table=table)
+    draws = replace(draws, table=draws.table.clone())
+    hue = draws["jitter"]["hue"]  # a view of the table
+    hue[::2] *= 5
+    hue[::10] = 0.5
+    hue[4::10] = -0.5
+    return draws
 
 
 def jittered(names: tuple[str, ...], count: int, size: int, seed: int) -> Draws:
-    draws = extreme(draw(names, count, size, stream(seed, "augment")))
-    draws.table[:, COLUMNS["jitter"]] = 1
+    draws = extreme(draw(names, count, size, seed=seed))
+    draws["jitter"]["on"][:] = 1
     return draws
 
 
 @pytest.mark.parametrize("names", [("crop",), ("flip",), ("crop", "flip")])
 def test_crop_and_flip_equal_the_transcription(names: tuple[str, ...]) -> None:
     images = pixels(40, 8, torch.float64) * 255  # REM's scale
-    draws = draw(names, 40, 8, stream(0, "augment"))
+    draws = draw(names, 40, 8, seed=0)
     found = apply(images, draws)
     for k, image in enumerate(images):
-        top, left = (int(draws[name][k]) if "crop" in names else 4 for name in ("top", "left"))
-        flip = "flip" in names and bool(draws["flip"][k])
+        top, left = (
+            int(draws["crop"][name][k]) if "crop" in names else 4 for name in ("top", "left")
+        )
+        flip = "flip" in names and bool(draws["flip"]["on"][k])
         assert found[k].tolist() == reference.crop_flip(image.tolist(), top, left, flip)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
 def test_jitter_equals_the_transcription(dtype: torch.dtype, tolerance: float) -> None:
     images, draws = pixels(300, 4, dtype), jittered(("jitter",), 300, 4, seed=1)
-    found = apply(images, draws)
+    found, own = apply(images, draws), draws["jitter"]
     assert found.dtype == dtype and found.min() >= 0 and found.max() <= 1
     for k, image in enumerate(images.double()):
         slow = reference.jitter(
-            image.flatten(1).T.tolist(), draws["order"][k].tolist(),
-            *draws["factors"][k].double().tolist(), draws["hue"][k].double().item(),
+            image.flatten(1).T.tolist(), own["order"][k].tolist(),
+            *own["factors"][k].double().tolist(), own["hue"][k].double().item(),
         )  # fmt: skip
         wanted = torch.tensor(slow, dtype=torch.float64).T.view_as(image)
         torch.testing.assert_close(found[k].double(), wanted, rtol=0, atol=tolerance)
@@ -77,35 +80,40 @@ def test_jitter_equals_the_transcription(dtype: torch.dtype, tolerance: float) -
 def test_all_of_cg_equals_torchvision_image_by_image() -> None:
     """To 3e-6: in float32 torchvision itself is up to 1.5e-6 from the exact values, ours 0.9e-6."""
     images, draws = pixels(300, 8), jittered(CG, 300, 8, seed=2)
-    draws.table[::3, COLUMNS["jitter"]] = 0
-    found = apply(images, draws)
+    draws["jitter"]["on"][::3] = 0
+    found, drawn = apply(images, draws), draws.drawn
     for k, image in enumerate(images):
-        row = {name: draws[name][k].tolist() for name in COLUMNS}
-        image = tv.crop(tv.pad(image, [4]), int(row["top"][0]), int(row["left"][0]), 8, 8)
-        image = tv.hflip(image) if row["flip"][0] else image
-        for operation in row["order"] if row["jitter"][0] else ():
-            factor = (*row["factors"], *row["hue"])[int(operation)]
+        row = {
+            name: {column: values[k].tolist() for column, values in columns.items()}
+            for name, columns in drawn.items()
+        }
+        top, left = (int(row["crop"][name][0]) for name in ("top", "left"))
+        image = tv.crop(tv.pad(image, [4]), top, left, 8, 8)
+        image = tv.hflip(image) if row["flip"]["on"][0] else image
+        own = row["jitter"]
+        for operation in own["order"] if own["on"][0] else ():
+            factor = (*own["factors"], *own["hue"])[int(operation)]
             image = TORCHVISION[int(operation)](image, factor)
-        image = tv.rgb_to_grayscale(image, 3) if row["grey"][0] else image
+        image = tv.rgb_to_grayscale(image, 3) if row["grey"]["on"][0] else image
         torch.testing.assert_close(found[k], image, rtol=0, atol=3e-6)
 
 
 def test_what_the_draw_leaves_out_keeps_its_bits() -> None:
     images = torch.rand(200, 3, 8, 8, generator=stream(0, "images"))
-    draws = draw(("jitter", "grey"), 200, 8, stream(0, "augment"))
+    draws = draw(("jitter", "grey"), 200, 8, seed=0)
     found = apply(images, draws)
-    out = (draws["jitter"] + draws["grey"]).flatten() == 0
+    out = (draws["jitter"]["on"] + draws["grey"]["on"]).flatten() == 0
     assert 10 < out.sum() < 60
     assert torch.equal(found[out], images[out])
     assert (found[~out] != images[~out]).flatten(1).any(1).all()
-    grey = draws["grey"].flatten() == 1
+    grey = draws["grey"]["on"].flatten() == 1
     assert torch.equal(found[grey, 0], found[grey, 1])
-    assert torch.equal(augment.augment(images, (), stream(0, "augment")), images)
+    assert torch.equal(augment.augment(images, (), seed=0), images)
 
 
 def test_gradients_are_exact_and_finite() -> None:
     draws = jittered(CG, 4, 4, seed=3)
-    draws.table[:, COLUMNS["grey"]] = torch.tensor([[0.0], [1], [0], [0]])
+    draws["grey"]["on"][:] = torch.tensor([[0.0], [1], [0], [0]])
     images = 0.1 + 0.5 * torch.rand(
         4, 3, 4, 4, generator=stream(0, "images"), dtype=torch.float64
     )  # away from kinks
@@ -120,40 +128,64 @@ def test_gradients_are_exact_and_finite() -> None:
 
 
 def test_draws_have_torchvisions_distributions() -> None:
-    draws = draw(CG, 40000, 32, stream(0, "augment"))
+    draws = draw(CG, 40000, 32, seed=0)
     rates = {"flip": 0.5, "jitter": 0.8, "grey": 0.2}
     for name, rate in rates.items():
-        assert set(draws[name].unique().tolist()) == {0, 1}
-        assert abs(draws[name].mean() - rate) < 0.01
+        on = draws[name]["on"]
+        assert set(on.unique().tolist()) == {0, 1}
+        assert abs(on.mean() - rate) < 0.01
     for name in ("top", "left"):
-        counts = draws[name].flatten().long().bincount() / 40000
+        counts = draws["crop"][name].flatten().long().bincount() / 40000
         torch.testing.assert_close(counts, torch.full((9,), 1 / 9), rtol=0, atol=0.006)
-    assert 0.6 <= draws["factors"].min() < 0.601 and 1.399 < draws["factors"].max() <= 1.4
-    assert -0.1 <= draws["hue"].min() < -0.099 and 0.099 < draws["hue"].max() <= 0.1
-    orders, counts = draws["order"].unique(dim=0, return_counts=True)
+    factors, hue = draws["jitter"]["factors"], draws["jitter"]["hue"]
+    assert 0.6 <= factors.min() < 0.601 and 1.399 < factors.max() <= 1.4
+    assert -0.1 <= hue.min() < -0.099 and 0.099 < hue.max() <= 0.1
+    orders, counts = draws["jitter"]["order"].unique(dim=0, return_counts=True)
     assert len(orders) == 24 and (counts / 40000 - 1 / 24).abs().max() < 0.004
-    columns = torch.cat([draws[n] for n in ("top", "left", "flip", "factors", "hue", "grey")], 1)
-    assert (torch.corrcoef(columns.T) - torch.eye(8)).abs().max() < 0.03
+    box, on = draws["crop"], [draws[name]["on"] for name in rates]
+    columns = torch.cat([box["top"], box["left"], factors, hue, *on], 1)
+    assert (torch.corrcoef(columns.T) - torch.eye(9)).abs().max() < 0.03
 
 
-def test_frames_share_crops_and_rows_can_be_taken() -> None:
+@pytest.mark.parametrize("size", [8, 80])
+def test_frames_share_their_draws_whatever_else_they_carry(size: int) -> None:
+    every = draw(tuple(KERNELS), 16, size, seed=5).drawn
+    assert every.keys() == KERNELS.keys()
+    for name in KERNELS:
+        for names in ((name,), (name, "cutout"), ("plasma", name)):
+            drawn = draw(names, 16, size, seed=5)
+            assert drawn.drawn.keys() == set(names)
+            for column, values in drawn[name].items():
+                assert torch.equal(values, every[name][column]), (name, column)
+
+
+def test_streams_are_by_purpose_seed_and_clock() -> None:
+    """Which is part of the file format."""
+    table = draw(("flip",), 64, 8, seed=3, clock=7, purpose="noise, step").table
+    u = torch.rand(64, 1, generator=stream(3, "noise, step/flip", 7))
+    assert torch.equal(table, (u < 0.5).float())
+    u = torch.rand(64, 1, generator=stream(3, "augment/flip", 7))
+    assert torch.equal(draw(("flip",), 64, 8, seed=3, clock=7).table, (u < 0.5).float())
+
+
+def test_rows_can_be_taken_and_nothing_may_be_carried() -> None:
     images = torch.rand(16, 3, 8, 8, generator=stream(0, "images"))
-    nt = draw(("crop", "flip"), 16, 8, stream(5, "augment"))
-    cg = draw(CG, 16, 8, stream(5, "augment"))
-    assert torch.equal(nt.table, cg.table)
+    cg = draw(CG, 16, 8, seed=5)
     part = apply(images[3:9], replace(cg, table=cg.table[3:9]))
     assert torch.equal(part, apply(images, cg)[3:9])
-    assert torch.equal(augment.augment(images, CG, stream(5, "augment")), apply(images, cg))
+    assert torch.equal(augment.augment(images, CG, seed=5), apply(images, cg))
+    none = draw((), 16, 8, seed=5)
+    assert none.table.shape == (16, 0) and torch.equal(apply(images, none), images)
 
 
 def test_large_images_get_a_random_resized_crop() -> None:
     images = torch.rand(12, 3, 80, 80, generator=stream(0, "images"))
-    draws = draw(("crop", "flip"), 12, 80, stream(0, "augment"))
+    draws = draw(("crop", "flip"), 12, 80, seed=0)
     found = apply(images, draws)
     for k, image in enumerate(images):
-        box = [int(draws[name][k]) for name in ("top", "left", "height", "width")]
+        box = [int(values[k]) for values in draws["crop"].values()]
         image = tv.resized_crop(image, *box, [80, 80], antialias=True)
-        image = tv.hflip(image) if draws["flip"][k] else image
+        image = tv.hflip(image) if draws["flip"]["on"][k] else image
         torch.testing.assert_close(found[k], image, rtol=0, atol=5e-5)
     ramp = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(apply(ramp, draws).sum(), ramp)
@@ -161,7 +193,7 @@ def test_large_images_get_a_random_resized_crop() -> None:
 
 
 def test_boxes_of_the_resized_crop() -> None:
-    draws = draw(("crop",), 20000, 224, stream(0, "augment"))
+    draws = draw(("crop",), 20000, 224, seed=0)
     top, left, height, width = draws.table[:, :4].unbind(1)
     assert top.min() >= 0 and left.min() >= 0 and height.min() >= 1 and width.min() >= 1
     assert (top + height).max() <= 224 and (left + width).max() <= 224
@@ -181,4 +213,4 @@ def test_boxes_of_the_resized_crop() -> None:
 
 def test_an_unknown_name_is_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match="did you mean 'flip'"):
-        draw(("crop", "flop"), 4, 8, stream(0, "augment"))
+        draw(("crop", "flop"), 4, 8, seed=0)

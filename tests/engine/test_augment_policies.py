@@ -12,8 +12,8 @@ from torchvision.transforms import functional as tv
 from stkit.core.rng import stream
 from stkit.data.images import to_float, to_uint8
 from stkit.engine import augment
-from stkit.engine.augment import policies
-from stkit.engine.augment.policies import CODE, OPERATIONS, POLICY, RANGES
+from stkit.engine.augment.operations import CODE, OPERATIONS, operate
+from stkit.engine.augment.policies import POLICY, RANGES, policy
 
 THEIRS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "identity": lambda image, m: image,
@@ -49,9 +49,8 @@ def pictures(count: int, size: int) -> Tensor:
     return levels.to(torch.uint8)
 
 
-def theirs(image: Tensor, drawn: Tensor) -> Tensor:
-    """One image uint8 [3,H,W] and its row of the table, by torchvision."""
-    codes, magnitudes = drawn.chunk(2)
+def theirs(image: Tensor, codes: Tensor, magnitudes: Tensor) -> Tensor:
+    """One image uint8 [3,H,W] and what it drew, by torchvision."""
     for code, magnitude in zip(codes.tolist(), magnitudes.tolist(), strict=True):
         image = THEIRS[OPERATIONS[int(code)]](image, magnitude)
     return image
@@ -67,9 +66,9 @@ def test_each_operation_equals_torchvisions(name: str, size: int) -> None:
         magnitude = (magnitude * size).trunc()
     if name == "posterize":
         magnitude = magnitude.floor()
-    drawn = torch.cat((torch.full((40, 1), float(CODE[name])), magnitude), 1)
-    found = to_uint8(policies.apply(to_float(images), drawn))
-    wanted = torch.stack([theirs(*pair) for pair in zip(images, drawn, strict=True)])
+    codes = torch.full((40, 1), float(CODE[name]))
+    found = to_uint8(operate(to_float(images), codes, magnitude))
+    wanted = torch.stack([theirs(*one) for one in zip(images, codes, magnitude, strict=True)])
     if name in ("rotate", "shear-x", "shear-y"):  # a source may lie half-way between two pixels
         assert (found != wanted).float().mean() < 1e-3
     else:
@@ -79,12 +78,13 @@ def test_each_operation_equals_torchvisions(name: str, size: int) -> None:
 @pytest.mark.parametrize("size", [16, 32])
 def test_autoaugment_equals_torchvision_for_the_same_draws(size: int) -> None:
     images = pictures(600, size)
-    draws = augment.draw(("autoaugment",), 600, size, stream(2, "augment"))
+    draws = augment.draw(("autoaugment",), 600, size, seed=2)
     found = to_uint8(augment.apply(to_float(images), draws))
-    wanted = torch.stack([theirs(*pair) for pair in zip(images, draws["auto"], strict=True)])
+    own = draws["autoaugment"]
+    wanted = torch.stack([theirs(*one) for one in zip(images, *own.values(), strict=True)])
     differs = (found != wanted).flatten(1).float().mean(1)
     assert differs.max() < 0.02 and (differs > 0).float().mean() < 0.02
-    changed = (draws["auto"][:, :2] != CODE["identity"]).any(1)
+    changed = (own["codes"] != CODE["identity"]).any(1)
     assert torch.equal(augment.apply(to_float(images), draws)[~changed], to_float(images)[~changed])
 
 
@@ -96,7 +96,7 @@ def test_the_policy_is_torchvisions() -> None:
             other = other.lower().replace("color", "colour").replace("shear", "shear-")
             assert name == other.replace("translate", "translate-")
             assert (probability, strength) == (p, magnitude or 0)
-    table = policies._policy(32, torch.device("cpu"))
+    table = policy(32, torch.device("cpu"))
     found = {(int(c), round(m, 4)) for c, _, m, _ in table.flatten(0, 1).tolist()}
     for name, magnitude in (
         ("shear-y", 0.7 / 3), ("shear-y", 0.8 / 3), ("translate-x", 14), ("translate-y", 4),
@@ -108,23 +108,24 @@ def test_the_policy_is_torchvisions() -> None:
 
 def test_autoaugment_draws_rows_probabilities_and_signs() -> None:
     count = 50_000
-    drawn = augment.draw(("autoaugment",), count, 32, stream(3, "augment"))["auto"]
-    share = torch.bincount(drawn[:, 0].long(), minlength=len(OPERATIONS)) / count
+    drawn = augment.draw(("autoaugment",), count, 32, seed=3)["autoaugment"]
+    share = torch.bincount(drawn["codes"][:, 0].long(), minlength=len(OPERATIONS)) / count
     for code, name in enumerate(OPERATIONS[1:], 1):
         wanted = sum(p for (first, p, _), _ in POLICY if first == name) / len(POLICY)
         assert abs(share[code] - wanted) < 0.005, name
-    rotated = drawn[drawn[:, 0] == CODE["rotate"], 2]
+    rotated = drawn["magnitudes"][drawn["codes"][:, 0] == CODE["rotate"], 0]
     assert abs((rotated > 0).float().mean() - 0.5) < 0.05
-    solarized = drawn[drawn[:, 0] == CODE["solarize"], 2]
+    solarized = drawn["magnitudes"][drawn["codes"][:, 0] == CODE["solarize"], 0]
     assert (solarized > 0).all()
 
 
 def test_trivial_draws_one_operation_of_twelve() -> None:
     count = 50_000
-    drawn = augment.draw(("trivial",), count, 32, stream(4, "augment"))["trivial"]
-    assert drawn.shape == (count, 2)
+    drawn = augment.draw(("trivial",), count, 32, seed=4)["trivial"]
+    codes, magnitudes = (values.flatten() for values in drawn.values())
+    assert len(codes) == count
     for name, (low, high) in RANGES.items():
-        mine = drawn[drawn[:, 0] == CODE[name], 1]
+        mine = magnitudes[codes == CODE[name]]
         assert abs(len(mine) / count - 1 / 12) < 0.006
         scale = 32 if name.startswith("translate") else 1
         assert mine.min() >= low * scale and mine.max() <= high * scale
@@ -139,13 +140,11 @@ def test_trivial_draws_one_operation_of_twelve() -> None:
 def test_levels_stay_levels_and_no_gradient_passes() -> None:
     images = to_float(pictures(100, 8)).requires_grad_()
     for name in ("autoaugment", "trivial"):
-        draws = augment.draw((name,), 100, 8, stream(5, "augment"))
+        draws = augment.draw((name,), 100, 8, seed=5)
         found = augment.apply(images, draws)
         assert found.min() >= 0 and found.max() <= 1
         assert torch.equal(to_float(to_uint8(found)), found)
         (gradient,) = torch.autograd.grad(found.sum(), images)
-        column = "auto" if name == "autoaugment" else name
-        codes = draws[column].chunk(2, 1)[0]
-        changed = (codes != CODE["identity"]).any(1)
+        changed = (draws[name]["codes"] != CODE["identity"]).any(1)
         assert changed.any()
         assert (gradient[changed] == 0).all() and (gradient[~changed] == 1).all()

@@ -1,6 +1,7 @@
 """Feeds: the same batches whether a set lies on the device or is sent ahead of its use."""
 
 import threading
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -16,9 +17,23 @@ from stkit.training.loop import Training
 CPU = pick("cpu", "fp32")
 
 
-def make(count: int, **how) -> Feed:
+@dataclass(frozen=True)
+class Narrow(Runtime):
+    """A runtime with so many bytes free."""
+
+    free: float = 0.0
+
+    def room(self) -> float:
+        return self.free
+
+
+def narrow(free: float) -> Runtime:
+    return Narrow(CPU.device, CPU.precision, free=free)
+
+
+def make(count: int, runtime: Runtime = CPU, **how) -> Feed:
     images = torch.arange(count * 12).remainder(251).to(torch.uint8).view(count, 3, 2, 2)
-    return Feed(images, torch.arange(count), CPU, **how)
+    return Feed(images, torch.arange(count), runtime, **how)
 
 
 def test_batches_are_those_asked_for_in_order():
@@ -56,21 +71,20 @@ def test_an_error_while_sending_arrives_where_the_batch_is_used():
         next(found)
 
 
-def test_what_fits_into_a_part_of_the_free_memory_is_resident(monkeypatch):
-    monkeypatch.setattr(Runtime, "room", lambda self: 120 / feeding.ROOM)
-    assert make(10).resident
-    assert not make(11).resident
+def test_what_fits_into_a_part_of_the_free_memory_is_resident():
+    runtime = narrow(120 / feeding.ROOM)
+    assert make(10, runtime).resident
+    assert not make(11, runtime).resident
 
 
-def test_a_training_sent_ahead_ends_with_the_same_weights(monkeypatch, tmp_path):
+def test_a_training_sent_ahead_ends_with_the_same_weights(tmp_path):
     """From a memory-mapped file, as a set that fits nowhere."""
     load("digits", limit=60).save(tmp_path / "digits")
     images = load(tmp_path / "digits")
     recipe = TrainingRecipe(frame_with("st", epochs=2, gamma=0.5), "small", 20, holdout=10)
     states = []
     for room in (float("inf"), 0):
-        monkeypatch.setattr(Runtime, "room", lambda self, room=room: room)
-        run = Training(images, recipe, runtime=CPU, test=load("digits", "test", limit=20))
+        run = Training(images, recipe, runtime=narrow(room), test=load("digits", "test", limit=20))
         assert run.sets.feed.resident == (room > 0)
         for _ in run.steps():
             pass

@@ -52,17 +52,19 @@ class Tape(TorchDispatchMode):
                     a.copy_(b)
 
 
-@pytest.fixture
-def tapes(monkeypatch) -> list[Tape]:
-    """Every `Captured` records on tapes; they are listed here."""
-    made: list[Tape] = []
+class Recorder:
+    """A runtime whose steps are recorded on tapes, and these."""
 
-    def record(run, restore):
+    def __init__(self) -> None:
+        self.tapes: list[Tape] = []
+        self.runtime = replace(CPU, how="graph", record=self.record)
+
+    def record(self, run, restore):
         run()
         restore()
         with Tape() as tape:
             found = run()
-        made.append(tape)
+        self.tapes.append(tape)
 
         def replay():
             tape.replay()
@@ -70,12 +72,10 @@ def tapes(monkeypatch) -> list[Tape]:
 
         return replay
 
-    monkeypatch.setattr(graphs, "record", record)
-    monkeypatch.setattr(Runtime, "replays", property(lambda self: self.how == "graph"))
-    return made
 
-
-GRAPH = replace(CPU, how="graph")
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
 
 
 def names(tape: Tape) -> list[str]:
@@ -99,13 +99,13 @@ def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training
     "frame",
     ["nt", "nt-cg", "at", "st-cg", "st-full", "ueraser-max", "autoaugment", "cutmix", "cutout"],
 )
-def test_a_recorded_training_is_the_eager_one(frame, digits, tapes):
+def test_a_recorded_training_is_the_eager_one(frame, digits, recorder):
     """Equal to the last bit over changes of rate, stage and phase, with one recording a phase."""
     options = {"gamma": 0.0, "check_every": 2} if FRAMES[frame].train.staged else {}
     eager = trained(digits, frame, CPU, **options)
-    assert not tapes
-    fast = trained(digits, frame, GRAPH, **options)
-    steps = [tape for tape in tapes if any("fused_sgd" in name for name in names(tape))]
+    assert not recorder.tapes
+    fast = trained(digits, frame, recorder.runtime, **options)
+    steps = [tape for tape in recorder.tapes if any("fused_sgd" in name for name in names(tape))]
     assert len(steps) == len(FRAMES[frame].phases)
     for name, value in eager.model.state_dict().items():
         assert torch.equal(value, fast.model.state_dict()[name]), name
@@ -114,22 +114,24 @@ def test_a_recorded_training_is_the_eager_one(frame, digits, tapes):
         assert eager.epochs[0].checks[0].verdict is Verdict.ROLL_BACK
 
 
-def test_nothing_recorded_waits_for_the_device(digits, tapes):
-    trained(digits, "at", GRAPH)
+def test_nothing_recorded_waits_for_the_device(digits, recorder):
+    trained(digits, "at", recorder.runtime)
     few = {"model": "small", "batch_size": 20, "model_steps": 1, "steps": 2}
     for made in (
-        em.Crafting(digits, EM(**few), seed=0, runtime=GRAPH),
-        rem.Crafting(digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=GRAPH),
+        em.Crafting(digits, EM(**few), seed=0, runtime=recorder.runtime),
+        rem.Crafting(
+            digits, REM(**few, eot=2, adversary_steps=2), seed=0, runtime=recorder.runtime
+        ),
     ):
         for _, _ in zip(range(3), made.steps(), strict=False):
             pass
-    assert len(tapes) >= 4
-    for tape in tapes:
+    assert len(recorder.tapes) >= 4
+    for tape in recorder.tapes:
         assert not [name for name in names(tape) if any(wait in name for wait in WAITS)]
 
 
 @pytest.mark.parametrize("kind", ["em", "rem"])
-def test_a_recorded_poison_is_the_eager_one(kind, digits, tapes):
+def test_a_recorded_poison_is_the_eager_one(kind, digits, recorder):
     """Ragged last batches too: 60 images in batches of 16."""
     if kind == "em":
         recipe = EM(model="small", batch_size=16, model_steps=2, steps=3, max_rounds=2,
@@ -138,40 +140,40 @@ def test_a_recorded_poison_is_the_eager_one(kind, digits, tapes):
         recipe = REM(model="small", batch_size=16, model_steps=2, steps=2, eot=2, adversary_steps=2)
     making = {"em": em.Crafting, "rem": rem.Crafting}[kind]
     noises = []
-    for runtime in (CPU, GRAPH):
+    for runtime in (CPU, recorder.runtime):
         made = making(digits, recipe, seed=0, runtime=runtime)
         for _ in made.steps():
             pass
         noises.append(made.noise.clone())
-    assert tapes and torch.equal(*noises) and noises[0].abs().max() > 0
+    assert recorder.tapes and torch.equal(*noises) and noises[0].abs().max() > 0
 
 
-def test_a_run_that_begins_with_a_ragged_batch_is_recorded_all_the_same(tapes):
+def test_a_run_that_begins_with_a_ragged_batch_is_recorded_all_the_same(recorder):
     total = torch.zeros(())
-    run = graphs.Captured(lambda x: total.add_(x.sum()), GRAPH, lambda: [total])
+    run = graphs.Captured(lambda x: total.add_(x.sum()), recorder.runtime, lambda: [total])
     for count in (3, 16, 16, 3):
         run(torch.ones(count))
-    assert total == 38 and len(tapes) == 2
+    assert total == 38 and len(recorder.tapes) == 2
 
 
-def test_a_recorded_evaluation_counts_every_image(digits, tapes):
+def test_a_recorded_evaluation_counts_every_image(digits, recorder):
     model = models.create("small", classes=10, size=32)
     found = [
         accuracy.evaluate(
             model, digits, adversary=Adversary(steps=2), batch_size=16, runtime=runtime
         )
-        for runtime in (CPU, GRAPH)
+        for runtime in (CPU, recorder.runtime)
     ]
-    assert len(tapes) == 2
+    assert len(recorder.tapes) == 2
     assert torch.equal(found[0].confusion, found[1].confusion)
     assert torch.equal(found[0].robust, found[1].robust)
     assert found[1].confusion.sum() == found[1].robust.sum() == 60
 
 
-def test_a_number_from_python_does_not_reach_a_replay(tapes):
+def test_a_number_from_python_does_not_reach_a_replay(recorder):
     """What the recorder is there to catch."""
     rate = 1.0
-    run = graphs.Captured(lambda x: x * rate, GRAPH)
+    run = graphs.Captured(lambda x: x * rate, recorder.runtime)
     assert run(torch.ones(2)).tolist() == [1, 1]
     rate = 2.0
     assert run(torch.ones(2)).tolist() == [1, 1]
@@ -179,9 +181,9 @@ def test_a_number_from_python_does_not_reach_a_replay(tapes):
     assert run(torch.ones(3)).tolist() == [2, 2, 2], "another shape is computed anew"
 
 
-def test_warming_up_changes_nothing(tapes):
+def test_warming_up_changes_nothing(recorder):
     total = torch.zeros(1)
-    run = graphs.Captured(lambda x: total.add_(x.sum()), GRAPH, lambda: [total])
+    run = graphs.Captured(lambda x: total.add_(x.sum()), recorder.runtime, lambda: [total])
     for _ in range(3):
         run(torch.ones(4))
     assert total.item() == 12
@@ -195,7 +197,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
         if len(x) > 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    with pytest.raises(DeviceError, match="a batch of 16 .* --batch-size 2 fits"):
+    with pytest.raises(DeviceError, match=r"a batch of 16 .* --batch-size 2 fits"):
         graphs.Captured(body, CPU)(torch.zeros(16), torch.zeros(32))
     assert tried == [(16, 32), (8, 16), (4, 8), (2, 4)]
 

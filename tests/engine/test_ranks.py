@@ -1,16 +1,20 @@
 """Two ranks (gloo, on the CPU) against one; ranks that die, that are stopped, that do not agree."""
 
 import json
-import os
 import shlex
 import signal
-import socket
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import pytest
 import torch
+from processes import Ended, ended, run, started
+from torch.distributed import TCPStore
 
 from stkit import load
 from stkit.cli import saving
@@ -39,34 +43,39 @@ COMMANDS = {
 """81 images: batches of 16 leave a single one over, which both ranks then compute, 27 is odd."""
 
 
-def start(count: int, *commands: str, folders: list[Path], options=()) -> list[subprocess.Popen]:
-    """So many ranks, each in a folder of its own or all in the first."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    base = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
+@contextmanager
+def start(
+    count: int,
+    *commands: str,
+    folders: list[Path],
+    options: tuple[str, ...] = (),
+    dies: tuple[int, int] | None = None,
+) -> Iterator[list[Popen[str]]]:
+    """So many ranks, each in a folder of its own or all in the first.
+
+    dies: a rank, and the step at which it ends. As under torchrun the stores that ranks meet at are
+    not theirs: each has a port that was free when it was opened.
+    """
+    stores = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in commands]
+    ports = ",".join(str(store.port) for store in stores)
+    base = {
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
     }  # fmt: skip
-    return [
-        subprocess.Popen(
-            [sys.executable, HERE / "ranked.py", *options, *commands], text=True,
-            cwd=folders[rank % len(folders)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=base | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(count)
-    ]  # fmt: skip
+    lines = []
+    for rank in range(count):
+        own = ("--die-at", dies[1]) if dies and dies[0] == rank else ()
+        lines.append([HERE / "ranked.py", ports, *options, *own, *commands])
+    env = [base | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    with started(lines, cwd=folders, env=env) as ranks:
+        yield ranks
+    del stores
 
 
-def ended(ranks: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    """Exit code, stdout and stderr of each; one that hangs fails the test."""
-    try:
-        outs = [rank.communicate(timeout=120) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    return [(rank.returncode, *out) for rank, out in zip(ranks, outs, strict=True)]
+def ran(count: int, *commands: str, **how: Any) -> list[Ended]:
+    """What so many ranks left behind; see `start`."""
+    with start(count, *commands, **how) as ranks:
+        return ended(ranks)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +88,7 @@ def work(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(work) -> dict[int, tuple[int, str, str]]:
+def both(work) -> dict[int, Ended]:
     """What one rank and rank 0 of two left, in float64: files NAME-1 and NAME-2."""
     found = {}
     for count in (1, 2):
@@ -89,7 +98,7 @@ def both(work) -> dict[int, tuple[int, str, str]]:
             f"eval st-{count} test.safetensors --batch-size 7 --adversary 4/255 --device cpu "
             "--json",
         ]  # fmt: skip
-        ranks = ended(start(count, *commands, folders=[work]))
+        ranks = ran(count, *commands, folders=[work])
         assert [code for code, _, _ in ranks] == [0] * count, ranks
         assert all(out == "" for _, out, _ in ranks[1:]), "only rank 0 speaks"
         found[count] = ranks[0]
@@ -140,14 +149,14 @@ def test_poisoning_on_two_ranks_is_poisoning_on_one(name, work, both):
 
 
 def test_acm_and_eval_add_up_over_ranks(both):
-    one, two = ([json.loads(line) for line in both[n][1].splitlines()[-2:]] for n in (1, 2))
+    one, two = ([json.loads(line) for line in both[n].out.splitlines()[-2:]] for n in (1, 2))
     assert one[0]["acm"] == pytest.approx(two[0]["acm"], rel=1e-5)
     assert one[1] == two[1] and one[1]["n"] == 30 and one[1]["robust_accuracy"] is not None
 
 
 def test_a_rank_that_dies_ends_the_run_with_an_error(work):
     line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
-    first, second = ended(start(2, line, folders=[work], options=("--float32", "--die-at", "1:3")))
+    first, second = ran(2, line, folders=[work], options=("--float32",), dies=(1, 3))
     assert second[0] == 7
     assert first[0] == 1, first
     assert "error: another rank ended" in first[2] and "Traceback" not in first[2]
@@ -156,7 +165,7 @@ def test_a_rank_that_dies_ends_the_run_with_an_error(work):
 
 def test_the_others_speak_when_rank_0_dies(work):
     line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
-    first, second = ended(start(2, line, folders=[work], options=("--float32", "--die-at", "0:3")))
+    first, second = ran(2, line, folders=[work], options=("--float32",), dies=(0, 3))
     assert (first[0], second[0]) == (7, 1)
     assert "error: rank 1: another rank ended" in second[2] and "Traceback" not in second[2]
 
@@ -173,7 +182,7 @@ def test_the_others_speak_when_rank_0_dies(work):
     ],
 )  # fmt: skip
 def test_what_is_wrong_on_all_ranks_is_said_once(line, code, said, work, both):
-    first, second = ended(start(2, f"{line} -o x.safetensors", folders=[work]))
+    first, second = ran(2, f"{line} -o x.safetensors", folders=[work])
     assert (first[0], second[0]) == (code, code)
     assert said in first[2] and first[2].count("error:") == 1 and second[2] == ""
     assert not (work / "x.safetensors").exists()
@@ -183,10 +192,10 @@ def test_what_is_wrong_on_all_ranks_is_said_once(line, code, said, work, both):
 def test_ranks_judge_by_the_same_statistics_without_sync_bn(name, work, tmp_path):
     line = COMMANDS[name].replace(" --sync-bn", "").replace("clean.saf", f"{work}/clean.saf")
     line = line.replace("test.saf", f"{work}/test.saf")
-    ranks = ended(start(2, f"{line} -q -o x", folders=[tmp_path], options=("--buffers",)))
+    ranks = ran(2, f"{line} -q -o x", folders=[tmp_path], options=("--buffers",))
     assert [code for code, _, _ in ranks] == [0, 0], ranks
-    one, other = ((tmp_path / f"buffers-{rank}").read_text() for rank in (0, 1))
-    assert one == other and len(set(one.splitlines())) > 1
+    one, other = (set((tmp_path / f"buffers-{n}").read_text().splitlines()) for n in (0, 1))
+    assert len(other) > 1 and other <= one  # rank 0 also takes what cannot be cut up
 
 
 def test_ranks_with_different_files_say_so_once(work, tmp_path):
@@ -195,12 +204,12 @@ def test_ranks_with_different_files_say_so_once(work, tmp_path):
     load("digits", limit=60).save(other / "clean.safetensors")
     load("digits", "test", limit=30).save(other / "test.safetensors")
     line = f"train clean.safetensors --frame nt {TRAIN} -o x.safetensors"
-    first, second = ended(start(2, line, folders=[work, other], options=("--float32",)))
+    first, second = ran(2, line, folders=[work, other], options=("--float32",))
     assert first[0] == second[0] == 1
     assert "ranks 0 and 1 have different images in clean.safetensors" in first[2]
     assert first[2].count("error:") == 1 and second[2] == ""
     (other / "clean.safetensors").unlink()
-    first, second = ended(start(2, line, folders=[work, other], options=("--float32",)))
+    first, second = ran(2, line, folders=[work, other], options=("--float32",))
     assert first[0] == second[0] == 1
     assert "error: rank 1: clean.safetensors: no such" in first[2] and second[2] == ""
 
@@ -212,18 +221,18 @@ def test_stopped_ranks_resume_to_the_same_bytes(name, work):
     # so little noise that the error never is 0, which would end it before the signal comes
     line = line.replace("--stop-error 0", "--stop-error 0 --step-size 1e-4 --lr 1e-4")
     line += f" -o {name}-stopped --force"
-    ranks = start(2, line, folders=[work], options=("--float32",))
-    errors = ranks[0].stderr
-    assert errors is not None
-    errors.readline()  # the first epoch or round is over
-    for rank in ranks:
-        rank.send_signal(signal.SIGTERM)
-    stopped = ended(ranks)
+    with start(2, line, folders=[work], options=("--float32",)) as ranks:
+        errors = ranks[0].stderr
+        assert errors is not None
+        errors.readline()  # the first epoch or round is over
+        for rank in ranks:
+            rank.send_signal(signal.SIGTERM)
+        stopped = ended(ranks)
     assert [code for code, _, _ in stopped] == [143, 143], stopped
     assert (work / f"{name}-stopped.part").exists() and stopped[1][2] == ""
     again = f"{line} --resume"
     whole = line.replace("stopped", "whole")
-    ranks = ended(start(2, again, whole, folders=[work], options=("--float32",)))
+    ranks = ran(2, again, whole, folders=[work], options=("--float32",))
     assert [code for code, _, _ in ranks] == [0, 0], ranks
     assert (work / f"{name}-stopped").read_bytes() == (work / f"{name}-whole").read_bytes()
     assert not (work / f"{name}-stopped.part").exists()
@@ -247,14 +256,11 @@ def test_ranks_meet_often_enough_where_steps_differ():
 
 
 def test_torchrun_is_all_it_takes(work):
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "stkit"]
+    command = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "stkit")
     line = f"train clean.safetensors --frame nt {TRAIN} --json -o torchrun.safetensors"
-    found = subprocess.run(
-        [sys.executable, *command, *shlex.split(line)], cwd=work, text=True, capture_output=True,
-        timeout=120, env=os.environ | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["epochs"] == 2
+    found = run(*command, *shlex.split(line), cwd=work)
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["epochs"] == 2
     assert header.read(work / "torchrun.safetensors")["recipe"]["ranks"] == 2
 
 
@@ -292,7 +298,7 @@ def test_parts_cover_a_batch_once():
         ranks = [Runtime(torch.device("cpu"), "fp32", rank, world) for rank in range(world)]
         for count in (1, 5, 16, 17):
             rows = [list(range(count))[rank.owned(count)] for rank in ranks]
-            assert sum(rows, []) == list(range(count)), (world, count)
+            assert list(chain(*rows)) == list(range(count)), (world, count)
             parts = [list(range(count))[rank.part(count)] for rank in ranks]
             totals = [rank.total(count) for rank in ranks]
             shares = [len(part) / total for part, total in zip(parts, totals, strict=True)]
@@ -301,13 +307,22 @@ def test_parts_cover_a_batch_once():
         Runtime(torch.device("cpu"), "fp32", 0, 2).check_batch(3)
 
 
-def test_what_one_rank_fails_in_all_fail_in(monkeypatch):
-    other = Runtime(torch.device("cpu"), "fp32", 1, 2)
-    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [("DataError", "no file"), value])
-    with pytest.raises(RankError, match="^no file$"), other.together():
+@dataclass(frozen=True)
+class Second(Runtime):
+    """Rank 1 of two, and what rank 0 has to say."""
+
+    first_says: object = None
+
+    def gathered(self, value: Any) -> list[Any]:
+        return [self.first_says, value]
+
+
+def test_what_one_rank_fails_in_all_fail_in():
+    told = Second(torch.device("cpu"), "fp32", 1, 2, first_says=("DataError", "no file"))
+    with pytest.raises(RankError, match=r"^no file$"), told.together():
         pass
-    monkeypatch.setattr(Runtime, "gathered", lambda self, value: [None, value])
-    with pytest.raises(RankError, match="^rank 1: too few$") as failed, other.together():
+    other = Second(torch.device("cpu"), "fp32", 1, 2)
+    with pytest.raises(RankError, match=r"^rank 1: too few$") as failed, other.together():
         raise RecipeError("too few")
     assert failed.value.code == 2
     assert not ranks.lost_rank(RuntimeError("shapes do not match"))

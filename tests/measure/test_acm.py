@@ -12,7 +12,7 @@ from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.measure import acm, clusters
 from stkit.measure.acm import draw, measure, score, scores
-from stkit.recipes.frames import GAMMAS
+from stkit.recipes.acm import VARIANTS
 
 COUNTS = (33, 1, 16, 0, 40, 7)  # unbalanced: one sample, a whole block, none, several blocks
 
@@ -92,7 +92,7 @@ def test_known_by_hand() -> None:
     points, labels = torch.cat([square, square + torch.tensor([10.0, 0])]), torch.arange(8) // 4
     result = scores(found(points, labels, 2))
     assert result == pytest.approx({"literal": 2.0, "sum": 0.5, "ratio": 8 / math.sqrt(8)})
-    assert set(result) == set(GAMMAS)
+    assert set(result) == set(VARIANTS)
     assert score(found(points, labels, 2), "sum") == result["sum"]
     with pytest.raises(RecipeError, match="did you mean 'ratio'"):
         score(found(points, labels, 2), "ration")
@@ -119,7 +119,7 @@ def test_one_sample_a_class() -> None:
     """sigma = R = 0 on both sides: only the 1e-12 stands in the denominator."""
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     result = scores(found(points, torch.tensor([0, 1]), 2))
-    assert result == pytest.approx(dict.fromkeys(GAMMAS, 5e12))
+    assert result == pytest.approx(dict.fromkeys(VARIANTS, 5e12))
 
 
 @pytest.mark.parametrize("distinct", [False, True])

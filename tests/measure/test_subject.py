@@ -119,7 +119,7 @@ def test_what_does_not_fit_together(images):
     for measurement in (acm, evaluate):
         with pytest.raises(DataError, match="found no batch, expected at least one"):
             measurement(net(), [])
-        with pytest.raises(RecipeError, match="model is a str, expected an nn.Module or a check"):
+        with pytest.raises(RecipeError, match=r"model is a str, expected an nn.Module or a check"):
             measurement("st.safetensors", images)
         with pytest.raises(RecipeError, match="the model is on cpu, the runtime computes on meta"):
             measurement(net(), images, runtime=Runtime(torch.device("meta"), "fp32"))

@@ -185,13 +185,13 @@ def test_wrong_models(asked, said, cli, made, tmp_path):
 
 
 def test_images_too_small_for_a_net_of_three_halvings():
-    with pytest.raises(RecipeError, match="4x4 pixels, model densenet121 .* needs 8 or more"):
+    with pytest.raises(RecipeError, match=r"4x4 pixels, model densenet121 .* needs 8 or more"):
         models.create("densenet121", classes=2, size=4)
 
 
 def test_a_net_that_fails_on_these_images_is_refused_by_layers():
     model = models.create("vgg16-bn", classes=2, size=32)
-    with pytest.raises(RecipeError, match="a VGG cannot take images of 8x8 pixels .*too small"):
+    with pytest.raises(RecipeError, match=r"a VGG cannot take images of 8x8 pixels .*too small"):
         models.layers(model, 8)
 
 

@@ -1,11 +1,14 @@
 """Models: sizes, layers in forward order, features, normalisation, seeds, and those of timm."""
 
+from itertools import chain
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from stkit import models
+from stkit.core.errors import RecipeError
 from stkit.models.structure import WEIGHTED
 from stkit.models.wide_resnet import WideResNet
 from stkit.recipes.catalogue import MODELS
@@ -28,7 +31,7 @@ def size(model: nn.Module) -> int:
 
 def once(groups: list[list[str]], model: nn.Module) -> bool:
     """Whether every parameter is in exactly one layer."""
-    return sorted(sum(groups, [])) == sorted(dict(model.named_parameters()))
+    return sorted(chain(*groups)) == sorted(dict(model.named_parameters()))
 
 
 def group_of(name: str, groups: list[list[str]]) -> list[str]:
@@ -354,3 +357,48 @@ def test_weights_come_from_the_seed_and_leave_the_global_generator_alone(name):
     last = [key for key in two if key.endswith("weight")][-1]
     assert all(torch.equal(value, two[key]) for key, value in one.state_dict().items())
     assert not torch.equal(two[last], other[last])
+
+
+def test_features_of_a_layer_by_number_and_by_name():
+    """Numbers count as ST does, from 1 at the input, and a norm that follows is part of a layer."""
+    model, x = models.create("small", classes=3, size=8).eval(), torch.rand(2, 3, 8, 8)
+    with torch.no_grad():
+        first = model.bn1(model.conv1(x))
+        block = model.layer1(F.relu(first))
+        assert torch.equal(models.features(model, x, 1), first.mean((2, 3)))
+        assert torch.equal(models.features(model, x, "conv1"), model.conv1(x).mean((2, 3)))
+        assert torch.equal(models.features(model, x, "layer1"), block.mean((2, 3)))
+        assert torch.equal(models.features(model, x, MODELS["small"].layers), model(x))
+        assert torch.equal(models.features(model, x), models.features(model, x, None))
+    assert models.layer_name(model, 1, 8) == "bn1"
+    assert models.layer_name(models.create("wrn-28-10", classes=2, size=8), 2, 8) == (
+        "group1.0.conv1"
+    ), "before its convolution a norm is part of the layer, not its output"
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_features_of_a_layer_of_a_transformer_are_averaged_over_tokens():
+    model, x = models.create("timm:test_vit", classes=5, size=32).eval(), torch.rand(2, 3, 32, 32)
+    caught = []
+    model.blocks[0].register_forward_hook(lambda _, args, output: caught.append(output))
+    with torch.no_grad():
+        found = models.features(model, x, "blocks.0")
+    assert caught[0].ndim == 3 and torch.equal(found, caught[0].mean(1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [("laier1", "did you mean 'layer1'"), (0, "from 1 to 14"), (15, "from 1 to 14")],
+)
+def test_layers_that_are_not_there(layer, said):
+    model = models.create("small", classes=3, size=8)
+    with pytest.raises(RecipeError, match=said):
+        models.features(model, torch.rand(2, 3, 8, 8), layer)
+
+
+def test_a_net_without_a_linear_layer_has_features_by_name_only():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.rand(2, 3, 8, 8)
+    with pytest.raises(RecipeError, match="no linear layer"):
+        models.features(net, x)
+    assert torch.allclose(models.features(net, x, "0"), net(x))

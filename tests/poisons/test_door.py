@@ -121,8 +121,7 @@ def test_the_documented_poison_opens_two_files(tmp_path):
         Path(stkit.__file__).parent, tmp_path / "stkit", ignore=ignore_patterns("__pycache__")
     )
     (root / "poisons" / "checker.py").write_text(module)
-    with open(root / "recipes" / "poisons.py", "a") as file:
-        file.write(f"\n\n{recipe}")
+    (root / "recipes" / "poisons" / "checker.py").write_text(recipe)
 
     def run(*words: str) -> str:
         words = (sys.executable, "-m", "stkit", *words)

@@ -82,7 +82,7 @@ def test_resume_at_any_step_gives_the_same_bytes(scope, digits, tmp_path):
 def test_resume_refuses_other_settings(digits):
     crafting = em.Crafting(digits, QUICK, seed=0, runtime=CPU)
     other = em.Crafting(digits, replace(QUICK, epsilon=4 / 255), seed=0, runtime=CPU)
-    with pytest.raises(ArtifactError, match="epsilon was 0.0313.*, now 0.0156"):
+    with pytest.raises(ArtifactError, match=r"epsilon was 0.0313.*, now 0.0156"):
         other.resume(crafting.head(), crafting.tensors())
 
 
@@ -163,5 +163,5 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits):
 
 
 def test_a_surrogate_that_diverges_is_an_error(digits):
-    with pytest.raises(DataError, match="diverged at round 1.*lower --lr"):
+    with pytest.raises(DataError, match=r"diverged at round 1.*lower --lr"):
         crafted(digits, replace(QUICK, lr=1000.0, clip=1e30, model_steps=20))

@@ -16,7 +16,8 @@ from stkit.engine import augment, pgd
 from stkit.engine.runtime import pick
 from stkit.poisons import rem
 from stkit.recipes.carried import PLAIN
-from stkit.recipes.poisons import REM, REM_SETTINGS, resolve
+from stkit.recipes.poisons import resolve
+from stkit.recipes.poisons.rem import REM, REM_SETTINGS
 
 CPU = pick("cpu", "fp32")
 QUICK = REM(
@@ -45,12 +46,12 @@ def test_noise_equals_the_transcription(digits):
     final = list(torch.arange(20).split(8))
 
     def places(table):
-        tops, lefts = table["top"].long().flatten(), table["left"].long().flatten()
-        return zip(tops.tolist(), lefts.tolist(), table["flip"].flatten().tolist(), strict=True)
+        top, left = (table["crop"][name].long().flatten().tolist() for name in ("top", "left"))
+        return zip(top, left, table["flip"]["on"].flatten().tolist(), strict=True)
 
     def draws(what, clock, number):
         if what == "model":
-            table = augment.draw(PLAIN, 8, 32, stream(0, "augment", clock))
+            table = augment.draw(PLAIN, 8, 32, seed=0, clock=clock)
             like = torch.zeros(8, 3, 32, 32, dtype=torch.float64)
             starts = pgd.random_start(like.shape, 4 / 255, stream(0, "adversary", clock))
             return list(zip(places(table), starts, strict=True))
@@ -58,8 +59,9 @@ def test_noise_equals_the_transcription(digits):
         like = torch.zeros(count, 3, 32, 32, dtype=torch.float64)
         if number is None:
             return pgd.random_start(like.shape, 8 / 255, stream(0, what, clock))
-        generator = stream(0, f"{what}, step", clock * 2 + number)
-        table = augment.draw(PLAIN, 2 * count, 32, generator)
+        own, at = f"{what}, step", clock * 2 + number
+        table = augment.draw(PLAIN, 2 * count, 32, seed=0, clock=at, purpose=own)
+        generator = stream(0, own, at)
         starts = pgd.random_start(like.repeat(2, 1, 1, 1).shape, 4 / 255, generator)
         both = list(zip(places(table), starts, strict=True))
         return [both[:count], both[count:]]

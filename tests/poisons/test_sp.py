@@ -8,7 +8,8 @@ from test_poisons import images_of
 from reference import sp_images, sp_noise
 from stkit.core.errors import RecipeError
 from stkit.poisons import poison, sp
-from stkit.recipes.poisons import SP, ResolvedSP, resolve
+from stkit.recipes.poisons import resolve
+from stkit.recipes.poisons.sp import SP, ResolvedSP
 
 EIGHT = ResolvedSP(patch=8)
 

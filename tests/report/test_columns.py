@@ -1,6 +1,5 @@
 """One value for a training, one list of columns: what a report has to open one file for."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -28,15 +27,17 @@ def test_a_result_and_a_checkpoint_say_the_same(tmp_path):
     """A bench's JSON of a training, made from the checkpoint's header, and that header."""
     images = load("digits", limit=40)
     run = train(images, "st", test=images, model="small", epochs=2, batch_size=10, device="cpu")
-    head = json.loads(header.dumps(run.head()))
+    run.save(tmp_path / "a.safetensors")
+    head = header.read(tmp_path / "a.safetensors")
     settings = {
         "data": {"name": "digits"}, "poison": {"name": "clean"}, "frame": {"name": "st"},
         "model": "small", "seed": head["seed"],
     }  # fmt: skip
     files.write(tmp_path / "a.json", files.run("a", settings, head, {}))
-    ours, theirs = read(tmp_path), result.of_checkpoint("", head)
+    (ours,) = gather.gather([tmp_path / "a.json"]).results
+    (theirs,) = gather.gather([tmp_path / "a.safetensors"]).results
     assert ours.acm == pytest.approx(theirs.acm, rel=1e-12) and ours.accuracy is not None
-    same = replace(ours, file="", kind="checkpoint", label=theirs.label, acm=theirs.acm)
+    same = replace(ours, file=theirs.file, kind="checkpoint", label=theirs.label, acm=theirs.acm)
     assert same == theirs
     assert result.summary(head).keys() <= {column.key for column in result.COLUMNS}
 

@@ -1,5 +1,6 @@
 """The truth table of the staged schedule: Eq. 6-7, Algorithm 1 and the cosine, as numbers."""
 
+import itertools
 import math
 
 import pytest
@@ -50,7 +51,7 @@ def test_scales_rise_with_depth_and_fall_with_the_stage(layers: int) -> None:
     for scales in stages:
         assert len(scales) == layers
         assert all(0 <= s <= 1 for s in scales) and list(scales) == sorted(scales)
-    for earlier, later in zip(stages, stages[1:], strict=False):
+    for earlier, later in itertools.pairwise(stages):
         assert all(b <= a for a, b in zip(earlier, later, strict=True))
 
 

@@ -13,7 +13,7 @@ from stkit.data.load import load
 from stkit.measure.acm import acm
 from stkit.recipes.frames import FRAMES, Frame, Phase, Staged
 from stkit.recipes.options import OPTIONS, Options
-from stkit.report import summary
+from stkit.report.result import summary
 from stkit.training import checkpoint
 from stkit.training.run import Run, train
 
@@ -54,7 +54,7 @@ def test_a_run_has_its_model_records_accuracy_and_file(digits, tmp_path):
     assert repr(run) == f"Run(st of small, 2 epochs, accuracy {run.accuracy:.4f})"
     head = run.save(tmp_path / "run")
     assert header.dumps(header.read(tmp_path / "run")) == header.dumps(head)
-    assert summary.summary(head)["frame"] == "st"
+    assert summary(head)["frame"] == "st"
     assert same(checkpoint.load_model(tmp_path / "run"), run.model)
     assert run.probe(digits, variant="ratio").acm == acm(run.model, digits, variant="ratio").acm
     assert repr(train(digits, **SMALL)) == "Run(nt of small, 1 epochs)"

@@ -15,10 +15,11 @@ from stkit.data.images import Images, to_float
 from stkit.data.load import load
 from stkit.engine import augment
 from stkit.engine.runtime import pick
-from stkit.recipes.frames import FRAMES, GAMMAS
+from stkit.recipes.acm import VARIANTS
+from stkit.recipes.frames import FRAMES
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
-from stkit.report import summary
+from stkit.report.result import summary
 from stkit.training.loop import Training
 from stkit.training.plan import plan
 from stkit.training.schedule import Verdict
@@ -44,7 +45,8 @@ def finished(images: Images, chosen: TrainingRecipe, **more) -> Training:
 
 
 def in_float64(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return augment.augment(images.double(), ("crop", "flip"), generator)
+    names = ("crop", "flip")
+    return augment.augment(images.double(), names, seed=generator.initial_seed())
 
 
 def test_st_is_algorithm_1(digits):
@@ -108,7 +110,7 @@ def test_a_last_check_that_rolls_back_leaves_the_snapshot(digits):
     record = run.epochs[-1]
     assert record.rolled_back and record.final["accuracy"] != record.accuracy
     assert record.last["accuracy"] == record.final["accuracy"]
-    row = summary.summary(run.head())
+    row = summary(run.head())
     assert row["accuracy"] == record.final["accuracy"]
     assert row["best_accuracy"] == record.accuracy and row["best_rolled_back"]
 
@@ -164,11 +166,11 @@ def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
     next(run.steps())
     stored = json.loads(header.dumps(run.head()))
     staged = stored["recipe"]["phases"][0]["staged"]
-    assert (staged["gamma"], staged["check_every"]) == (GAMMAS["literal"], 6)
+    assert (staged["gamma"], staged["check_every"]) == (VARIANTS["literal"].gamma, 6)
     assert None not in staged.values()
-    staged["gamma"] = 3e-4  # as where GAMMAS said so
+    staged["gamma"] = 3e-4  # as where the variant said so
     again = Training(digits, recipe("st", epochs=2), runtime=CPU)
-    with pytest.raises(ArtifactError, match="gamma was 0.0003, now 0.00026"):
+    with pytest.raises(ArtifactError, match=r"gamma was 0.0003, now 0.00026"):
         again.resume(stored, run.tensors())
 
 

@@ -16,7 +16,7 @@ from stkit.measure import acm
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
-from stkit.report import summary
+from stkit.report.result import summary
 from stkit.training.loop import Training
 from stkit.training.staged import Measure, live
 
@@ -69,7 +69,7 @@ def test_the_worst_of_the_copies_is_trained_on(digits):
     order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
     x, labels = to_float(digits.pixels[order]), digits.labels[order]
     names = FRAMES["ueraser-max"].train.augment
-    draws = augment.draw(names, 100, 32, stream(0, "augment", 0))
+    draws = augment.draw(names, 100, 32, seed=0)
     copies = augment.apply(x.repeat(5, 1, 1, 1), draws)
     model = models.create("small", classes=10, size=32).train()
     losses = F.cross_entropy(model(copies), labels.repeat(5), reduction="none").view(5, 20)
@@ -88,7 +88,7 @@ def test_mixed_batches_have_both_labels_in_their_loss(digits):
         next(run.steps())
         order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
         x, labels = to_float(digits.pixels[order]), digits.labels[order]
-        x = augment.augment(x, ("crop", "flip"), stream(0, "augment", 0))
+        x = augment.augment(x, ("crop", "flip"), seed=0)
         mixed = mix.apply(name, x, labels, mix.draw(name, 20, 32, stream(0, "mix", 0)))
         answers = models.create("small", classes=10, size=32).train()(mixed.pixels)
         share = mixed.share[0]
@@ -124,7 +124,7 @@ def test_an_early_stop_ends_with_the_last_accepted_weights(digits):
     assert verdicts == ["keep", "keep", "stop"]
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, accepted[name]), name
-    row = summary.summary(run.head())
+    row = summary(run.head())
     assert row["epochs"] == 2 and "unfinished" not in row
     assert row["accuracy"] == run.epochs[-1].final["accuracy"]
 
@@ -185,7 +185,7 @@ def test_a_gated_fine_tune_is_judged_too(digits):
 
 def test_strength_of_the_jitter(digits):
     weak, one, strong = (
-        augment.draw(("crop", "jitter"), 200, 32, stream(0, "a"), strength=s) for s in (0, 1, 2)
+        augment.draw(("crop", "jitter"), 200, 32, seed=0, strength=s)["jitter"] for s in (0, 1, 2)
     )
     assert torch.equal(weak["factors"], torch.ones(200, 3)) and not weak["hue"].any()
     assert one["factors"].min() >= 0.6 and one["factors"].max() <= 1.4

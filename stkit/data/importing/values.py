@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stkit.core.checks import choose, number
-from stkit.recipes.poisons import ROUNDINGS, budget
+from stkit.recipes.settings import ROUNDINGS, budget
 
 if TYPE_CHECKING:
     from torch import Tensor

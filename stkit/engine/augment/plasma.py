@@ -1,4 +1,6 @@
-"""Plasma: brightness and contrast that vary over the image like a cloud (UEraser).
+"""`plasma`, of UEraser (Qin et al. 2023): brightness, then contrast, that vary like a cloud.
+
+Each of the two with p 0.5.
 
 A fractal by midpoint displacement (diamond-square), made anew for each image, channel and use. It
 is the one of kornia, which UEraser's authors call: its scaling is unusual (the corners lie in
@@ -13,23 +15,49 @@ draws, and the position: so that the table stays small, and nothing is drawn whi
 import torch
 from torch import Tensor
 
-from stkit.engine.augment.draws import Draws
+from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
+
+ROUGHNESS, INTENSITY = (0.3, 0.7), (0.5, 1.0)  # UEraser's
 
 
-def brightness(images: Tensor, draws: Draws) -> Tensor:
+def draw(uniform: Uniform, size: int, strength: float) -> Columns:
+    """Whether, roughness and seed of both; the intensity of the brightness."""
+    on, roughness, intensity, seeds = torch.split(uniform(7), [2, 2, 1, 2], 1)
+    low, high = ROUGHNESS
+    least, most = INTENSITY
+    return {
+        "on": on < 0.5,
+        "roughness": low + (high - low) * roughness,
+        "intensity": least + (most - least) * intensity,
+        "seeds": (seeds * 2**24).floor(),  # as many values as float32 counts
+    }
+
+
+def apply(images: Tensor, drawn: Drawn) -> Tensor:
+    """Float [N,3,H,W] in [0,1] -> the same shape."""
+    own = drawn["plasma"]
+    bright, contrasted = torch.split(own["on"], 1, 1)
+    images = torch.lerp(images, brightness(images, own), gate(images, bright))
+    return torch.lerp(images, contrast(images, own), gate(images, contrasted))
+
+
+KERNELS = {"plasma": Kernel({"on": 2, "roughness": 2, "intensity": 1, "seeds": 2}, draw, apply)}
+
+
+def brightness(images: Tensor, own: Columns) -> Tensor:
     """Float [N,3,H,W] plus (2 map - 1) times the intensity, in [0,1]."""
-    field = _map(images, draws, 0)
-    return (images + (2 * field - 1) * draws["intensity"][:, :, None, None]).clamp(0, 1)
+    field = _map(images, own, 0)
+    return (images + (2 * field - 1) * own["intensity"][:, :, None, None]).clamp(0, 1)
 
 
-def contrast(images: Tensor, draws: Draws) -> Tensor:
+def contrast(images: Tensor, own: Columns) -> Tensor:
     """Float [N,3,H,W]: the distance from 0.5 times 4 map, in [0,1]."""
-    return ((images - 0.5) * (4 * _map(images, draws, 1)) + 0.5).clamp(0, 1)
+    return ((images - 0.5) * (4 * _map(images, own, 1)) + 0.5).clamp(0, 1)
 
 
-def _map(images: Tensor, draws: Draws, use: int) -> Tensor:
-    seed, roughness = (draws[name][:, use] for name in ("seeds", "roughness"))
-    return fractal(seed, roughness, images.shape[1], draws.size).to(images.dtype)
+def _map(images: Tensor, own: Columns, use: int) -> Tensor:
+    seed, roughness = (own[name][:, use] for name in ("seeds", "roughness"))
+    return fractal(seed, roughness, *images.shape[1:3]).to(images.dtype)
 
 
 def fractal(seed: Tensor, roughness: Tensor, channels: int, size: int) -> Tensor:
@@ -84,7 +112,7 @@ def _doubled(grid: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
 
 def _mean(total: Tensor, border: int) -> Tensor:
     """A quarter of the sum, but a third of it at both ends of dimension `border`."""
-    first, inner, last = total.split((1, total.shape[border] - 2, 1), border)
+    first, inner, last = torch.split(total, [1, total.shape[border] - 2, 1], border)
     return torch.cat((first / 3, inner / 4, last / 3), border)
 
 

@@ -26,7 +26,9 @@ class Kind(Protocol):
 
     ABOUT: str
 
-    def draw(self, figure: "Figure", paths: Sequence[Path], *, on_note: OnNote) -> None: ...
+    def draw(self, figure: "Figure", paths: Sequence[Path], *, on_note: OnNote) -> None:
+        """Draw these files into the figure."""
+        ...
 
 
 def kind(name: str) -> Kind:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ABOUT = "the first image of each class; of two data sets, the clean one first, also the difference"
+ABOUT = "the first image of each class; of two sets, clean first, also what was added"
 
 
 def draw(figure: "Figure", paths: Sequence[Path], *, on_note: Callable[[str], None]) -> None:

@@ -9,8 +9,8 @@ from pkgutil import iter_modules
 
 from stkit.data.exporting.values import Format
 
-_found: list[Format] = [
+_formats: list[Format] = [
     import_module(f"{__name__}.{module.name}").FORMAT for module in iter_modules(__path__)
 ]
-FORMATS = {form.name: form for form in sorted(_found, key=lambda form: form.place)}
+FORMATS = {form.name: form for form in sorted(_formats, key=lambda form: form.place)}
 """Every format by its name, in the order of lists."""

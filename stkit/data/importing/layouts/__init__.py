@@ -9,8 +9,8 @@ from pkgutil import iter_modules
 
 from stkit.data.importing.values import Layout
 
-_found: list[Layout] = [
+_layouts: list[Layout] = [
     import_module(f"{__name__}.{module.name}").LAYOUT for module in iter_modules(__path__)
 ]
-LAYOUTS = {layout.name: layout for layout in sorted(_found, key=lambda layout: layout.place)}
+LAYOUTS = {layout.name: layout for layout in sorted(_layouts, key=lambda layout: layout.place)}
 """Every layout by its name, in the order of lists."""
