@@ -32,7 +32,7 @@ def budget(text: str | float) -> float:
 
 def triple(text: str) -> tuple[float, ...]:
     """Three numbers, or one for all channels: 0.5 or 0.49,0.48,0.45."""
-    values = tuple(fraction(part) for part in str(text).split(","))
+    values = tuple(fraction(text) for text in str(text).split(","))
     if len(values) not in (1, 3):
         raise typer.BadParameter(f"{text!r} are {len(values)} numbers; write one, or three: r,g,b")
     return values * 3 if len(values) == 1 else values

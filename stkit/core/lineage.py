@@ -40,7 +40,7 @@ class Lineage:
         count: how many images there are, where that is known because they are a part.
         left_out: how many were kept out of a set whose number is not recorded.
         held: these are the ones that were kept out.
-        making: the recipe by which they were poisoned, or else the source was read.
+        made_by: the recipe by which they were poisoned, or else the source was read.
         reading: the recipe by which the source was read.
     """
 
@@ -53,7 +53,7 @@ class Lineage:
     count: int | None
     left_out: int
     held: bool
-    making: Mapping[str, Any]
+    made_by: Mapping[str, Any]
     reading: Mapping[str, Any]
 
 
@@ -69,8 +69,8 @@ def of(images: Header) -> Lineage:
     line = list(walk(images))
     recipes = [head["recipe"] for head in line]
     maker = next((head for head in line if head["recipe"].get("method")), line[-1])
-    making = maker["recipe"]
-    method = making.get("method")
+    made_by = maker["recipe"]
+    method = made_by.get("method")
     clean = maker["inputs"][0] if method and maker["inputs"] else images
     sources = [r["source"] for r in recipes if r.get("source") not in (None, "file")]
     count, left_out = _count(recipes)
@@ -78,13 +78,13 @@ def of(images: Header) -> Lineage:
         digest=images["digest"],
         clean=clean["digest"],
         source=sources[-1] if sources else None,
-        poison=Poison(method, making.get("scope"), bool(making.get("fast"))) if method else None,
-        rate=making.get("poison_rate"),
+        poison=Poison(method, made_by.get("scope"), bool(made_by.get("fast"))) if method else None,
+        rate=made_by.get("poison_rate"),
         limited=any(recipe.get("limit") for recipe in recipes),
         count=count,
         left_out=left_out,
         held=recipes[0].get("part") == "held",
-        making=making,
+        made_by=made_by,
         reading=recipes[-1],
     )
 

@@ -115,13 +115,13 @@ class Images:
 
     def tensors(self) -> dict[str, Tensor]:
         """What goes into a dataset file."""
-        found = {"images": self.pixels, "labels": self.labels, "index": self.index}
+        tensors = {"images": self.pixels, "labels": self.labels, "index": self.index}
         if self.names is not None:
             text = "\0".join(self.names).encode(errors="surrogateescape")
-            found["names"] = torch.tensor(list(text), dtype=torch.uint8)
+            tensors["names"] = torch.tensor(list(text), dtype=torch.uint8)
         if self.poisoned is not None:
-            found["poisoned"] = self.poisoned
-        return found
+            tensors["poisoned"] = self.poisoned
+        return tensors
 
     def rows(self, rows: Tensor) -> "Images":
         """The same data set with these rows only; the header's digest is no longer known."""
@@ -164,9 +164,9 @@ def _labels(labels: Tensor, name: str) -> Tensor:
         labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
     )
     if not whole:
-        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise DataError(
-            f"{name}: labels are {found}, expected a tensor of whole numbers [N]; "
+            f"{name}: labels are {kind}, expected a tensor of whole numbers [N]; "
             "pass torch.as_tensor(labels).long()"
         )
     return labels.long().cpu()
@@ -187,27 +187,27 @@ def read(path: Path, split: str | None = None) -> Images:
         text = tensors["names"].numpy().tobytes().decode(errors="surrogateescape")
         names = tuple(text.split("\0"))
     images, labels, index = (tensors[name] for name in TENSORS)
-    found = Images(images, labels, index, head, names, tensors.get("poisoned"))
-    return checked(found, str(path))
+    read_images = Images(images, labels, index, head, names, tensors.get("poisoned"))
+    return checked(read_images, str(path))
 
 
-def checked(found: Images, name: str, remedy: str = "make the file again") -> Images:
-    """`found`, once its types, shapes and labels are seen to fit; DataError names what does not."""
-    images, labels, count = found.pixels, found.labels, len(found.classes)
+def checked(data: Images, name: str, remedy: str = "make the file again") -> Images:
+    """`data`, once its types, shapes and labels are seen to fit; DataError names what does not."""
+    images, labels, count = data.pixels, data.labels, len(data.classes)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise DataError(
             f"{name}: images are {images.dtype} {list(images.shape)}, expected uint8 [N,3,H,W]; "
             f"{remedy}"
         )
-    for key, value in (("labels", labels), ("index", found.index)):
+    for key, value in (("labels", labels), ("index", data.index)):
         if value.dtype != torch.int64 or value.shape != (len(images),):
             raise DataError(
                 f"{name}: {key} are {value.dtype} {list(value.shape)}, expected int64 "
                 f"[{len(images)}]; {remedy}"
             )
-    if found.names is not None and len(found.names) != len(images):
-        raise DataError(f"{name}: {len(found.names)} names for {len(images)} images; {remedy}")
-    marks = found.poisoned
+    if data.names is not None and len(data.names) != len(images):
+        raise DataError(f"{name}: {len(data.names)} names for {len(images)} images; {remedy}")
+    marks = data.poisoned
     if marks is not None and (marks.dtype != torch.bool or marks.shape != (len(images),)):
         raise DataError(
             f"{name}: poisoned is {marks.dtype} {list(marks.shape)}, expected bool "
@@ -218,18 +218,18 @@ def checked(found: Images, name: str, remedy: str = "make the file again") -> Im
             f"{name}: labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1} "
             f"for {count} classes; {remedy}"
         )
-    return found
+    return data
 
 
-def fits(found: Images, classes: tuple[str, ...], size: int, what: str) -> None:
+def fits(data: Images, classes: tuple[str, ...], size: int, what: str) -> None:
     """DataError unless the images have these classes and this size, as `what` needs."""
-    if found.classes != classes:
+    if data.classes != classes:
         raise DataError(
             f"{what} knows {len(classes)} classes ({_some(classes)}), the data set has "
-            f"{len(found.classes)} ({_some(found.classes)}); pass the data set it belongs to"
+            f"{len(data.classes)} ({_some(data.classes)}); pass the data set it belongs to"
         )
-    if tuple(found.pixels.shape[-2:]) != (size, size):
-        height, width = found.pixels.shape[-2:]
+    if tuple(data.pixels.shape[-2:]) != (size, size):
+        height, width = data.pixels.shape[-2:]
         raise DataError(
             f"{what} takes {size}x{size} images, the data set has {width}x{height}; "
             f"make one with `stkit data SOURCE --size {size} -o FILE`"

@@ -130,11 +130,11 @@ def _folders(root: Path) -> list[Path]:
 def _pictures(folder: Path) -> list[str]:
     Image.init()
     return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if not entry.name.startswith(".")
-        and os.path.splitext(entry.name)[1].lower() in Image.EXTENSION
-        and entry.is_file()
+        file.name
+        for file in os.scandir(folder)
+        if not file.name.startswith(".")
+        and os.path.splitext(file.name)[1].lower() in Image.EXTENSION
+        and file.is_file()
     )
 
 

@@ -53,8 +53,8 @@ def _idle(model: nn.Module, size: int) -> bool:
     named = [p for p in model.parameters() if p.requires_grad]
     with pgd.evaluating(model):
         answers = model(named[0].new_zeros(1, 3, size, size))
-    found = torch.autograd.grad(answers.sum(), named, allow_unused=True)
-    return any(gradient is None for gradient in found)
+    gradients = torch.autograd.grad(answers.sum(), named, allow_unused=True)
+    return any(gradient is None for gradient in gradients)
 
 
 def alone(model: nn.Module, network: nn.Module) -> nn.Module:

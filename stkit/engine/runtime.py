@@ -167,15 +167,15 @@ class Runtime:
         """Every rank's value, in their order."""
         if self.alone:
             return [value]
-        found: list[Any] = [None] * self.world_size
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
     def same(self, value: Any, what: str) -> None:
         """RankError unless every rank has this value."""
-        found = self.gathered(value)
-        for rank, other in enumerate(found):
-            if other != found[0]:
+        values = self.gathered(value)
+        for rank, other in enumerate(values):
+            if other != values[0]:
                 raise RankError(
                     f"ranks 0 and {rank} have different {what}, expected the same on all; "
                     "give every machine the same files and options"
@@ -198,11 +198,11 @@ class Runtime:
         if self.world_size == 1:
             return
         said = [(type(problem).__name__, str(problem)) if problem else None]
-        for rank, found in enumerate(self.gathered(said[0])):
-            if found:
+        for rank, failure in enumerate(self.gathered(said[0])):
+            if failure:
                 where = "" if rank == 0 else f"rank {rank}: "
-                code = 2 if found[0] == "RecipeError" else 1
-                raise RankError(where + found[1], code) from problem
+                code = 2 if failure[0] == "RecipeError" else 1
+                raise RankError(where + failure[1], code) from problem
 
     def meet(self, stop: int, save: bool, after: int) -> tuple[int, bool, int]:
         """Where ranks agree now and then: the largest `stop` of any, `save` and `after` of rank 0.
@@ -211,9 +211,9 @@ class Runtime:
         """
         if self.alone:
             return stop, save, after
-        found = torch.tensor([stop, int(save) * self.first, after * self.first])
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        stop, save_, after = found.tolist()
+        largest = torch.tensor([stop, int(save) * self.first, after * self.first])
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        stop, save_, after = largest.tolist()
         return stop, bool(save_), after
 
 

@@ -123,16 +123,16 @@ class Evaluator:
         batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
         self.classes = len(images.classes)
-        self.cells = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
-        self._run = Captured(self._body, runtime, lambda: [self.cells])
+        self.counts = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
+        self._run = Captured(self._body, runtime, lambda: [self.counts])
 
     def confusion(self) -> Tensor:
         """int64 [K,K] on the device, over all ranks; the host does not wait."""
-        self.cells.zero_()
+        self.counts.zero_()
         with pgd.evaluating(self.model):
             for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
                 self._run(pixels, labels, *self._start(number, pixels))
-        return self.runtime.sum_(self.cells.clone()).view(self.classes, self.classes)
+        return self.runtime.sum_(self.counts.clone()).view(self.classes, self.classes)
 
     def _start(self, number: int, pixels: Tensor) -> list[Tensor]:
         """The adversary's random start for a batch, if there is one."""
@@ -150,8 +150,8 @@ class Evaluator:
                 f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
                 f"{self.classes} classes; pass the data set it was trained for"
             )
-        cells = labels * self.classes + answers.argmax(1)
-        self.cells.scatter_add_(0, cells, torch.ones_like(labels))
+        places = labels * self.classes + answers.argmax(1)
+        self.counts.scatter_add_(0, places, torch.ones_like(labels))
 
 
 def logits(
@@ -225,7 +225,7 @@ def _of_batches(
     seed: int,
 ) -> list[Tensor]:
     """The confusion under each adversary on a loader's images; of several ranks each takes all."""
-    found: list[Tensor] = []
+    confusions: list[Tensor] = []
     with pgd.evaluating(model):
         for clock, (pixels, labels) in enumerate(batches(data)):
             x = floats(runtime.place(pixels)).contiguous(memory_format=torch.channels_last)
@@ -242,10 +242,10 @@ def _of_batches(
                         f"the model gives {list(answers.shape)} numbers, a label is {int(y.max())};"
                         " pass the data set it was trained for"
                     )
-                if len(found) <= i:
-                    found.append(y.new_zeros(classes, classes))
-                cells = y * classes + answers.argmax(1)
-                found[i].view(-1).scatter_add_(0, cells, torch.ones_like(y))
-    if not found:
+                if len(confusions) <= i:
+                    confusions.append(y.new_zeros(classes, classes))
+                places = y * classes + answers.argmax(1)
+                confusions[i].view(-1).scatter_add_(0, places, torch.ones_like(y))
+    if not confusions:
         raise DataError("found no batch, expected at least one; pass a DataLoader with images")
-    return found
+    return confusions

@@ -82,8 +82,8 @@ class Acm:
             acm=self.acm, variant=self.variant, classes=self.classes, per_class=self.per_class,
             scores=self.scores,
         )  # fmt: skip
-        found = self.clusters
-        tensors = {"L": found.L, "sigma": found.sigma, "R": found.radius}
+        clusters = self.clusters
+        tensors = {"L": clusters.L, "sigma": clusters.sigma, "R": clusters.radius}
         return artifact.write(Path(path), tensors, head)
 
 

@@ -186,9 +186,9 @@ def _bounds(points: Tensor, dtype: torch.dtype, size: int) -> Tensor:
 
 def _distances(points: Tensor, index: Tensor, pairs: Tensor, size: int) -> Tensor:
     """[C]: the smallest distance between the points of two blocks, for pairs [C,2] of blocks."""
-    found = []
+    nearest = []
     for piece in torch.split(pairs, max(1, size // (BLOCK * points.shape[1]))):
         x, y = points[index[piece[:, 0]]], points[index[piece[:, 1]]]
         exact = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-        found.append(exact.amin((1, 2)))
-    return torch.cat(found)
+        nearest.append(exact.amin((1, 2)))
+    return torch.cat(nearest)

@@ -97,12 +97,12 @@ def _weighted(model: nn.Module) -> set[str]:
 def _units(model: nn.Module) -> dict[str, str]:
     """Parameter -> the module it counts with: the conv or linear around it, else its own."""
     weighted = _weighted(model)
-    found = {}
+    units = {}
     for name, _ in model.named_parameters():
-        parts = name.split(".")[:-1]
-        around = [".".join(parts[:i]) for i in range(len(parts) + 1)]
-        found[name] = next((unit for unit in around if unit in weighted), around[-1])
-    return found
+        words = name.split(".")[:-1]
+        around = [".".join(words[:i]) for i in range(len(words) + 1)]
+        units[name] = next((unit for unit in around if unit in weighted), around[-1])
+    return units
 
 
 class _Watch(TorchFunctionMode):
@@ -180,11 +180,11 @@ def _homes(watch: _Watch, heads: set[str]) -> dict[str, str]:
         fed not in (heads or order[-1:]) and norm not in watch.follows
         for norm, fed in watch.feeds.items()
     )
-    found = {norm: order[min(before, len(order) - 1)] for norm, before in watch.before.items()}
-    found |= watch.feeds | watch.follows
+    homes = {norm: order[min(before, len(order) - 1)] for norm, before in watch.before.items()}
+    homes |= watch.feeds | watch.follows
     if pre_activation:
-        found |= watch.feeds
-    return found | dict(zip(order, order, strict=True))
+        homes |= watch.feeds
+    return homes | dict(zip(order, order, strict=True))
 
 
 def _around(unit: str, order: Iterable[str]) -> str:

@@ -37,7 +37,7 @@ NAMES = (*BUNDLES, *PREPARATIONS, *AUGMENTATIONS, *MIXES, "dropout")
 
 
 @dataclass(frozen=True)
-class Parts:
+class Carried:
     """What a phase carries besides its optimizer, adversary and schedule; see `frames.Phase`."""
 
     prepare: tuple[str, ...] = ()  # in the order in which they are made
@@ -81,7 +81,7 @@ def listed(text: str) -> list[str]:
     return [name.strip().lower() for name in text.split(",")]
 
 
-def read(text: str) -> Parts:
+def read(text: str) -> Carried:
     """A comma list of `NAMES` as parts; crop and flip are always among them, unless `none` is.
 
     RecipeError for an unknown name (the nearest is suggested), and for two mixes.
@@ -103,7 +103,7 @@ def read(text: str) -> Parts:
         raise RecipeError(f"found {' and '.join(mixes)}, expected one of them; leave one out")
     if "none" in names:
         chosen -= set(PLAIN) - set(names)
-    return Parts(
+    return Carried(
         prepare=tuple(prepare),
         augment=tuple(name for name in AUGMENTATIONS if name in chosen),
         mix=mixes[0] if mixes else None,

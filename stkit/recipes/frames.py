@@ -18,7 +18,7 @@ from math import inf
 from stkit.core.checks import brief, choose, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
-from stkit.recipes.carried import CG, PLAIN, Parts, read
+from stkit.recipes.carried import CG, PLAIN, Carried, read
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
@@ -108,7 +108,7 @@ class Phase:
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        Parts(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
+        Carried(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
         number("lr", self.lr, 0, 1000)
         number("weight-decay", self.weight_decay, 0, 1)
         number("jitter", self.jitter, 0, 2.5)

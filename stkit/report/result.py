@@ -216,7 +216,7 @@ def _unmeasured(
 ) -> Result:  # fmt: skip
     """What was trained on what and how, from what a result and a checkpoint's header share."""
     images, tested = lineage.of(value["inputs"][0]), value["inputs"][1:2]
-    setup = {"train": value["recipe"], "images": images.making, "data": images.reading}
+    setup = {"train": value["recipe"], "images": images.made_by, "data": images.reading}
     return Result(
         file=file, kind=value["kind"], label=label, dataset=names.dataset(dataset, images),
         split="validation" if any(lineage.of(test).held for test in tested) else "test",

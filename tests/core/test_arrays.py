@@ -23,7 +23,8 @@ def test_memory_freed_by_one_step_serves_the_next() -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     configure(pick("cpu", "fp32"))
-    step(), step()
+    for _ in range(5):  # until the heap has found its shape
+        step()
     assert step() < 1000
 
 

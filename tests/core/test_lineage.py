@@ -22,7 +22,7 @@ def test_clean_images() -> None:
     found = lineage.of(SOURCE)
     assert (found.digest, found.clean, found.source) == ("clean", "clean", "cifar10")
     assert (found.poison, found.rate, found.limited, found.count) == (None, None, False, None)
-    assert found.making == found.reading == SOURCE["recipe"]
+    assert found.made_by == found.reading == SOURCE["recipe"]
 
 
 def test_a_poison_of_a_part() -> None:
@@ -37,7 +37,7 @@ def test_a_file_of_poisoned_images_says_so_by_its_parent() -> None:
     rest = head({"source": "file", "holdout": 200, "part": "rest"}, poisoned, digest="rest")
     found = lineage.of(rest)
     assert found.poison is not None and found.poison.name == "x-class-fast"
-    assert (found.digest, found.clean, found.making) == ("rest", "clean", poisoned["recipe"])
+    assert (found.digest, found.clean, found.made_by) == ("rest", "clean", poisoned["recipe"])
     assert (found.left_out, found.count, found.held) == (200, None, False)
 
 

@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 from stkit.core.errors import RecipeError
-from stkit.recipes.carried import AUGMENTATIONS, CG, NAMES, PLAIN, UERASER, Parts, preparation, read
+from stkit.recipes.carried import (
+    AUGMENTATIONS,
+    CG,
+    NAMES,
+    PLAIN,
+    UERASER,
+    Carried,
+    preparation,
+    read,
+)
 from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
 from stkit.recipes.options import called, frame_with
 
@@ -34,24 +43,24 @@ def test_the_papers_frames_carry_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("plain", Parts()),
-        ("none", Parts(augment=())),
-        ("cg", Parts(augment=CG)),
-        ("grey", Parts(augment=("crop", "flip", "grey"))),
-        ("none,cg", Parts(augment=("jitter", "grey"))),
-        ("none,flip,cutout", Parts(augment=("flip", "cutout"))),
-        ("cutout,autoaugment", Parts(augment=("crop", "flip", "autoaugment", "cutout"))),
-        ("jpeg,cg", Parts(prepare=("jpeg-10",), augment=CG)),
-        ("cg, JPEG-50 ,gray", Parts(prepare=("jpeg-50", "gray"), augment=CG)),
-        ("gray,jpeg-50", Parts(prepare=("gray", "jpeg-50"))),
-        ("bdr,orthogonal,gauss", Parts(prepare=("bdr-2", "orthogonal", "gauss"))),
-        ("mixup", Parts(mix="mixup")),
-        ("cutmix,cutmix,dropout", Parts(mix="cutmix", dropout=0.5)),
-        ("ueraser", Parts(augment=UERASER)),
-        ("ueraser-max,cutmix", Parts(augment=UERASER, mix="cutmix", copies=5)),
+        ("plain", Carried()),
+        ("none", Carried(augment=())),
+        ("cg", Carried(augment=CG)),
+        ("grey", Carried(augment=("crop", "flip", "grey"))),
+        ("none,cg", Carried(augment=("jitter", "grey"))),
+        ("none,flip,cutout", Carried(augment=("flip", "cutout"))),
+        ("cutout,autoaugment", Carried(augment=("crop", "flip", "autoaugment", "cutout"))),
+        ("jpeg,cg", Carried(prepare=("jpeg-10",), augment=CG)),
+        ("cg, JPEG-50 ,gray", Carried(prepare=("jpeg-50", "gray"), augment=CG)),
+        ("gray,jpeg-50", Carried(prepare=("gray", "jpeg-50"))),
+        ("bdr,orthogonal,gauss", Carried(prepare=("bdr-2", "orthogonal", "gauss"))),
+        ("mixup", Carried(mix="mixup")),
+        ("cutmix,cutmix,dropout", Carried(mix="cutmix", dropout=0.5)),
+        ("ueraser", Carried(augment=UERASER)),
+        ("ueraser-max,cutmix", Carried(augment=UERASER, mix="cutmix", copies=5)),
     ],
 )
-def test_a_list_is_read(text: str, parts: Parts) -> None:
+def test_a_list_is_read(text: str, parts: Carried) -> None:
     assert read(text) == parts
 
 

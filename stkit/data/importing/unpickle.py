@@ -106,5 +106,5 @@ def bare_array(path: Path) -> np.ndarray:
         raise DataError(f"{path}: not an array of numbers ({error}); get it again") from None
 
 
-def _expected(path: Path, found: str) -> str:
-    return f"{path}: the pickle holds {found}, expected one bare NumPy array and nothing else"
+def _expected(path: Path, content: str) -> str:
+    return f"{path}: the pickle holds {content}, expected one bare NumPy array and nothing else"

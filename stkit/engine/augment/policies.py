@@ -108,11 +108,11 @@ KERNELS = {
 @lru_cache
 def policy(size: int, device: torch.device) -> Tensor:
     """[25,2,4]: code, probability, magnitude, whether it has a sign."""
-    rows = [[_entry(*first, size), _entry(*second, size)] for first, second in POLICY]
+    rows = [[_operation(*first, size), _operation(*second, size)] for first, second in POLICY]
     return torch.tensor(rows, dtype=torch.float32, device=device)
 
 
-def _entry(name: str, probability: float, strength: int, size: int) -> list[float]:
+def _operation(name: str, probability: float, strength: int, size: int) -> list[float]:
     magnitude = strength * STEPS.get(name, 0.0)
     if name == "posterize":
         magnitude = 8 - round(strength * 4 / 9)  # bits
