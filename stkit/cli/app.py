@@ -21,10 +21,8 @@ from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-
-def commands() -> list[str]:
-    """Every module of this folder; those with a PLACE, which orders the help, are commands."""
-    return [f"{cli.__name__}.{m.name}" for m in iter_modules(cli.__path__) if m.name != "app"]
+SHARED = ("app", "grids", "options", "output", "saving")
+"""The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 
 app = typer.Typer(
@@ -41,7 +39,12 @@ Example:
   stkit report st.safetensors""",
 )
 COMMANDS = sorted(
-    (m for m in map(import_module, commands()) if hasattr(m, "PLACE")), key=lambda m: m.PLACE
+    (
+        import_module(f"{cli.__name__}.{name}")
+        for _, name, _ in iter_modules(cli.__path__)
+        if name not in SHARED
+    ),
+    key=lambda module: module.PLACE,
 )
 for module in COMMANDS:
     module.register(app)

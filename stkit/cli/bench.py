@@ -3,19 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stkit.bench import estimate, locks, progress, run
-from stkit.bench.tasks import Task, tasks_of
-from stkit.cli import grids, output
 from stkit.cli import options as o
+from stkit.cli import output
 from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import TrainingRecipe
+
+if TYPE_CHECKING:
+    from stkit.bench.estimate import Estimate
+    from stkit.bench.progress import Progress
+    from stkit.bench.run import Host, Outcome, Places
+    from stkit.bench.tasks import Task
 
 POISON, FRAME = next(iter(METHODS)), next(iter(FRAMES))
 HELP = f"""Run a grid of trainings: poisons x poison rates x frames x models x seeds.
@@ -98,6 +102,10 @@ def bench(
     quiet: o.Quiet = False,
 ) -> None:
     """Plan or run a grid. `context.obj` may be the host to run it on, a `run.Host`."""
+    from stkit.bench import estimate, locks, progress, run
+    from stkit.bench.tasks import tasks_of
+    from stkit.cli import grids
+
     host = context.obj or run.Host()
     deadline = _deadline(time_limit, host)
     places = _places(devices, jobs)
@@ -136,7 +144,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _deadline(minutes: float | None, host: run.Host) -> float | None:
+def _deadline(minutes: float | None, host: "Host") -> float | None:
     """When to stop, on the host's clock."""
     if minutes is None:
         return None
@@ -144,17 +152,19 @@ def _deadline(minutes: float | None, host: run.Host) -> float | None:
     return host.clock() + 60 * minutes
 
 
-def _places(devices: str, jobs: int | None) -> run.Places:
+def _places(devices: str, jobs: int | None) -> "Places":
+    from stkit.bench.run import Places
+
     names = [device.strip() for device in devices.split(",") if device.strip()]
     if not names:
         raise RecipeError("devices is an empty list, expected one or more: cuda:0,cuda:1")
     jobs = len(names) if jobs is None else jobs
     number("jobs", jobs, 1, 1000)
-    return run.Places(names, jobs)
+    return Places(names, jobs)
 
 
 def _end(
-    outcome: run.Outcome, tasks: Sequence[Task], there: progress.Progress, out: Path, *,
+    outcome: "Outcome", tasks: "Sequence[Task]", there: "Progress", out: Path, *,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Say what became of the runs; exit 1 when some failed."""
@@ -185,7 +195,7 @@ def _end(
         raise typer.Exit(1)
 
 
-def _show(plan: estimate.Estimate, there: progress.Progress, *, as_json: bool, quiet: bool) -> None:
+def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) -> None:
     """What would be done: a row a run, before them those a set of images, then the sums."""
     if as_json:
         rows = [
@@ -203,8 +213,10 @@ def _show(plan: estimate.Estimate, there: progress.Progress, *, as_json: bool, q
     if quiet:
         typer.echo("\n".join(status.run.name for status in there.statuses))
         return
+    from stkit.bench.progress import State
+
     shown = [
-        {"task": name, "state": progress.State.TO_DO, "time": _duration(seconds)}
+        {"task": name, "state": State.TO_DO, "time": _duration(seconds)}
         for name, seconds in plan.images.items()
     ]
     shown += [

@@ -56,7 +56,9 @@ def test_a_run_has_its_model_records_accuracy_and_file(digits, tmp_path):
     assert header.dumps(header.read(tmp_path / "run")) == header.dumps(head)
     assert summary(head)["frame"] == "st"
     assert same(checkpoint.load_model(tmp_path / "run"), run.model)
-    assert run.probe(digits, variant="ratio").acm == acm(run.model, digits, variant="ratio").acm
+    probed = run.probe(digits, variant="ratio")  # as it was trained: without what was held out
+    assert probed.acm == acm(run.checkpoint, digits, variant="ratio").acm
+    assert probed.acm != acm(run.model, digits, variant="ratio").acm
     assert repr(train(digits, **SMALL)) == "Run(nt of small, 1 epochs)"
 
 
