@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import stkit
 from stkit import (
@@ -30,7 +32,7 @@ from stkit import (
     separability,
     train,
 )
-from stkit.core.errors import RankError
+from stkit.core.errors import DataError, RankError, RecipeError
 from stkit.engine.process import settings
 
 SMALL = {"model": "small", "batch_size": 10, "epochs": 1}
@@ -156,6 +158,37 @@ def test_one_of_several_ranks_may_measure_alone(monkeypatch, digits, made):
     for key, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(key, value)
     assert (acm(trained, clean).acm, evaluate(trained.model, clean).accuracy) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"images": "digits"},
+            r"images: found a str, expected Images; pass stkit.load\('digits'\)",
+        ),
+        ({"recipe": SP}, r"SP'> is no recipe; pass one of .*SP\(\)"),
+        ({"recipe": EM(model="small"), "surrogate": nn.Linear}, "expected a module; pass an inst"),
+        ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
+        ({"poison_rate": "1/2"}, "poison-rate is '1/2', expected a number from 0 to 1"),
+    ],
+)
+def test_poison_answers_arguments_of_a_wrong_kind(wrong, message, digits):
+    with pytest.raises((DataError, RecipeError), match=message):
+        poison(**{"images": digits, "recipe": "ops"} | wrong)
+
+
+def test_recipes_take_numbers_of_numpy_and_no_others(digits, tmp_path):
+    made = poison(
+        digits, SP(epsilon=np.float32(0.25)), seed=np.int64(3), poison_rate=np.ones(())[()]
+    )
+    made.save(tmp_path / "sp.safetensors")
+    recipe = load(tmp_path / "sp.safetensors").header["recipe"]
+    assert (recipe["epsilon"], recipe["poison_rate"]) == (0.25, 1.0)
+    with pytest.raises(RecipeError, match="epsilon is '8/255', expected a number from 0 to 1"):
+        poison(digits, SP(epsilon="8/255"))
+    with pytest.raises(RecipeError, match=r"steps is 2\.5, expected a whole number"):
+        EM(steps=2.5)
 
 
 def test_values_print_in_a_short_line(digits, made):

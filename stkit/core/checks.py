@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import MISSING, asdict, fields, replace
 from difflib import get_close_matches
 from math import inf
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stkit.core.errors import RecipeError
@@ -23,16 +24,30 @@ def choose(kind: str, name: str, known: Collection[str]) -> str:
 
 def nearest(kind: str, name: str, known: Collection[str]) -> str:
     """The message for an unknown name: with the nearest known one, or all of them."""
-    near = get_close_matches(name.lower(), list(known), 1)
+    near = get_close_matches(str(name).lower(), list(known), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
     return f"unknown {kind} {name!r}; {hint}"
 
 
 def number(name: str, value: float, low: float, high: float) -> None:
-    """A RecipeError unless low <= value <= high (NaN fails too)."""
-    if not low <= value <= high:
+    """A RecipeError unless low <= value <= high (NaN fails too, and what is no number)."""
+    try:
+        inside = bool(low <= value <= high)
+    except (TypeError, ValueError, RuntimeError):  # text; arrays and tensors of several numbers
+        inside = False
+    if not inside:
         limits = f"of at least {low}" if high == inf else f"from {low:g} to {high:,.10g}"
-        raise RecipeError(f"{name} is {value}, expected a number {limits}")
+        shown = value if isinstance(value, (int, float)) else repr(value)
+        raise RecipeError(f"{name} is {shown}, expected a number {limits}")
+
+
+def whole(name: str, value: float, low: float, high: float) -> None:
+    """A RecipeError unless low <= value <= high, and it counts something."""
+    number(name, value, low, high)
+    try:
+        index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise RecipeError(f"{name} is {value}, expected a whole number") from None
 
 
 def given(recipe: R, **options: Any) -> R:

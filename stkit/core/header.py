@@ -34,13 +34,18 @@ def make(
 
 
 def dumps(value: Any) -> str:
-    """Sorted, compact JSON; numbers that JSON cannot hold become the strings nan, inf, -inf."""
+    """Sorted, compact JSON; numbers that JSON cannot hold become the strings nan, inf, -inf.
+
+    Numbers and arrays of NumPy and torch are written as Python's.
+    """
     return json.dumps(
         _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

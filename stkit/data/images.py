@@ -59,7 +59,7 @@ class Images:
         pixels: Tensor,
         labels: Tensor,
         *,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[object] | None = None,
         split: str = "train",
         name: str = "tensors",
     ) -> "Images":
@@ -79,7 +79,7 @@ class Images:
             classes = [str(i) for i in range(1 + int(labels.max()) if len(labels) else 0)]
         head = header.make(
             "dataset", {"source": name, "size": None, "limit": None}, seed=0, inputs=[],
-            classes=list(classes), split=split,
+            classes=[str(each) for each in classes], split=split,
         )  # fmt: skip
         made = cls(pixels, labels, torch.arange(len(labels)), head)
         return checked(made, name, "pass tensors that fit (see the docstring)")
@@ -147,6 +147,7 @@ def _pixels(pixels: Tensor, name: str) -> Tensor:
             f"{name}: pixels are a {type(pixels).__name__}, expected a tensor [N,3,H,W]; "
             "pass torch.as_tensor(pixels)"
         )
+    pixels = pixels.detach()
     if not pixels.is_floating_point():
         return pixels.cpu()
     low, high = pixels.aminmax() if pixels.numel() else (0.0, 1.0)
@@ -219,6 +220,16 @@ def checked(data: Images, name: str, remedy: str = "make the file again") -> Ima
             f"for {count} classes; {remedy}"
         )
     return data
+
+
+def require(value: object, what: str) -> None:
+    """DataError unless it is a data set."""
+    if not isinstance(value, Images):
+        made = f"load({str(value)!r})" if isinstance(value, (str, Path)) else "load('digits')"
+        raise DataError(
+            f"{what}: found a {type(value).__name__}, expected Images; pass stkit.{made}, or "
+            "tensors by Images.from_tensors(pixels, labels)"
+        )
 
 
 def fits(data: Images, classes: tuple[str, ...], size: int, what: str) -> None:

@@ -64,10 +64,10 @@ import numpy as np
 from torch import nn
 
 from stkit.core import header
-from stkit.core.checks import as_dict, choose, number
+from stkit.core.checks import as_dict, choose, number, whole
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
-from stkit.data.images import Images
+from stkit.data.images import Images, require
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.poisons.interface import Crafting, Made, Record
@@ -108,6 +108,8 @@ def poison(
                 f"{method(recipe)} trains no surrogate; leave surrogate out, or pass another recipe"
             )
         return _made(images, recipe, seed, poison_rate)
+    if surrogate is not None and not isinstance(surrogate, nn.Module):
+        raise RecipeError(f"surrogate is {surrogate!r}, expected a module; pass an instance")
     runtime = runtime or pick()
     with settings(runtime):
         crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
@@ -128,8 +130,9 @@ def method(recipe: Recipe[Any]) -> str:
 
 def check(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) -> None:
     """RecipeError or DataError when this set cannot be poisoned so."""
+    require(images, "images")
     number("poison-rate", poison_rate, 0, 1)
-    number("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
+    whole("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
     method(recipe)
     if images.poisoned is not None:
         raise DataError(

@@ -224,11 +224,14 @@ class Crafting:
 
     def head(self) -> dict[str, Any]:
         """The header of the `state` file."""
-        return self.surrogate.head("rem", self.recipe, {"at": self.at}, self.records)
+        return self.surrogate.head(
+            "rem", self.recipe, {"at": self.at, "draws": augment.STREAMS}, self.records
+        )
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up a `state` file. ArtifactError if it is another run's."""
         self.surrogate.resume(head, tensors, self.head())
+        augment.same_streams(head["progress"])
         self.noise[: len(tensors["noise"])] = tensors["noise"]
         self.at = head["progress"]["at"]
         self.records = [SurrogateStep(**each) for each in head["records"]]

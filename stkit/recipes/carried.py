@@ -8,7 +8,7 @@ classifier's input (`models/dropout.py`). Each module names the papers its numbe
 
 from dataclasses import dataclass
 
-from stkit.core.checks import choose, number
+from stkit.core.checks import choose, number, whole
 from stkit.core.errors import RecipeError
 
 PLAIN = ("crop", "flip")
@@ -53,7 +53,7 @@ class Carried:
             choose("augmentation", name, AUGMENTATIONS)
         if self.mix is not None:
             choose("mix", self.mix, MIXES)
-        number("copies", self.copies, 1, 100)
+        whole("copies", self.copies, 1, 100)
         number("dropout", self.dropout, 0, 0.99)
 
 

@@ -15,7 +15,7 @@ settings may be changed, `recipes/options.py` says. Values only: no torch, no be
 from dataclasses import dataclass, field
 from math import inf
 
-from stkit.core.checks import brief, choose, number
+from stkit.core.checks import brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, read
@@ -41,7 +41,7 @@ class Adversary:
     def __post_init__(self) -> None:
         number("adversary", self.epsilon, 0, 1)
         number("step_size", self.step_size, 0, 1)
-        number("steps", self.steps, 1, 10000)
+        whole("steps", self.steps, 1, 10000)
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +68,7 @@ class Staged:
         if self.gamma is not None:
             number("gamma", self.gamma, 0, inf)
         if self.check_every is not None:
-            number("check-every", self.check_every, 1, inf)
+            whole("check-every", self.check_every, 1, inf)
 
     @property
     def threshold(self) -> float:
@@ -113,7 +113,7 @@ class Phase:
         number("weight-decay", self.weight_decay, 0, 1)
         number("jitter", self.jitter, 0, 2.5)
         if self.epochs is not None:
-            number("epochs", self.epochs, 1, 1_000_000)
+            whole("epochs", self.epochs, 1, 1_000_000)
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,7 +128,8 @@ class ResolvedPhase(Phase):
 class Frame:
     """A way to train: one phase, or a phase and then a fine-tune phase with a fresh optimizer.
 
-    name: what a run by it is called in its file and in reports. about: a line for lists and help.
+    name: what a run by it is called in its file and in reports, a line of printable text. about: a
+    line for lists and help.
     Frames that train alike are equal, whatever they are called.
     """
 
@@ -140,6 +141,8 @@ class Frame:
     __repr__ = brief
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name and self.name.isprintable()):
+            raise RecipeError(f"a frame's name is {self.name!r}, expected a line of printable text")
         if len({phase.prepare for phase in self.phases}) > 1:
             raise RecipeError("found phases with other preparations, expected the same in both")
 

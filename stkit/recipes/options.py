@@ -124,6 +124,10 @@ def frame_with(
     augmentation, preparation, mix, copies and dropout. RecipeError for an unknown frame or option,
     and for an option that this frame does not have.
     """
+    if not isinstance(frame, (str, Frame)):
+        raise RecipeError(
+            f"frame is a {type(frame).__name__}, expected a name or a Frame; pass Frame(Phase(...))"
+        )
     base = FRAMES[choose("frame", frame, FRAMES)] if isinstance(frame, str) else frame
     for name, value in options.items():
         option = OPTIONS[choose("option", name, OPTIONS)]

@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from math import inf
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from stkit.core.checks import choose, number
+from stkit.core.checks import choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.catalogue import MODELS, TIMM
 
@@ -87,7 +87,8 @@ def check(recipe: HasFields) -> None:
         if about.choices:
             choose(each.name, value, about.choices)
         if about.limits:
-            number(each.name.replace("_", "-"), value, *about.limits)
+            within = whole if each.type in (int, int | None) else number
+            within(each.name.replace("_", "-"), value, *about.limits)
 
 
 def filled(recipe: HasFields, into: type[T], **values: Any) -> T:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from stkit.core.checks import number
+from stkit.core.checks import whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.frames import Frame
@@ -32,9 +32,9 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         if not self.own_model:
             model_name(self.model)
-        number("batch-size", self.batch_size, 1, inf)
-        number("holdout", self.holdout, 0, inf)
-        number("seed", self.seed, 0, 2**32 - 1)
+        whole("batch-size", self.batch_size, 1, inf)
+        whole("holdout", self.holdout, 0, inf)
+        whole("seed", self.seed, 0, 2**32 - 1)
         given = [values for values in (self.mean, self.std) if values is not None]
         if any(len(values) != 3 for values in given) or min(self.std or (1,)) <= 0:
             raise RecipeError(

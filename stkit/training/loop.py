@@ -19,6 +19,7 @@ from stkit import models
 from stkit.core import artifact, header
 from stkit.core.errors import ArtifactError
 from stkit.data.images import Images, fits
+from stkit.engine import augment as augmentation
 from stkit.engine import ranks
 from stkit.engine.feed import Batch
 from stkit.engine.runtime import Runtime
@@ -189,6 +190,7 @@ class Training:
             checks = [check.to_json() for check in self.checks]
             tau = 0 if self.staged is None else self.staged.tau
             progress |= {"tau": tau, "checks": checks, "loss": loss, "hits": hits}
+            progress["draws"] = augmentation.STREAMS
         recipe, images = self.recipe, self.images
         head = header.make(
             "checkpoint", recorded(recipe, self.plan, self.runtime), seed=recipe.seed,
@@ -215,6 +217,7 @@ class Training:
         progress = header.numbers(head["progress"])
         if progress["done"]:
             raise ArtifactError("found a finished training, expected an unfinished one; move it")
+        augmentation.same_streams(progress)
         epoch = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # of the last step
         self._enter(self.plan.phase_at(epoch)[0])
         fill(self.model, tensors)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
+from stkit.core import artifact
 from stkit.core.checks import as_dict
 from stkit.core.errors import RecipeError
 from stkit.data.holdout import split
@@ -77,12 +78,13 @@ def model_of(
     recipe: TrainingRecipe, todo: Plan, images: Images, *, own: nn.Module | None = None
 ) -> nn.Module:
     """The recipe's model with fresh weights, or the own one. RecipeError if it is not for these
-    images: of their size, with an answer for each of their classes."""
+    images, of their size, with an answer for each of their classes; or if no file can hold it."""
     if own is None:
         return models.create(
             recipe.model, classes=len(images.classes), size=images.size, seed=recipe.seed,
             mean=todo.mean, std=todo.std, pretrained=recipe.pretrained,
         )  # fmt: skip
+    _check_state(own, recipe.model)
     models.normalise(own, todo.mean, todo.std)
     check(own, images.size, what=recipe.model)
     with evaluating(own), torch.no_grad():
@@ -94,6 +96,17 @@ def model_of(
             f"{len(images.classes)}): one number for each class of the images"
         )
     return own
+
+
+def _check_state(own: nn.Module, what: str) -> None:
+    """RecipeError unless a checkpoint can hold the `state_dict`: seen now, not at the end."""
+    for name, value in own.state_dict().items():
+        if not isinstance(value, Tensor) or value.dtype not in artifact.DTYPES:
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise RecipeError(
+                f"{what} has {name!r} of {kind} in its state_dict, expected tensors of real "
+                "numbers, which a checkpoint holds; make it a buffer with persistent=False"
+            )
 
 
 def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, Any]:

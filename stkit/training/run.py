@@ -1,16 +1,17 @@
 """`train`: images and a frame in, a trained model out."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
 from stkit.core import artifact
 from stkit.core.checks import choose
-from stkit.data.images import Images
+from stkit.core.errors import RecipeError
+from stkit.data.images import Images, require
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.measure import acm
@@ -69,8 +70,8 @@ def train(
     holdout: int = 0,
     seed: int = 0,
     pretrained: bool = False,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
+    mean: Iterable[float] | Tensor | None = None,
+    std: Iterable[float] | Tensor | None = None,
     device: str = "auto",
     precision: str = "auto",
     step: str = "auto",
@@ -97,11 +98,13 @@ def train(
     """
     for name in options:
         choose("option", name, [*OPTIONS, *inspect.signature(train).parameters])
+    _check_kinds(images, test, model, augment)
     own = augment if callable(augment) else None
     chosen = _framed(frame, augment, options)
     recipe = TrainingRecipe(
         chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
-        batch_size, seed, holdout, pretrained, mean, std, own and _name(own),
+        batch_size, seed, holdout, pretrained, _floats("mean", mean),
+        _floats("std", std), own and _name(own),
     )  # fmt: skip
     runtime = runtime or pick(device, precision, step=step, sync_bn=sync_bn)
     with settings(runtime):
@@ -113,6 +116,29 @@ def train(
             if record is not None and on_epoch is not None:
                 on_epoch(record)
     return Run(training.model, tuple(training.epochs), training.head(), runtime)
+
+
+def _check_kinds(images: object, test: object, model: object, augment: object) -> None:
+    """DataError or RecipeError for what is something else than `train` takes."""
+    require(images, "images")
+    if test is not None:
+        require(test, "test")
+    if not isinstance(model, (str, nn.Module)):
+        raise RecipeError(
+            f"model is {model!r}, expected a name or a module; pass an instance, as in model=Net()"
+        )
+    if not (augment is None or isinstance(augment, str) or callable(augment)):
+        raise RecipeError(
+            f"augment is {augment!r}, expected names, as in augment='jpeg,cg', or a function"
+        )
+
+
+def _floats(name: str, values: Iterable[float] | Tensor | None) -> tuple[float, ...] | None:
+    """A number a channel as Python's own. RecipeError when it is something else."""
+    try:
+        return None if values is None else tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise RecipeError(f"{name} is {values!r}, expected three numbers") from None
 
 
 def _framed(frame: str | Frame, augment: str | Augment | None, options: Options) -> Frame:

@@ -78,6 +78,11 @@ class Sets:
         generator = rng.stream(self.recipe.seed, purpose, clock, pixels.device)
         rng.reseed(self.recipe.seed, purpose, clock, torch.device("cpu"))
         images = augment(to_float(pixels), generator)
+        if not isinstance(images, Tensor):
+            raise RecipeError(
+                f"augment returned a {type(images).__name__}, expected a tensor: float images of "
+                "the same shape"
+            )
         if images.shape != pixels.shape or not images.is_floating_point():
             raise RecipeError(
                 f"augment made {images.dtype} {tuple(images.shape)} of float "

@@ -99,8 +99,8 @@ class StagedTraining:
     by default the paper's. measure: what stands in for `measured`. Rates that are tensors are
     filled in place, so that a recorded CUDA graph sees them.
 
-    Errors: RecipeError for an optimizer whose parameters are not grouped by layer, DataError for a
-    probe that is not of that form.
+    Errors: RecipeError for an optimizer whose parameters are not grouped by layer or that lacks
+    some, DataError for a probe that is not of that form, or of one class only.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class StagedTraining:
                 "the optimizer has one parameter group, expected one a layer; "
                 "make it of stkit.training.staged.layer_groups(model, size)"
             )
+        _check_parameters(model, optimizer)
         self.tau = 0
         self.lr = float(optimizer.param_groups[0]["lr"])
         self.stopped = False  # by a schedule that stops instead of rolling back
@@ -227,8 +228,25 @@ def _states(
         )
 
 
+def _check_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """RecipeError when a parameter would never learn."""
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in held:
+            raise RecipeError(
+                f"the optimizer has no group with parameter {name!r}, expected each in one; "
+                "make it of stkit.training.staged.layer_groups(model, size)"
+            )
+
+
 def _check_probe(images: Tensor, labels: Tensor) -> None:
-    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels):
+    """DataError unless ACM can be measured on these."""
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        raise DataError(
+            f"the probe is of {type(images).__name__} images and {type(labels).__name__} labels, "
+            "expected tensors; pass torch.as_tensor of each"
+        )
+    if images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1]:
         raise DataError(
             f"the probe is of {tuple(images.shape)} images and {tuple(labels.shape)} labels, "
             "expected [N,3,H,W] and [N]"
@@ -239,4 +257,15 @@ def _check_probe(images: Tensor, labels: Tensor) -> None:
         raise DataError(
             f"the probe is of {images.dtype} images and {labels.dtype} labels, "
             "expected float in [0,1] or uint8, and int64"
+        )
+    if len(labels.unique()) < 2 or int(labels.min()) < 0:
+        raise DataError(
+            f"the probe's labels are {labels.unique()[:5].tolist()}, expected two classes or more, "
+            "counted from 0"
+        )
+    low, high = images.aminmax() if images.is_floating_point() else (0, 1)
+    if not 0 <= float(low) <= float(high) <= 1:  # NaN too
+        raise DataError(
+            f"the probe's pixels run from {float(low):g} to {float(high):g}, expected [0,1]; "
+            "divide by 255, or undo the normalisation, which belongs in the model"
         )

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from math import inf, nan
 
+import numpy as np
 import pytest
+import torch
 
-from stkit.core.checks import as_dict, choose, given, number
+from stkit.core.checks import as_dict, choose, given, number, whole
 from stkit.core.errors import RecipeError
 
 
@@ -36,6 +38,23 @@ def test_a_number_out_of_its_range(value: float, high: float, message: str) -> N
     number("count", 1, 1, high)
     with pytest.raises(RecipeError, match=f"^{message}$"):
         number("count", value, 1, high)
+
+
+@pytest.mark.parametrize("value", ["8/255", None, [1], 1j, np.ones(2), torch.ones(2)])
+def test_what_is_no_number(value: object) -> None:
+    with pytest.raises(RecipeError, match=r"^count is .*, expected a number from 0 to 1$") as error:
+        number("count", value, 0, 1)  # type: ignore[arg-type]
+    assert repr(value) in str(error.value)
+
+
+def test_what_counts_is_whole() -> None:
+    for value in (2, np.int64(2), torch.tensor(2)):
+        whole("count", value, 1, inf)  # type: ignore[arg-type]
+    for value in (1.5, 2.0, np.float32(1.5), torch.tensor(1.5)):
+        with pytest.raises(RecipeError, match=r"^count is .*, expected a whole number$"):
+            whole("count", value, 1, inf)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"^count is 0, expected a number of at least 1$"):
+        whole("count", 0, 1, inf)
 
 
 def test_options_that_are_given_replace_fields() -> None:

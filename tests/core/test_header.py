@@ -4,7 +4,9 @@ import json
 from math import inf, isnan, nan
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from stkit.core import header
 from stkit.core.errors import ArtifactError
@@ -24,6 +26,11 @@ def test_numbers_that_json_lacks_are_text_and_come_back() -> None:
     assert text == '{"a":"-inf","b":["nan",["inf",1]]}'
     back = header.numbers(json.loads(text))
     assert back["a"] == -inf and isnan(back["b"][0]) and back["b"][1] == [inf, 1]
+
+
+def test_numbers_of_numpy_and_torch_are_pythons() -> None:
+    values = [np.float32(0.5), np.int64(3), np.bool_(True), torch.tensor([1.5, nan]), np.float64(2)]
+    assert header.dumps(values) == '[0.5,3,true,[1.5,"nan"],2.0]'
 
 
 def test_flat_names_every_leaf_by_its_path() -> None:

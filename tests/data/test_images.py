@@ -25,6 +25,14 @@ def test_from_tensors():
     assert named.classes == tuple("abcd") and named.header["recipe"]["source"] == "mine"
 
 
+def test_names_of_classes_become_text_and_gradients_end(tmp_path):
+    floats = to_float(pixels()).requires_grad_()
+    images = Images.from_tensors(floats, LABELS, classes=[7, 8, 9])
+    assert images.classes == ("7", "8", "9") and not images.pixels.requires_grad
+    images.save(tmp_path / "f.safetensors")
+    assert load(tmp_path / "f.safetensors").classes == images.classes
+
+
 def test_floats_are_taken_to_the_nearest_grey_level():
     """Those made of 8-bit images come back exactly; halves go to the even level, as round does."""
     assert Images.from_tensors(to_float(pixels()), LABELS).pixels.equal(pixels())

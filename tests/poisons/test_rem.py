@@ -8,7 +8,7 @@ import torch
 import reference
 from stkit import models
 from stkit.core import artifact
-from stkit.core.errors import RecipeError
+from stkit.core.errors import ArtifactError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.load import load
@@ -88,6 +88,14 @@ def test_resume_at_any_step_gives_the_same_bytes(digits, tmp_path):
         for _ in again.steps():
             pass
         assert torch.equal(again.noise, whole.noise) and again.records == whole.records, stop
+
+
+def test_work_begun_with_other_draws_is_not_gone_on_with(digits):
+    crafting = rem.Crafting(digits, QUICK, seed=0, runtime=CPU)
+    head = crafting.head()
+    del head["progress"]["draws"]
+    with pytest.raises(ArtifactError, match="augmentation from other streams; pass --force to"):
+        crafting.resume(head, crafting.tensors())
 
 
 def test_before_the_last_pass_no_noise_is_saved(digits):

@@ -212,6 +212,31 @@ def test_what_cannot_be_staged_is_refused(digits):
         StagedTraining(net, sgd, (digits.pixels, digits.labels[:5]))
     with pytest.raises(DataError, match=re.escape("torch.int64 images")):
         StagedTraining(net, sgd, (digits.pixels.long(), digits.labels))
+    groups = torch.optim.SGD(layer_groups(net, 32)[1:], lr=0.1)
+    with pytest.raises(RecipeError, match=re.escape("no group with parameter 'first.weight'")):
+        StagedTraining(net, groups, probe)
+    net.first.requires_grad_(False)
+    net.norm.requires_grad_(False)
+    assert StagedTraining(net, groups, probe).tau == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x.numpy(), y), "ndarray images and Tensor labels, expected tensors"),
+        (lambda x, y: (x[:, :1], y), "(60, 1, 32, 32) images"),
+        (lambda x, y: (to_float(x) * 2 - 1, y), "run from -1 to 1, expected [0,1]; divide by 255"),
+        (lambda x, y: (to_float(x) * torch.nan, y), "run from nan to nan"),
+        (lambda x, y: (x, y - 1), "labels are [-1, 0, 1, 2, 3], expected two classes or more"),
+        (lambda x, y: (x, y * 0), "labels are [0], expected two classes or more"),
+        (lambda x, y: (x[:0], y[:0]), "labels are [], expected two classes or more"),
+    ],
+)
+def test_a_probe_on_which_acm_cannot_be_measured_is_refused(change, message, digits):
+    net = Net()
+    sgd = torch.optim.SGD(layer_groups(net, 32), lr=0.1)
+    with pytest.raises(DataError, match=re.escape(message)):
+        StagedTraining(net, sgd, change(digits.pixels, digits.labels))
 
 
 def test_the_example_adds_ten_lines_to_a_plain_loop(capsys):

@@ -1,13 +1,15 @@
 """`train`, the door: frames as values, own models, own augmentation, and what is refused."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from stkit.core import header
-from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.measure.accuracy import evaluate
@@ -109,6 +111,8 @@ def test_an_own_augmentation_may_draw_from_torchs_generator(digits):
 def test_an_own_augmentation_that_changes_the_shape_is_refused(digits):
     with pytest.raises(RecipeError, match="expected float images of the same shape"):
         train(digits, augment=lambda images, generator: images[:, :, 1:], **SMALL)
+    with pytest.raises(RecipeError, match="augment returned a tuple, expected a tensor"):
+        train(digits, augment=lambda images, generator: (images, 1), **SMALL)
 
 
 def test_an_own_model_is_trained_and_asked_for(digits, tmp_path):
@@ -233,6 +237,76 @@ def test_an_own_model_that_does_not_fit_is_refused(digits):
         train(digits, **SMALL | {"model": nn.Linear(8, 10)})
     with pytest.raises(RecipeError, match="pretrained is for models of timm"):
         train(digits, **SMALL | {"model": net(), "pretrained": True})
+
+
+class Counted(nn.Conv2d):
+    """A module whose `state_dict` has a dict in it."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+
+def test_an_own_model_that_no_file_can_hold_is_refused_before_the_first_step(digits):
+    own, seen = net(), []
+    own[0] = Counted(3, 8, 3, 2)
+    with pytest.raises(RecipeError, match=r"'0\._extra_state' of dict in its state_dict"):
+        train(digits, on_epoch=seen.append, **SMALL | {"model": own})
+    own = net()
+    own.register_buffer("phases", torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(RecipeError, match=r"'phases' of torch\.complex64 in its state_dict"):
+        train(digits, on_epoch=seen.append, **SMALL | {"model": own})
+    own.register_buffer("phases", own.phases, persistent=False)
+    assert not seen and train(digits, **SMALL | {"model": own}).epochs
+
+
+def test_numbers_of_numpy_and_torch_are_saved_as_pythons(digits, tmp_path):
+    run = train(
+        digits, "st", lr=np.float32(0.5), seed=np.int64(3), gamma=torch.tensor(0.25),
+        mean=torch.tensor([0.5, 0.25, 0.5]), std=np.ones(3), **SMALL,
+    )  # fmt: skip
+    head = run.save(tmp_path / "run")
+    stored = header.read(tmp_path / "run")
+    assert json.loads(header.dumps(head)) == stored and stored["seed"] == 3
+    assert stored["recipe"]["phases"][0]["lr"] == 0.5
+    assert stored["recipe"]["phases"][0]["staged"]["gamma"] == 0.25
+    assert (stored["mean"], stored["std"]) == ([0.5, 0.25, 0.5], [1.0, 1.0, 1.0])
+    assert same(run.model, train(digits, "st", lr=0.5, seed=3, gamma=0.25,
+                                 mean=(0.5, 0.25, 0.5), std=(1, 1, 1), **SMALL).model)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "tab\t", None])
+def test_a_frame_without_a_printable_name_is_refused(name):
+    """A report would call its checkpoint damaged."""
+    with pytest.raises(RecipeError, match=r"a frame's name is .*, expected a line of printable"):
+        Frame(Phase(), name=name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"images": "digits"},
+            r"images: found a str, expected Images; pass stkit.load\('digits'\)",
+        ),
+        ({"images": torch.zeros(2, 3, 8, 8)}, r"Tensor, expected .*Images.from_tensors\(pixels"),
+        ({"test": "digits"}, r"test: found a str, expected Images; pass stkit.load\('digits'\)"),
+        ({"frame": Phase()}, r"frame is a Phase, .*; pass Frame\(Phase\(\.\.\.\)\)"),
+        ({"model": Counted}, "model is <class .*Counted'>, expected .*; pass an instance"),
+        ({"augment": 3}, "augment is 3, expected names"),
+        ({"mean": 0.5}, "mean is 0.5, expected three numbers"),
+        ({"std": "0.1"}, "std is '0.1', expected three numbers"),
+        ({"lr": "8/255"}, "lr is '8/255', expected a number from 0 to 1,000"),
+        ({"epochs": 1.5}, "epochs is 1.5, expected a whole number"),
+        ({"batch_size": 3.5}, "batch-size is 3.5, expected a whole number"),
+        ({"seed": "1"}, "seed is '1', expected a number"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_answered_with_the_right_one(wrong, message, digits):
+    with pytest.raises((RecipeError, DataError), match=message):
+        train(**SMALL | {"images": digits} | wrong)
 
 
 @pytest.mark.parametrize("frame", ["nt", "st", FRAMES["st"]])

@@ -160,6 +160,18 @@ def test_resume_names_what_differs(digits):
         assert item in str(error.value)
 
 
+def test_work_begun_with_other_draws_is_not_gone_on_with(digits):
+    run = Training(digits, recipe(epochs=2), runtime=CPU)
+    next(run.steps())
+    stored = json.loads(header.dumps(run.head()))
+    assert stored["progress"].pop("draws") == "augment/NAME"
+    with pytest.raises(ArtifactError, match="augmentation from other streams; pass --force to"):
+        Training(digits, recipe(epochs=2), runtime=CPU).resume(stored, run.tensors())
+    for _ in run.steps():
+        pass
+    assert "draws" not in run.head()["progress"], "finished files are as they were"
+
+
 def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
     """gamma and check-every by default: what they were is written, and resuming refuses others."""
     run = Training(digits, recipe("st", epochs=2), runtime=CPU)

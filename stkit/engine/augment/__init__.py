@@ -14,20 +14,22 @@ Each name draws from a random stream of its own, `augment/NAME` where frames dra
 their crops, flips and colours whatever else they carry, and a new name moves no other's draws.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stkit.core.checks import choose
+from stkit.core.errors import ArtifactError
 from stkit.core.rng import stream
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel
 from stkit.recipes.carried import AUGMENTATIONS
 
-__all__ = ["KERNELS", "Draws", "apply", "augment", "draw"]
+__all__ = ["KERNELS", "STREAMS", "Draws", "apply", "augment", "draw", "same_streams"]
 
 
 def _kernels() -> Iterator[tuple[str, Kernel]]:
@@ -40,6 +42,19 @@ _UNORDERED = dict(_kernels())
 assert _UNORDERED.keys() == set(AUGMENTATIONS), _UNORDERED.keys() ^ set(AUGMENTATIONS)
 KERNELS: dict[str, Kernel] = {name: _UNORDERED[name] for name in AUGMENTATIONS}
 """Name -> kernel, in the order in which they are applied."""
+
+
+STREAMS = "augment/NAME"
+"""How draws are made, for the header of unfinished work: with others it cannot go on."""
+
+
+def same_streams(progress: Mapping[str, Any]) -> None:
+    """ArtifactError unless unfinished work was begun with the draws of this stkit."""
+    if progress.get("draws") != STREAMS:
+        raise ArtifactError(
+            "the unfinished work was begun by a stkit that drew its augmentation from other "
+            "streams; pass --force to start again"
+        )
 
 
 @dataclass(frozen=True)

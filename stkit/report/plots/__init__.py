@@ -2,8 +2,8 @@
 
 To add a kind: one module here. Its `draw(figure, paths, on_note=...)` draws what these files hold
 into an empty figure of matplotlib, and calls `on_note` with a line for what a reader should know.
-matplotlib is an extra (`pip install 'stkit[plot]'`): so that names and lines cost nothing, a kind
-imports what is heavy in its functions.
+matplotlib is an extra (in a clone: `pip install -e '.[plot]'`), so a kind imports what is heavy in
+its functions: names and lines cost nothing.
 """
 
 from collections.abc import Callable, Sequence
