@@ -6,8 +6,7 @@ Nothing here is special to digits: `load` also takes "cifar10", "cifar100", a fo
 folders, or a file that stkit wrote.
 """
 
-from stkit import acm, evaluate, load, poison, train
-from stkit.recipes.poisons import OPS, SP
+from stkit import OPS, SP, acm, evaluate, load, poison, train
 
 
 def main(epochs: int = 6, limit: int | None = None) -> None:

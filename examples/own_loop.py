@@ -8,16 +8,14 @@ share of the learning rate, and measure ACM once an epoch on a few images of the
 gamma the epoch is taken back, and shallow layers learn more slowly from then on.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from stkit import load, poison
-from stkit.recipes.frames import Staged  # ST
-from stkit.recipes.poisons import OPS
-from stkit.training.schedule import cosine
-from stkit.training.staged import StagedTraining, layer_groups  # ST
+from stkit import OPS, Staged, StagedTraining, layer_groups, load, poison  # ST
 
 
 def block(inside: int, outside: int, stride: int) -> nn.Sequential:
@@ -53,7 +51,8 @@ def main(epochs: int = 6, limit: int = 400, lr: float = 0.1) -> list[str]:
 
     verdicts = []
     for epoch in range(1, epochs + 1):
-        staged.set_lr(cosine(lr, epoch, epochs))  # ST: each layer's share of it
+        rate = lr / 2 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+        staged.set_lr(rate)  # ST: each layer's share of it
         net.train()
         for batch, answers in loader:
             optimizer.zero_grad()

@@ -19,7 +19,8 @@ _WHERE = {
     "Adversary": "recipes.frames", "FRAMES": "recipes.frames", "Frame": "recipes.frames",
     "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.run",
     "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
-    "StagedTraining": "training.staged", "Verdict": "training.schedule",
+    "StagedTraining": "training.staged", "layer_groups": "training.staged",
+    "Verdict": "training.schedule",
     "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "compare": "measure.comparison", "evaluate": "measure.accuracy",
@@ -32,8 +33,8 @@ _WHERE = {
 __all__ = [
     "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
     "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
-    "__version__", "acm", "compare", "configure", "evaluate", "features", "layers", "load",
-    "load_checkpoint", "load_model", "pick", "poison", "separability", "train",
+    "__version__", "acm", "compare", "configure", "evaluate", "features", "layer_groups", "layers",
+    "load", "load_checkpoint", "load_model", "pick", "poison", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from stkit.training.checkpoint import load_checkpoint, load_model
     from stkit.training.run import Run, train
     from stkit.training.schedule import Check, Epoch, Verdict
-    from stkit.training.staged import StagedTraining
+    from stkit.training.staged import StagedTraining, layer_groups
 
 
 def __getattr__(name: str) -> Any:

@@ -182,6 +182,15 @@ def test_recipes_take_numbers_of_numpy_and_no_others(digits, tmp_path):
         EM(steps=2.5)
 
 
+def test_one_of_several_ranks_may_measure_alone(monkeypatch, digits, made):
+    """Without a runtime nobody is asked: rank 0 says its accuracy while the others train on."""
+    trained, clean = load_checkpoint(made / "nt.safetensors"), load(made / "clean.safetensors")
+    wanted = acm(trained, clean).acm, evaluate(trained.model, clean).accuracy
+    for key, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(key, value)
+    assert (acm(trained, clean).acm, evaluate(trained.model, clean).accuracy) == wanted
+
+
 def test_values_print_in_a_short_line(digits, made):
     trained = load_checkpoint(made / "nt.safetensors")
     clean = load(made / "clean.safetensors")

@@ -19,6 +19,7 @@ As with augmentation, drawing is apart from applying, and nothing here waits for
 have a row an image, so that a batch can be cut up.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,22 +57,37 @@ def draw(
     half = ((size * (1 - u[:1]).sqrt()).floor() / 2).floor()
     centre = (u[1:] * size).floor()
     low, high = (centre - half).clamp(0, size), (centre + half).clamp(0, size)
-    share = u[:1] if name == "mixup" else 1 - (high - low).prod(0, keepdim=True) / size**2
+    share = 1 - (high - low).prod(0, keepdim=True) / size**2 if name == "cutmix" else u[:1]
     row = torch.cat((share, torch.stack((low, high), 1).flatten()))
     return row.expand(count, -1).to(device or generator.device)
 
 
 def apply(name: str, images: Tensor, labels: Tensor, table: Tensor) -> Mixed:
     """Float images [N,3,H,W] in [0,1], labels int64 [N], table [N,5] -> both mixed."""
-    share, top, bottom, left, right = torch.split(table.to(images.dtype), 1, 1)
-    other = images.roll(1, 0)
-    if name == "mixup":
-        blended = torch.lerp(other, images, share[:, :, None, None])
-    else:
-        steps = torch.arange(images.shape[-1], device=images.device)
-        rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
-        blended = torch.where(rows[:, None, :, None] & columns[:, None, None, :], other, images)
-    return Mixed(blended, labels, labels.roll(1, 0), share.flatten())
+    table = table.to(images.dtype)
+    blended = BLENDS[name](images, images.roll(1, 0), table)
+    return Mixed(blended, labels, labels.roll(1, 0), table[:, :1].flatten())
+
+
+def _mixup(images: Tensor, others: Tensor, table: Tensor) -> Tensor:
+    """Lambda of the image and the rest of the other."""
+    return torch.lerp(others, images, table[:, :1, None, None])
+
+
+def _cutmix(images: Tensor, others: Tensor, table: Tensor) -> Tensor:
+    """The image with the box of the other."""
+    top, bottom, left, right = torch.split(table[:, 1:], 1, 1)
+    steps = torch.arange(images.shape[-1], device=images.device)
+    rows, columns = (steps >= top) & (steps < bottom), (steps >= left) & (steps < right)
+    return torch.where(rows[:, None, :, None] & columns[:, None, None, :], others, images)
+
+
+BLENDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "mixup": _mixup,
+    "cutmix": _cutmix,
+}
+"""Name -> (images, those mixed in, table as of `draw`) -> blended images."""
+assert BLENDS.keys() == set(MIXES), BLENDS.keys() ^ set(MIXES)
 
 
 def losses(logits: Tensor, mixed: Mixed) -> Tensor:

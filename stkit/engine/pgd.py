@@ -91,7 +91,8 @@ def adversarial(
 ) -> Tensor:
     """Images perturbed to raise the cross entropy, float [N,3,H,W]: PGD from the noise `start`.
 
-    images float [N,3,H,W] in [0,1], labels int64 [N], start: see `random_start`. BatchNorm is in
+    images float [N,3,H,W] in [0,1], of the model's type, labels int64 [N], start: see
+    `random_start`; it takes the images' type. BatchNorm is in
     evaluation mode meanwhile. The loss is a sum over images, so that an image's gradient does not
     depend on the batch. The weights keep `requires_grad`: freezing them measured no gain.
     """
@@ -99,13 +100,14 @@ def adversarial(
     def loss(inputs: Tensor) -> Tensor:
         with autocast():
             logits = model(inputs)
-        return F.cross_entropy(logits.to(images.dtype), labels, reduction="sum")
+        sums = torch.promote_types(images.dtype, torch.float32)
+        return F.cross_entropy(logits.to(sums), labels, reduction="sum")
 
     with evaluating(model):
         noise = pgd(
             loss,
             images,
-            start,
+            start.to(images.dtype),
             epsilon=adversary.epsilon,
             step_size=adversary.step_size,
             steps=adversary.steps,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stkit.core import rng
+from stkit.core.errors import RecipeError
 from stkit.data.images import to_float
 from stkit.engine import augment, mix, pgd, ranks
 from stkit.engine.graphs import Captured
@@ -25,9 +26,15 @@ def optimizer(
     """SGD with one parameter group a layer; weight decay on every parameter, as PyTorch's does.
 
     Momentum starts as zeros, which gives PyTorch's first step and can be saved and restored. Each
-    group's rate is a number on the device, so that a new one needs no new recording.
+    group's rate is a number on the device, so that a new one needs no new recording. RecipeError:
+    every parameter is frozen.
     """
     named = dict(model.named_parameters())
+    if not any(parameter.requires_grad for parameter in named.values()):
+        raise RecipeError(
+            f"no parameter of a {type(model).__name__} requires grad, expected one or more that "
+            "can learn; call model.requires_grad_()"
+        )
     device = next(iter(named.values())).device
     rates = torch.full((len(groups),), float(phase.lr), device=device)
     sgd = torch.optim.SGD(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stkit.core import artifact, header
 from stkit.core.checks import as_dict, number
-from stkit.core.errors import DataError
+from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.engine import pgd
@@ -21,12 +21,13 @@ from stkit.engine.runtime import Runtime
 from stkit.measure.subject import (
     Batches,
     Checkpoint,
+    asking,
     batches,
-    floats,
     module_of,
     parent,
     place,
 )
+from stkit.models.structure import number_type
 from stkit.recipes.frames import Adversary
 
 
@@ -119,6 +120,7 @@ class Evaluator:
         batch_size: int | None = None,
     ) -> None:
         self.model, self.runtime, self.adversary, self.seed = model, runtime, adversary, seed
+        self.dtype = number_type(model)
         self.feed = Feed(images.pixels, images.labels, runtime)
         batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
@@ -143,7 +145,7 @@ class Evaluator:
         return [pgd.random_start(pixels.shape, self.adversary.epsilon, generator)]
 
     def _body(self, pixels: Tensor, labels: Tensor, *start: Tensor) -> None:
-        x = to_float(pixels).contiguous(memory_format=torch.channels_last)
+        x = to_float(pixels, self.dtype).contiguous(memory_format=torch.channels_last)
         answers = logits(self.model, x, labels, self.runtime, self.adversary, *start)
         if answers.shape[1:] != (self.classes,):
             raise DataError(
@@ -167,7 +169,12 @@ def logits(
         assert start is not None
         x = pgd.adversarial(model, x, labels, adversary, start, runtime.autocast)
     with torch.no_grad(), runtime.autocast():
-        answers: Tensor = model(x)
+        answers = model(x)
+    if not isinstance(answers, Tensor):
+        raise RecipeError(
+            f"a {type(model).__name__} answers images by a {type(answers).__name__}, expected a "
+            "tensor [B,K]; pass a module that gives the logits alone"
+        )
     return answers
 
 
@@ -185,14 +192,20 @@ def evaluate(
     model: any module that gives [B,K] numbers, in any mode, which is put back. data: images, or a
     DataLoader, read once. adversary: also under PGD; a radius, 4/255 say, is `pgd20` of it. seed:
     of the adversary's random starts. batch_size: images at a time, of a set; None: 512 up to 32 px,
-    above fewer. runtime: None: where the model is, in float32. DataError: the data are not for this
-    model.
+    above fewer. runtime: None: where the model is, in float32 or its own type, by this process
+    alone. DataError: the data are not for this model. RecipeError: no adversary, or a model that
+    cannot take the images or gives other than [B,K].
 
         evaluate(model, load("digits", "test"), adversary=4 / 255).robust_accuracy
     """
     if isinstance(adversary, (int, float)):
         number("adversary", adversary, 0, 1)
         adversary = pgd20(adversary)
+    if adversary is not None and not isinstance(adversary, Adversary):
+        raise RecipeError(
+            f"adversary is {adversary!r}, expected a number from 0 to 1 or an Adversary; "
+            "pass a radius, as 4 / 255"
+        )
     if batch_size is not None:
         number("batch-size", batch_size, 1, float("inf"))
     module = module_of(model)
@@ -203,12 +216,14 @@ def evaluate(
     adversaries = (None,) if adversary is None else (None, adversary)
     with settings(runtime):
         if isinstance(data, Images):
-            both = [
-                Evaluator(
-                    module, data, runtime=runtime, adversary=which, seed=seed, batch_size=batch_size
-                ).confusion()
-                for which in adversaries
-            ]
+            with asking(module, data.pixels):
+                both = [
+                    Evaluator(
+                        module, data, runtime=runtime, adversary=which, seed=seed,
+                        batch_size=batch_size,
+                    ).confusion()
+                    for which in adversaries
+                ]  # fmt: skip
         else:
             both = _of_batches(module, data, runtime, adversaries, seed)
     robust = None if adversary is None else both[1].cpu()
@@ -226,16 +241,18 @@ def _of_batches(
 ) -> list[Tensor]:
     """The confusion under each adversary on a loader's images; of several ranks each takes all."""
     confusions: list[Tensor] = []
+    dtype = number_type(model)
     with pgd.evaluating(model):
         for clock, (pixels, labels) in enumerate(batches(data)):
-            x = floats(runtime.place(pixels)).contiguous(memory_format=torch.channels_last)
+            x = to_float(runtime.place(pixels), dtype).contiguous(memory_format=torch.channels_last)
             y = runtime.place(labels)
             for i, adversary in enumerate(adversaries):
                 generator = stream(seed, "evaluate", clock, x.device)
                 start = None
                 if adversary is not None:
                     start = pgd.random_start(x.shape, adversary.epsilon, generator)
-                answers = logits(model, x, y, runtime, adversary, start)
+                with asking(model, x):
+                    answers = logits(model, x, y, runtime, adversary, start)
                 classes = answers.shape[-1]
                 if answers.ndim != 2 or int(y.max()) >= classes:
                     raise DataError(

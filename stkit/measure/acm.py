@@ -31,13 +31,14 @@ from stkit.measure.clusters import Clusters, clusters, true_float32
 from stkit.measure.subject import (
     Batches,
     Checkpoint,
+    asking,
     collected,
-    floats,
     home,
     module_of,
     parent,
     place,
 )
+from stkit.models.structure import number_type
 from stkit.recipes.acm import VARIANTS
 
 
@@ -105,8 +106,9 @@ def acm(
     data: images, or a DataLoader, which is read once, into memory. layer: a module's name, whose
     output are the features; None: the input of the classifier. per_class: images of a class; None:
     100 up to 10 classes, else 50. seed: of the draw; None: the training's, else 0. runtime: None:
-    where the model is. RecipeError: unknown variant or layer. DataError: data of another shape, or
-    fewer than two classes have images.
+    where the model is, by this process alone. RecipeError: unknown variant or layer, or a model
+    that cannot take the images. DataError: data of another shape, or fewer than two classes have
+    images.
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
@@ -125,7 +127,7 @@ def acm(
         images, (pixels, labels) = None, collected(data)
         classes = 1 + int(labels.max())
     rows = draw(labels, classes=classes, seed=seed, per_class=per_class)
-    with settings(runtime):
+    with settings(runtime), asking(module, pixels):
         measured = measure(
             module, pixels[rows], labels[rows], classes, layer=layer, runtime=runtime
         )
@@ -163,22 +165,22 @@ def measure(
     batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Clusters:
-    """`clusters` of the model's penultimate activation, in eval mode and true float32.
+    """`clusters` of the model's penultimate activation, in eval mode and true float32 (or
+    the model's own type).
 
     pixels: uint8 [N,3,H,W], or float in [0,1], on any device, not augmented. labels: int64 [N].
     layer: see `models.features`. The model computes where it is, and every module is left in the
     mode it was in. runtime: of several ranks, each computes the features of some batches, and all
     get the same clusters.
     """
-    device = home(model)
+    device, dtype = home(model), number_type(model)
     batch_size = batch_size or min(500, default_batch(pixels.shape[-1]))
     ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
     features: Tensor | None = None
     with pgd.evaluating(model), true_float32(device):
         for start in range(rank * batch_size, len(pixels), ranks * batch_size):
             batch = pixels[start : start + batch_size].to(device)
-            x = floats(batch) if batch.is_floating_point() else to_float(batch)
-            some = models.features(model, x, layer)
+            some = models.features(model, to_float(batch, dtype), layer)
             if features is None:
                 features = some.new_zeros(len(pixels), some.shape[1])
             features[start : start + batch_size] = some

@@ -4,6 +4,7 @@ The doors `acm` and `evaluate` take both; here they are checked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from stkit.core import artifact
-from stkit.core.errors import DataError, RecipeError
+from stkit.core.errors import DataError, RecipeError, StkitError
 from stkit.data.holdout import split
 from stkit.data.images import Images, fits, to_float
 from stkit.data.prepare import prepare
-from stkit.engine.runtime import Runtime, pick
+from stkit.engine.pgd import evaluating
+from stkit.engine.runtime import Runtime
+from stkit.models.structure import number_type, reason
 
 Batches = Iterable[Sequence[Tensor]]
 """A DataLoader, or anything else that gives images and labels, batch by batch: uint8 [B,3,H,W], or
@@ -93,13 +96,18 @@ def parent(model: nn.Module | Checkpoint) -> dict[str, Any]:
 
 
 def place(module: nn.Module, runtime: Runtime | None) -> Runtime:
-    """Where to compute: as asked, else where the model is, in float32.
+    """Where to compute: as asked, else where the model is, in float32, by this process alone.
 
-    RecipeError when the model is elsewhere.
+    That it is one of several ranks is not for it to assume: rank 0 may measure while the others do
+    not. RecipeError when the model is elsewhere, or nowhere.
     """
     device = home(module)
     if runtime is None:
-        return pick(str(device), "fp32")
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RecipeError(
+                f"the model is on {device}, expected cpu, cuda or mps; pass model.to(device)"
+            )
+        return Runtime(device, "fp32")
     if device.type != runtime.device.type or (runtime.device.index or 0) != (device.index or 0):
         raise RecipeError(
             f"the model is on {device}, the runtime computes on {runtime.device}; "
@@ -114,22 +122,57 @@ def home(module: nn.Module) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def floats(pixels: Tensor) -> Tensor:
-    """Pixels in flight, whatever they were at rest."""
-    return pixels.to(torch.get_default_dtype()) if pixels.is_floating_point() else to_float(pixels)
+@contextmanager
+def asking(module: nn.Module, pixels: Tensor) -> Iterator[None]:
+    """What fails inside is a RecipeError, if the first of these images alone makes the module fail.
+
+    Else it is not the module, and the error is as it was: memory has run out, say.
+    """
+    try:
+        yield
+    except StkitError:
+        raise
+    except Exception as error:  # a module may raise anything
+        try:
+            with evaluating(module), torch.no_grad():
+                module(to_float(pixels[:1].to(home(module)), number_type(module)))
+        except Exception as same:
+            raise RecipeError(
+                f"a {type(module).__name__} cannot take images {list(pixels.shape[1:])} "
+                f"({reason(same)}); pass images that it takes, or another model"
+            ) from error
+        raise
 
 
 def batches(data: Batches) -> Iterator[tuple[Tensor, Tensor]]:
     """Each batch, its labels int64. DataError for one of other types, shapes or values."""
-    for batch in data:
+    try:
+        each = iter(data)
+    except TypeError:
+        raise DataError(
+            f"the data are a {type(data).__name__}, expected images or batches of them; "
+            "pass stkit.load(...) or a DataLoader"
+        ) from None
+    for batch in each:
         if not isinstance(batch, Sequence) or len(batch) != 2:
             raise DataError(
                 f"a batch is a {type(batch).__name__}, expected images and labels; "
                 "pass a DataLoader that gives these two"
             )
-        images, labels = (torch.as_tensor(value) for value in batch)
+        images, labels = _tensor("images", batch[0]), _tensor("labels", batch[1])
         _check(images, labels)
         yield images, labels.long()
+
+
+def _tensor(name: str, value: object) -> Tensor:
+    """A batch's images or labels as a tensor; DataError where they are no numbers."""
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"a batch's {name} are a {type(value).__name__} ({reason(error)}), expected a tensor; "
+            "pass a DataLoader that gives such"
+        ) from None
 
 
 def _check(images: Tensor, labels: Tensor) -> None:
@@ -156,9 +199,18 @@ def _check(images: Tensor, labels: Tensor) -> None:
 
 
 def collected(data: Batches) -> tuple[Tensor, Tensor]:
-    """All images and labels of a loader, in memory, on the CPU. DataError when there are none."""
-    pixels, labels = [], []
+    """All images and labels of a loader, in memory, on the CPU. DataError when there are none, or
+    batches of several sizes or types, as a draw from all of them cannot be."""
+    pixels: list[Tensor] = []
+    labels: list[Tensor] = []
     for x, y in batches(data):
+        first = pixels[0] if pixels else x
+        if (x.shape[1:], x.dtype) != (first.shape[1:], first.dtype):
+            raise DataError(
+                f"a batch's images are {x.dtype} {list(x.shape)}, those of the first "
+                f"{first.dtype} {list(first.shape)}, expected one size and type; "
+                "resize the images in the DataLoader"
+            )
         pixels.append(x.cpu())
         labels.append(y.cpu())
     if not pixels:

@@ -15,7 +15,7 @@ from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
 from stkit.models.activations import classifiers, features, layer_name
-from stkit.models.structure import layers
+from stkit.models.structure import layers, number_type, refuse_compiled
 from stkit.recipes.catalogue import TIMM, model_name
 
 __all__ = [
@@ -86,13 +86,21 @@ def normalisation(name: str, size: int) -> tuple[tuple[float, ...], tuple[float,
 
 
 def normalise(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Make the model subtract `mean` and divide by `std` first; nothing where that is identity."""
-    if all(m == 0 for m in mean) and all(s == 1 for s in std):
+    """Make the model subtract `mean` and divide by `std` first, in the place of an earlier call's.
+
+    Nothing is done where that is identity and no earlier call was. RecipeError: a compiled module.
+    """
+    refuse_compiled(model, f"a {type(model).__name__}")
+    first = "stkit_mean" not in dict(model.named_buffers(recurse=False))
+    if first and all(m == 0 for m in mean) and all(s == 1 for s in std):
         return
-    for key, value in (("pixel_mean", mean), ("pixel_std", std)):
-        model.register_buffer(key, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+    device, dtype = next((p.device for p in model.parameters()), None), number_type(model)
+    for key, value in (("stkit_mean", mean), ("stkit_std", std)):
+        numbers = torch.tensor(value, dtype=dtype, device=device).view(1, 3, 1, 1)
+        model.register_buffer(key, numbers, persistent=False)
+    if first:
+        model.register_forward_pre_hook(_standardise)
 
-    def standardise(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        return ((args[0] - module.get_buffer("pixel_mean")) / module.get_buffer("pixel_std"),)
 
-    model.register_forward_pre_hook(standardise)
+def _standardise(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return ((args[0] - module.get_buffer("stkit_mean")) / module.get_buffer("stkit_std"),)

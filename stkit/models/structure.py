@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from stkit.core.errors import RecipeError
@@ -44,11 +45,17 @@ def layers(model: nn.Module, size: int) -> list[list[str]]:
     then norms go with what they feed, else with what they follow. A norm that does neither goes
     with the next module called. Any other parameter goes to the first layer of the smallest part of
     the net around it: a bias of relative positions to its attention's, class token and position
-    embedding, which are the whole net's, to the first. RecipeError: not for images of this size.
+    embedding, which are the whole net's, to the first. RecipeError: not for images of this size, or
+    without a conv or linear module that is used.
     """
     units = _units(model)
     watch = _Watch(model, units)
     check(model, size, watch, what=f"a {type(model).__name__}")
+    if not watch.layers:
+        raise RecipeError(
+            f"a {type(model).__name__} calls no conv or linear module, expected one or more, which "
+            "are ST's layers; compute with an nn.Conv2d or an nn.Linear"
+        )
     logits = heads(model)
     homes = _homes(watch, {name for name, module in model.named_modules() if module in logits})
     groups: dict[str, list[str]] = {layer: [] for layer in watch.layers}
@@ -66,14 +73,47 @@ def check(
 ) -> None:
     """A forward pass of a black image within `watch`; RecipeError if the model cannot take it.
 
-    On real tensors: on the meta device the first pass costs over a second, of imports.
+    Nor is one taken that has nothing to learn, see `learnable`. On real tensors: on the meta device
+    the first pass costs over a second, of imports.
     """
+    learnable(model, what)
     images = next(model.parameters()).new_zeros(1, 3, size, size)
     try:
         with evaluating(model), torch.no_grad(), watch or nullcontext():
             model(images)
     except Exception as error:  # an architecture may raise anything
         raise RecipeError(unfit(what, size, error)) from error
+
+
+def learnable(model: nn.Module, what: str) -> None:
+    """RecipeError unless the model is one as made by its class, with parameters that exist."""
+    refuse_compiled(model, what)
+    parameters = list(model.parameters())
+    if not parameters:
+        raise RecipeError(
+            f"{what} has no parameters, expected some that can learn; pass a module with weights"
+        )
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise RecipeError(
+            f"{what} has uninitialized parameters, expected their shapes to be known; "
+            "call the module on a batch of images first"
+        )
+
+
+def refuse_compiled(model: nn.Module, what: str) -> None:
+    """RecipeError for what torch.compile returns: its parameters have other names."""
+    if "_orig_mod" in dict(model.named_children()):
+        raise RecipeError(
+            f"{what} is compiled, expected a module as it was made; "
+            "pass the module before torch.compile"
+        )
+
+
+def number_type(model: nn.Module) -> torch.dtype:
+    """What the model computes in, and takes images in: its first floating parameter's type, else
+    torch's default."""
+    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    return next(floating, torch.get_default_dtype())
 
 
 def unfit(what: str, size: int, error: Exception) -> str:

@@ -21,6 +21,7 @@ from stkit.data.images import Images, to_float
 from stkit.engine import pgd, ranks, step
 from stkit.engine.memory import fitted
 from stkit.engine.runtime import Runtime
+from stkit.models.structure import learnable, unfit
 from stkit.models.weights import fill
 from stkit.poisons.interface import Record
 from stkit.recipes.frames import Phase
@@ -35,7 +36,8 @@ class Surrogate:
     module: a net of the caller's own, of which a copy learns; it takes float [N,3,H,W] in [0,1] and
     gives [N,K]. None: `model`, a name, with fresh weights from the seed, which subtracts `mean`
     first. frozen: what to call while noise is made. dtype: the parameters', in which images come.
-    Errors: RecipeError for a module that has no parameters or gives another number of classes.
+    Errors: RecipeError for a module that cannot learn, cannot take the images, or gives other than
+    a number a class.
     """
 
     def __init__(
@@ -144,14 +146,19 @@ def refuse_divergence(loss: float, place: str) -> None:
 
 def _copied(module: nn.Module, name: str, images: Images) -> nn.Module:
     """A copy of somebody's net, once it is seen to fit."""
-    weights = next(module.parameters(), None)
-    if weights is None:
-        raise RecipeError(f"the surrogate {name} has no parameters, so it cannot learn")
-    with pgd.evaluating(module), torch.no_grad():
-        shape = list(module(to_float(images.pixels[:1].to(weights.device), weights.dtype)).shape)
+    what = f"the surrogate {name}"
+    learnable(module, what)
+    weights = next(module.parameters())
+    image = to_float(images.pixels[:1].to(weights.device), weights.dtype)
+    try:
+        with pgd.evaluating(module), torch.no_grad():
+            answers = module(image)
+    except Exception as error:  # a net may raise anything
+        raise RecipeError(unfit(what, images.size, error)) from error
+    shape = list(answers.shape) if isinstance(answers, Tensor) else f"a {type(answers).__name__}"
     if shape != [1, len(images.classes)]:
         raise RecipeError(
-            f"the surrogate {name} answers an image by {shape}, "
+            f"{what} answers an image by {shape}, "
             f"expected [1, {len(images.classes)}]: a number a class"
         )
     return deepcopy(module)

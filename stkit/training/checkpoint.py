@@ -35,7 +35,7 @@ def load(
             raise ArtifactError("unfinished; run the same `stkit train` with --resume")
         if model is None:
             model = build(head)
-        elif not hasattr(model, "pixel_mean"):
+        else:
             models.normalise(model, head["mean"], head["std"])
         fill(model, tensors)
     except KeyError as missing:

@@ -115,7 +115,7 @@ def trained(tiny, cpu):
 @pytest.mark.parametrize("name", ["gray-jpeg", "holdout", "both"])
 @pytest.mark.parametrize("data", ["clean", "test"])
 def test_acm(name, data, cli, trained, tmp_path):
-    """To the last bit, also of what is written: fault 1 of issue 9."""
+    """To the last bit, also of what is written."""
     line = ("acm", trained / name, trained / data, "--per-class", 2, "--device", "cpu")
     shown = cli(*line, "-o", tmp_path / "c", "--json").json
     checkpoint, images = load_checkpoint(trained / name), load(trained / data)

@@ -12,6 +12,7 @@ from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.engine import mix
 from stkit.models import dropout
+from stkit.recipes.carried import MIXES
 
 
 def batch(count: int = 6, size: int = 8) -> tuple[Tensor, Tensor]:
@@ -129,6 +130,13 @@ def test_choosing_first_gives_the_gradient_of_the_largest_loss() -> None:
 def test_an_unknown_mix_is_a_recipe_error() -> None:
     with pytest.raises(RecipeError, match="did you mean 'mixup'"):
         mix.draw("mixupp", 2, 8, stream(0, "mix"))
+
+
+def test_every_mix_has_a_blend_of_its_own() -> None:
+    assert mix.BLENDS.keys() == set(MIXES) and len(set(mix.BLENDS.values())) == len(MIXES)
+    images, labels = batch()
+    with pytest.raises(KeyError, match="mixupp"):
+        mix.apply("mixupp", images, labels, torch.zeros(6, 5))
 
 
 def test_dropout_acts_on_the_classifiers_input_in_training_only() -> None:

@@ -127,6 +127,50 @@ def test_what_does_not_fit_together(images):
         evaluate(net(), images, adversary=2)
 
 
+def test_what_is_no_data_no_model_or_no_adversary(images):
+    class Pair(nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return images, images
+
+    text = [(torch.zeros(2, 3, 8, 8), ("ant", "bee"))]
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 9, 4))
+    for measurement in (acm, evaluate):
+        with pytest.raises(DataError, match="data are a NoneType, expected images or batches"):
+            measurement(net(), None)
+        with pytest.raises(DataError, match=r"labels are a tuple \(.*\), expected a tensor; pass"):
+            measurement(net(), text)
+        for data in (images, *loaders(images)):
+            with pytest.raises(RecipeError, match=r"Sequential cannot take images \[3, 8, 8\] \("):
+                measurement(wide, data)
+        with pytest.raises(RecipeError, match="the model is on meta, expected cpu, cuda or mps"):
+            measurement(net().to("meta"), images)
+    for data in (images, loaders(images)[0]):
+        with pytest.raises(RecipeError, match="Pair answers images by a tuple, expected a tensor"):
+            evaluate(Pair(), data)
+    for wrong in ("4/255", [0.1]):
+        with pytest.raises(RecipeError, match="expected a number from 0 to 1 or an Adversary"):
+            evaluate(net(), images, adversary=wrong)
+
+
+@pytest.mark.parametrize("other", [torch.zeros(2, 3, 9, 9), torch.zeros(2, 3, 8, 8).byte()])
+def test_acm_takes_batches_of_one_size_and_type(other):
+    labels = torch.arange(2)
+    with pytest.raises(DataError, match=r"those of the first .*\[2, 3, 8, 8\], expected one size"):
+        acm(net(), [(torch.zeros(2, 3, 8, 8), labels), (other, labels)])
+
+
+def test_what_fails_beside_the_model_is_not_put_on_it(images):
+    class Heavy(Net):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 1:
+                raise KeyError("for so many")
+            return super().forward(images)
+
+    for measurement in (acm, evaluate):
+        with pytest.raises(KeyError, match="for so many"):
+            measurement(Heavy(), images)
+
+
 def test_a_checkpoint_knows_what_it_was_trained_on(made):
     trained = load_checkpoint(made / "nt.safetensors")
     clean = load(made / "clean.safetensors")

@@ -12,9 +12,12 @@ from stkit.core import header
 from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.data.images import Images
 from stkit.data.load import load
+from stkit.measure.accuracy import evaluate
 from stkit.measure.acm import acm
+from stkit.poisons import poison
 from stkit.recipes.frames import FRAMES, Frame, Phase, Staged
 from stkit.recipes.options import OPTIONS, Options
+from stkit.recipes.poisons.em import EM
 from stkit.report.result import summary
 from stkit.training import checkpoint
 from stkit.training.run import Run, train
@@ -126,6 +129,105 @@ def test_an_own_model_is_trained_and_asked_for(digits, tmp_path):
     assert torch.equal(again(images), own.eval()(images)), "normalised as it was trained"
     with pytest.raises(ArtifactError, match="do not fit the model"):
         checkpoint.load_model(tmp_path / "own", model=net(3))
+
+
+def test_an_own_model_is_normalised_once_and_as_last_said(digits, tmp_path):
+    own, images = net(), torch.rand(2, 3, 32, 32)
+    for mean, file in ((0.5, "first"), (0.25, "second")):
+        train(digits, **SMALL | {"model": own}, mean=(mean,) * 3).save(tmp_path / file)
+    answers = own.eval()(images)
+    plain = net()
+    plain.load_state_dict(own.state_dict())
+    torch.testing.assert_close(answers, plain.eval()(images - 0.25))
+    reused = train(digits, **SMALL | {"model": net()}, mean=(0.5,) * 3).model
+    again = checkpoint.load_model(tmp_path / "second", model=reused)
+    assert torch.equal(again(images), answers), "the file's mean, not the module's"
+    run = train(digits, **SMALL | {"model": own})
+    plain.load_state_dict(run.model.state_dict())
+    torch.testing.assert_close(own.eval()(images), plain.eval()(images))  # no mean is none again
+
+
+def test_a_mean_of_ones_own_stays_ones_own(digits, tmp_path):
+    """A module may have buffers called as ours once were."""
+
+    def own() -> nn.Module:
+        made = net()
+        made.register_buffer("pixel_mean", torch.ones(1))
+        return made
+
+    run = train(digits, **SMALL | {"model": own()}, mean=(0.5,) * 3)
+    run.save(tmp_path / "own")
+    images, again = torch.rand(2, 3, 32, 32), checkpoint.load_model(tmp_path / "own", model=own())
+    assert torch.equal(again(images), run.model.eval()(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("frame", ["nt", "st", "at"])
+def test_an_own_model_of_another_type_is_trained_and_measured(dtype, frame, digits):
+    own = net().to(dtype)
+    run = train(digits, frame, test=digits, mean=(0.5,) * 3, **SMALL | {"model": own})
+    assert {value.dtype for value in own.parameters()} == {dtype}
+    assert evaluate(own, digits).accuracy == run.accuracy
+    assert 0 <= evaluate(own, digits, adversary=4 / 255).robust_accuracy <= 1
+    loader = [(digits.pixels, digits.labels)]
+    assert evaluate(own, loader, adversary=4 / 255).accuracy == run.accuracy
+    assert acm(own, digits).scores == acm(own, loader).scores
+
+
+class Pair(nn.Module):
+    """Two answers an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net(images), images
+
+
+class Scaled(nn.Module):
+    """A parameter that is in no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((1, 2, 3))[:, None] * self.scale
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (nn.Flatten, "own:Flatten has no parameters, expected some that can learn; pass a"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+            "uninitialized parameters, .* call the",
+        ),
+        (
+            lambda: net().requires_grad_(False),
+            "no parameter of a Sequential requires grad, .*requires_gr",
+        ),
+        (lambda: torch.compile(net()), "pass the module before torch.compile"),
+        (Scaled, "a Scaled calls no conv or linear module, .* which are ST's layers; compute"),
+    ],
+)
+def test_an_own_model_that_cannot_be_trained_is_refused(made, said, digits):
+    own = made()
+    with pytest.raises(RecipeError, match=said):
+        train(digits, **SMALL | {"model": own}, mean=(0.5,) * 3)
+    if not isinstance(own, Scaled):
+        recipe = EM(batch_size=10, steps=1, model_steps=1)
+        with pytest.raises(RecipeError, match=said.removeprefix("own:")):
+            poison(digits, recipe, surrogate=own)
+
+
+def test_a_surrogate_that_answers_otherwise_is_refused(digits):
+    recipe = EM(batch_size=10, steps=1, model_steps=1)
+    with pytest.raises(RecipeError, match=r"Pair answers an image by a tuple, expected \[1, 10\]"):
+        poison(digits, recipe, surrogate=Pair())
+    with pytest.raises(RecipeError, match="surrogate Linear cannot take images of 32x32"):
+        poison(digits, recipe, surrogate=nn.Linear(8, 10))
 
 
 def test_an_own_model_that_does_not_fit_is_refused(digits):
