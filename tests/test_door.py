@@ -151,15 +151,6 @@ def test_ranks_are_connected_by_an_explicit_call_only(monkeypatch, digits):
     assert not torch.distributed.is_initialized()
 
 
-def test_one_of_several_ranks_may_measure_alone(monkeypatch, digits, made):
-    """Without a runtime nobody is asked: rank 0 says its accuracy while the others train on."""
-    trained, clean = load_checkpoint(made / "nt.safetensors"), load(made / "clean.safetensors")
-    wanted = acm(trained, clean).acm, evaluate(trained.model, clean).accuracy
-    for key, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(key, value)
-    assert (acm(trained, clean).acm, evaluate(trained.model, clean).accuracy) == wanted
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -189,6 +180,15 @@ def test_recipes_take_numbers_of_numpy_and_no_others(digits, tmp_path):
         poison(digits, SP(epsilon="8/255"))
     with pytest.raises(RecipeError, match=r"steps is 2\.5, expected a whole number"):
         EM(steps=2.5)
+
+
+def test_one_of_several_ranks_may_measure_alone(monkeypatch, digits, made):
+    """Without a runtime nobody is asked: rank 0 says its accuracy while the others train on."""
+    trained, clean = load_checkpoint(made / "nt.safetensors"), load(made / "clean.safetensors")
+    wanted = acm(trained, clean).acm, evaluate(trained.model, clean).accuracy
+    for key, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(key, value)
+    assert (acm(trained, clean).acm, evaluate(trained.model, clean).accuracy) == wanted
 
 
 def test_values_print_in_a_short_line(digits, made):

@@ -89,10 +89,11 @@ def model_of(
     check(own, images.size, what=recipe.model)
     with evaluating(own), torch.no_grad():
         black = next(own.parameters()).new_zeros(1, 3, images.size, images.size)
-        answers = tuple(own(black).shape)
-    if answers != (1, len(images.classes)):
+        answers = own(black)
+    shape = tuple(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+    if shape != (1, len(images.classes)):
         raise RecipeError(
-            f"{recipe.model} answers an image with {answers}, expected (1, "
+            f"{recipe.model} answers an image with {shape}, expected (1, "
             f"{len(images.classes)}): one number for each class of the images"
         )
     return own

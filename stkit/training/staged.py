@@ -119,7 +119,7 @@ class StagedTraining:
         if layers == 1 and len(models.layers(model, probe[0].shape[-1])) > 1:
             raise RecipeError(
                 "the optimizer has one parameter group, expected one a layer; "
-                "make it of stkit.training.staged.layer_groups(model, size)"
+                "make it of stkit.layer_groups(model, size)"
             )
         _check_parameters(model, optimizer)
         self.tau = 0
@@ -235,7 +235,7 @@ def _check_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
         if parameter.requires_grad and id(parameter) not in held:
             raise RecipeError(
                 f"the optimizer has no group with parameter {name!r}, expected each in one; "
-                "make it of stkit.training.staged.layer_groups(model, size)"
+                "make it of stkit.layer_groups(model, size)"
             )
 
 
