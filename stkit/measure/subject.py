@@ -17,6 +17,7 @@ from stkit.core.errors import DataError, RecipeError, StkitError
 from stkit.data.holdout import split
 from stkit.data.images import Images, fits, to_float
 from stkit.data.prepare import prepare
+from stkit.engine.memory import out_of_memory
 from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import number_type, reason
@@ -133,6 +134,8 @@ def asking(module: nn.Module, pixels: Tensor) -> Iterator[None]:
     except StkitError:
         raise
     except Exception as error:  # a module may raise anything
+        if out_of_memory(error):
+            raise
         try:
             with evaluating(module), torch.no_grad():
                 module(to_float(pixels[:1].to(home(module)), number_type(module)))
