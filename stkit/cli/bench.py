@@ -60,7 +60,9 @@ Work = Annotated[
 ]
 Source = Annotated[
     str | None,
-    typer.Option(metavar="SOURCE", help="In the place of the grid's: a copy in a folder."),
+    typer.Option(
+        "--source", metavar="SOURCE", help="In the place of the grid's: a copy in a folder."
+    ),
 ]
 Only = Annotated[
     str | None,

@@ -96,18 +96,18 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
 def _option(field: Field[Any]) -> tuple[Any, Any]:
     """A field as an option that is None until given; its help names the recipe's default."""
     about: Setting = field.metadata["setting"]
+    name = f"--{field.name.replace('_', '-')}"
     if field.type is bool:
-        flag = typer.Option(f"--{field.name.replace('_', '-')}", help=about.help)
-        return Annotated[bool, flag], False
+        return Annotated[bool, typer.Option(name, help=about.help)], False
     help, default = about.help, cast(Any, field.default)
     if default is not None:
         shown = f"{default * 255:g}/255" if about.unit == "budget" else f"{default}"
         help = f"{help}  [default: {shown}]"
     if about.unit:
-        option = typer.Option(parser=UNITS[about.unit], metavar="FRACTION", help=help)
+        option = typer.Option(name, parser=UNITS[about.unit], metavar="FRACTION", help=help)
         return Annotated[float | None, option], None
     kind: Any = next(iter(get_args(field.type)), field.type)  # of `int | None`, int
-    return Annotated[kind | None, typer.Option(metavar=about.metavar, help=help)], None
+    return Annotated[kind | None, typer.Option(name, metavar=about.metavar, help=help)], None
 
 
 def _run(recipe: Recipe[Any], asked: Request) -> None:

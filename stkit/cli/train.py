@@ -47,10 +47,14 @@ def register(app: typer.Typer) -> None:
 def train(
     source: o.Source,
     out: o.Output,
-    frame: Annotated[str, typer.Option(metavar="FRAME", help=f"One of {', '.join(FRAMES)}.")],
+    frame: Annotated[
+        str, typer.Option("--frame", metavar="FRAME", help=f"One of {', '.join(FRAMES)}.")
+    ],
     model: Annotated[
         str,
-        typer.Option(metavar="MODEL", help=f"{', '.join(MODELS)}, or any of timm's: {TIMM}NAME."),
+        typer.Option(
+            "--model", metavar="MODEL", help=f"{', '.join(MODELS)}, or any of timm's: {TIMM}NAME."
+        ),
     ] = "resnet18",
     pretrained: Annotated[
         bool,

@@ -1,6 +1,7 @@
 """Every command through `main`: what it prints, what it writes, and what it leaves alone."""
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -54,7 +55,35 @@ COMMANDS = commands()
 LEAVES = sorted(name for name, command in COMMANDS.items() if not hasattr(command, "commands"))
 
 
+def declared() -> list[tuple[str, str, typer.models.OptionInfo]]:
+    """Every option as the source declares it: command, name of the parameter, declaration."""
+    found = []
+    for group in (app, *(inner.typer_instance for inner in app.registered_groups)):
+        for command in group.registered_commands:
+            for name, parameter in inspect.signature(command.callback).parameters.items():
+                told = getattr(parameter.annotation, "__metadata__", ())
+                found += [
+                    (command.callback.__name__, name, option)
+                    for option in told
+                    if isinstance(option, typer.models.OptionInfo)
+                ]
+    return found
+
+
 # Help
+
+
+def test_no_option_takes_its_name_from_its_metavar():
+    # as Typer 0.27 does where the two differ in nothing but case: --frame FRAME is --FRAME there
+    options = declared()
+    assert {"frame", "source", "model", "step_size"} <= {name for _, name, _ in options}
+    nameless = [
+        (command, name)
+        for command, name, option in options
+        if (option.metavar or "").lower() == name.replace("_", "-")
+        and option.default is ...  # the first name is there, in an annotation
+    ]
+    assert nameless == []
 
 
 def test_the_contract_s_commands_are_there():
