@@ -1,29 +1,49 @@
-"""A rank of test_ranks.py: several command lines in one process, their arithmetic in float64.
+"""The ranks of test_ranks.py: forked from one process, which has imported all that they need.
 
-    python ranked.py PORTS [--float32] [--buffers] [--die-at STEP] COMMAND...
+    python ranked.py
+
+reads a line of JSON: a list with the arguments, environment, folder, stdout and stderr of each rank
+(`Start`). It prints their process numbers on a line, and one line more for each that ends: its
+number and its exit code. When all have ended it takes the next line.
+
+A rank runs several command lines one after the other, their arithmetic in float64. Its arguments:
+
+    PORTS [--float32] [--buffers] [--die-at STEP] COMMAND...
 
 PORTS: by commas, of the store that the ranks of each command meet at. Each COMMAND is one argument,
 in which @ stands for the rank. --buffers: also write the BatchNorm statistics that a pass in
 evaluation mode goes by, whenever they are others than before, to buffers-RANK. --die-at: end
 without a word at this step, counted from 0, of the first training.
 
-The environment says which rank this is, as torchrun sets it. Ends with the first code but 0.
+The environment says which rank it is, as torchrun sets it. It ends with the first code but 0.
 """
 
+import json
 import os
 import shlex
 import sys
-from typing import Any
+import traceback
+from typing import Any, NamedTuple
 
 import torch
+import torch._dynamo
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+# what a command would import by itself, once for all of them
 from stkit.cli import main
 from stkit.core import artifact
 
-RANK = os.environ["RANK"]
+
+class Start(NamedTuple):
+    """What a rank is started with; out, err: paths."""
+
+    words: list[str]
+    env: dict[str, str]
+    cwd: str
+    out: str
+    err: str
 
 
 def note_buffers() -> None:
@@ -36,7 +56,7 @@ def note_buffers() -> None:
         held = artifact.digest({k: v.contiguous() for k, v in module.named_buffers()})
         if known.get(module) != held:
             known[module] = held
-            with open(f"buffers-{RANK}", "a") as file:
+            with open(f"buffers-{os.environ['RANK']}", "a") as file:
                 file.write(f"{held}\n")
 
     register_module_forward_pre_hook(note)
@@ -56,9 +76,9 @@ def die_at(count: int) -> None:
     register_module_forward_pre_hook(die)
 
 
-if __name__ == "__main__":
-    ports, *words = sys.argv[1:]
-    torch.set_num_threads(1)
+def run(words: list[str]) -> int:
+    """Do what a rank's arguments say; the exit code."""
+    ports, *words = words
     if words[0] == "--float32":
         words.pop(0)
     else:
@@ -71,6 +91,36 @@ if __name__ == "__main__":
         words = words[2:]
     for port, word in zip(ports.split(","), words, strict=True):
         os.environ["MASTER_PORT"] = port
-        code = main(shlex.split(word.replace("@", RANK)))
-        if code:
-            sys.exit(code)
+        if code := main(shlex.split(word.replace("@", os.environ["RANK"]))):
+            return code
+    return 0
+
+
+def fork(start: Start) -> int:
+    """Start a rank; its process number."""
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        os.setsid()  # no signal to the tests is one to it
+        for path, stream in ((os.devnull, 0), (start.out, 1), (start.err, 2)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
+        os.chdir(start.cwd)
+        os.environ |= start.env
+        code = run(start.words)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        pids = [fork(Start(*start)) for start in json.loads(line)]
+        print(*pids, flush=True)
+        for _ in pids:
+            pid, status = os.wait()
+            print(pid, os.waitstatus_to_exitcode(status), flush=True)

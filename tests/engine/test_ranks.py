@@ -1,19 +1,26 @@
 """Two ranks (gloo, on the CPU) against one; ranks that die, that are stopped, that do not agree."""
 
 import json
+import os
 import shlex
 import signal
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
+from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import Any
 
 import pytest
 import torch
-from processes import Ended, ended, run, started
+from processes import PATIENCE, ROOT, Ended, run
+from ranked import Start
 from torch.distributed import TCPStore
 
 from stkit import load
@@ -43,6 +50,75 @@ COMMANDS = {
 """81 images: batches of 16 leave a single one over, which both ranks then compute, 27 is odd."""
 
 
+@dataclass(frozen=True)
+class Rank:
+    """A rank under way. out, err: files of what it says."""
+
+    pid: int
+    out: Path
+    err: Path
+
+    def wait_for_a_word(self) -> None:
+        """Until it has said a line on stderr."""
+        end = time.monotonic() + PATIENCE
+        while "\n" not in self.err.read_text() and time.monotonic() < end:
+            os.kill(self.pid, 0)  # ProcessLookupError where it has ended without
+            time.sleep(0.01)
+
+
+class Running:
+    """Ranks that are started together. The server is a process of ranked.py."""
+
+    def __init__(self, server: Popen[str], starts: list[Start]) -> None:
+        self.server = server
+        self.codes: dict[int, int] = {}
+        assert server.stdin is not None
+        server.stdin.write(json.dumps(starts) + "\n")
+        server.stdin.flush()
+        files = [(Path(start.out), Path(start.err)) for start in starts]
+        self.ranks = [
+            Rank(int(pid), *of) for pid, of in zip(self._line().split(), files, strict=True)
+        ]
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal to those that are not known to have ended."""
+        for rank in self.ranks:
+            if rank.pid not in self.codes:
+                with suppress(ProcessLookupError):
+                    os.kill(rank.pid, number)
+
+    def _line(self) -> str:
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        assert line, "what starts the ranks has ended"
+        return line
+
+    def ended(self) -> list[Ended]:
+        """Wait for all, and say what they left behind."""
+        while len(self.codes) < len(self.ranks):
+            pid, code = map(int, self._line().split())
+            self.codes[pid] = code
+        return [Ended(self.codes[r.pid], r.out.read_text(), r.err.read_text()) for r in self.ranks]
+
+
+@cache
+def server() -> Popen[str]:
+    """What ranks are forked from; `_one_server` ends it."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return Popen(
+        [sys.executable, HERE / "ranked.py"], env=env, text=True, stdin=PIPE, stdout=PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_server() -> Iterator[None]:
+    yield
+    if server.cache_info().currsize:
+        server().communicate()  # no more lines: it ends
+        server.cache_clear()
+
+
 @contextmanager
 def start(
     count: int,
@@ -50,8 +126,8 @@ def start(
     folders: list[Path],
     options: tuple[str, ...] = (),
     dies: tuple[int, int] | None = None,
-) -> Iterator[list[Popen[str]]]:
-    """So many ranks, each in a folder of its own or all in the first.
+) -> Iterator[Running]:
+    """So many ranks, each in a folder of its own or all in the first. None outlives the block.
 
     dies: a rank, and the step at which it ends. As under torchrun the stores that ranks meet at are
     not theirs: each has a port that was free when it was opened.
@@ -62,20 +138,33 @@ def start(
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
         "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
     }  # fmt: skip
-    lines = []
-    for rank in range(count):
-        own = ("--die-at", dies[1]) if dies and dies[0] == rank else ()
-        lines.append([HERE / "ranked.py", ports, *options, *own, *commands])
-    env = [base | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    with started(lines, cwd=folders, env=env) as ranks:
-        yield ranks
+    with TemporaryDirectory() as said:
+        starts = []
+        for rank in range(count):
+            own = ("--die-at", str(dies[1])) if dies and dies[0] == rank else ()
+            words = [ports, *options, *own, *commands]
+            env = base | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            out, err = Path(said, f"out-{rank}"), Path(said, f"err-{rank}")
+            out.touch()
+            err.touch()
+            cwd = folders[rank % len(folders)]
+            starts.append(Start(words, env, str(cwd), str(out), str(err)))
+        running = Running(server(), starts)
+        alarm = Timer(PATIENCE, running.kill)
+        alarm.start()
+        try:
+            yield running
+        finally:
+            alarm.cancel()
+            running.kill()
+            running.ended()
     del stores
 
 
 def ran(count: int, *commands: str, **how: Any) -> list[Ended]:
     """What so many ranks left behind; see `start`."""
-    with start(count, *commands, **how) as ranks:
-        return ended(ranks)
+    with start(count, *commands, **how) as running:
+        return running.ended()
 
 
 @pytest.fixture(scope="module")
@@ -221,13 +310,10 @@ def test_stopped_ranks_resume_to_the_same_bytes(name, work):
     # so little noise that the error never is 0, which would end it before the signal comes
     line = line.replace("--stop-error 0", "--stop-error 0 --step-size 1e-4 --lr 1e-4")
     line += f" -o {name}-stopped --force"
-    with start(2, line, folders=[work], options=("--float32",)) as ranks:
-        errors = ranks[0].stderr
-        assert errors is not None
-        errors.readline()  # the first epoch or round is over
-        for rank in ranks:
-            rank.send_signal(signal.SIGTERM)
-        stopped = ended(ranks)
+    with start(2, line, folders=[work], options=("--float32",)) as running:
+        running.ranks[0].wait_for_a_word()  # the first epoch or round is over
+        running.kill(signal.SIGTERM)
+        stopped = running.ended()
     assert [code for code, _, _ in stopped] == [143, 143], stopped
     assert (work / f"{name}-stopped.part").exists() and stopped[1][2] == ""
     again = f"{line} --resume"
