@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from processes import PATIENCE
 
 import stkit
 from stkit.cli import app
@@ -258,7 +259,7 @@ def called(script: str, arguments: list[str], folder: Path, **environment: str) 
     stand_in.chmod(0o755)
     notes.write_text("")
     subprocess.run(
-        ["bash", str(ROOT / script), *arguments], check=True, capture_output=True, timeout=60,
+        ["bash", str(ROOT / script), *arguments], check=True, capture_output=True, timeout=PATIENCE,
         env={**os.environ, "STKIT": str(stand_in), "NOTES": str(notes), **environment},
     )  # fmt: skip
     return [call.splitlines() for call in notes.read_text().split("\n\n") if call]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stkit.core import artifact, header
-from stkit.core.checks import as_dict, number
+from stkit.core.checks import as_dict, number, whole
 from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
@@ -207,7 +207,7 @@ def evaluate(
             "pass a radius, as 4 / 255"
         )
     if batch_size is not None:
-        number("batch-size", batch_size, 1, float("inf"))
+        whole("batch-size", batch_size, 1, float("inf"))
     module = module_of(model)
     runtime = place(module, runtime)
     images = data if isinstance(data, Images) else None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stkit import models
 from stkit.core import artifact, header
-from stkit.core.checks import choose, number
+from stkit.core.checks import choose, whole
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
@@ -148,7 +148,7 @@ def draw(labels: Tensor, *, classes: int, seed: int, per_class: int | None = Non
     labels: int64 [N]. per_class None: `default_per_class`.
     """
     per_class = default_per_class(classes) if per_class is None else per_class
-    number("per-class", per_class, 1, float("inf"))
+    whole("per-class", per_class, 1, float("inf"))
     labels = labels.cpu()
     shuffled = torch.randperm(len(labels), generator=stream(seed, "acm"))
     return shuffled[rank_in_class(labels[shuffled]) < per_class].sort().values

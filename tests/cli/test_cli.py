@@ -14,6 +14,7 @@ import pytest
 import torch
 import typer
 from conftest import CLASSES, SIDE, snapshot
+from processes import PATIENCE
 from safetensors.torch import load_file
 
 from stkit import __version__, load
@@ -609,7 +610,7 @@ def test_ctrl_c_in_a_process_of_its_own(made, tmp_path):
     try:
         assert child.stderr.readline().startswith("epoch 1/100000")
         child.send_signal(signal.SIGINT)
-        shown, log = child.communicate(timeout=60)
+        shown, log = child.communicate(timeout=PATIENCE)
     finally:
         child.kill()
     assert (child.returncode, shown) == (130, "")

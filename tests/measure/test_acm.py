@@ -194,6 +194,8 @@ def test_draw() -> None:
     assert len(draw(labels, classes=5, seed=4, per_class=3)) == 12
     with pytest.raises(RecipeError, match="per-class is 0"):
         draw(labels, classes=5, seed=4, per_class=0)
+    with pytest.raises(RecipeError, match=r"per-class is 2.5, expected a whole number"):
+        draw(labels, classes=5, seed=4, per_class=2.5)  # type: ignore[arg-type]
 
 
 class Probe(nn.Module):

@@ -228,4 +228,6 @@ def test_the_runtime_may_be_given(images):
     assert (plain.precision, bf16.precision) == ("fp32", "bf16")
     with pytest.raises(RecipeError, match="batch-size is 0"):
         evaluate(net(), images, batch_size=0)
+    with pytest.raises(RecipeError, match=r"batch-size is 3.5, expected a whole number"):
+        evaluate(net(), images, batch_size=3.5)  # type: ignore[arg-type]
     assert replace(plain, seed=1).accuracy == plain.accuracy

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from made_up import cell, write
+from processes import PATIENCE
 
 from stkit import load, poison
 from stkit.core import header
@@ -209,7 +210,7 @@ def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProces
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run",
          "--enable-logging=stderr", f"--user-data-dir={profile}", *flags, f"file://{page}"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
 
 
