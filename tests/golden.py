@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 HOME = Path(__file__).parent / "golden"
 SMALL = "--model small --device cpu --precision fp32 --epochs 2 --batch-size 32 --test TEST"
 FRAMES = {
-    "nt": "", "nt-cg": "", "at": "", "st-cg": "--gamma 0.001 --check-every 2", "ueraser-max": "",
+    "nt": "", "nt-cg": "", "at": "", "st-cg": "--gamma 10 --check-every 1", "ueraser-max": "",
     "st-full": "--gamma 0.001 --fine-tune-epochs 2", "autoaugment": "", "cutmix": "", "cutout": "",
 }  # fmt: skip
 SURROGATE = "--model small --device cpu --precision fp32 --batch-size 32"
