@@ -179,6 +179,7 @@ class Mutator:
         name = draw.choice((*DATASETS, *CHECKPOINTS, *CHECKPOINTS, *MEASURES))
         _, meta = self.heads[name]
         ops = [json_op(draw, meta) for _ in range(draw.choice((1, 1, 1, 2, 4)))]
+        ops += [["seal"]] * (draw.random() < 0.8)
         return {"seed": name, "ops": ops, "line": self.line(draw, name)}
 
     def tensors(self, draw: random.Random) -> Recipe:
@@ -187,10 +188,12 @@ class Mutator:
         tensors = {key: value for key, value in head.items() if key != "__metadata__"}
         if draw.random() < 0.5:
             ops = [json_op(draw, tensors, "layout-") for _ in range(draw.choice((1, 1, 2)))]
+            ops += [["seal"]] * (draw.random() < 0.6)
         elif draw.random() < 0.05:
             ops = [["hole", draw.choice((1, 1 << 20, 1 << 33))]]
         else:
             ops = [byte_op(draw, self.size(name)) for _ in range(draw.choice((1, 1, 3)))]
+            ops += [["seal"]] * (draw.random() < 0.5)
         return {"seed": name, "ops": ops, "line": self.line(draw, name)}
 
     def part(self, draw: random.Random) -> Recipe:
@@ -203,6 +206,7 @@ class Mutator:
             ops = [json_op(draw, tensors, "layout-")]
         else:
             ops = [byte_op(draw, self.size(name))]
+        ops += [["seal"]] * (draw.random() < 0.7)
         return {"seed": name, "ops": ops, "line": RESUMES[name]}
 
     def _foreign(self, draw: random.Random, name: str, formats: tuple[str, ...]) -> Recipe:
@@ -389,7 +393,8 @@ VALUES = (
     "0", "1", "-1", "2", "3", "7", "10", "255", "256", "1e9", "1e-9", "0.5", "-0.5", "nan", "inf",
     "-inf", "1e400", "1/0", "0/0", "8/255", "-8/255", "1/3", "9" * 19, "9" * 5000, "0x10", "1_0",
     "", " ", "a", "auto", "all", "none", "nt", "st", "st-full", "at", "small", "resnet18",
-    "timm:nope", "cpu", "cuda", "cuda:99", "mps", "fp32", "bf16", "train", "test", "epoch", "0,0,0", "1,1,1",
+    "timm:nope", "cpu", "cuda", "cuda:99", "mps", "fp32", "bf16", "train", "test", "epoch",
+    "0,0,0", "1,1,1",
     "1,2", "nan,1,1", "crop,flip", "cg", "jpeg-10", "jpeg-0", "bdr-9", "mixup,cutmix", "class",
     "sample", "floor", "nearest", "positive", "l2", "linf", "code", "paper", "folder", "em", "npz",
     "png", "auto,auto", "GIVEN/d.safetensors", "GIVEN/labels.npy", "HERE", "/nowhere", "*", "[",
@@ -419,8 +424,9 @@ def _words(draw: random.Random) -> list[str]:
         words += ["--clean", "GIVEN/d.safetensors"]
     for _ in range(draw.choice((0, 1, 1, 2, 3))):
         options = COMMANDS[command]
-        option = draw.choice(options) if options and draw.random() < 0.97 else draw.choice(
-            ("--no-such", "-x", "--json", "--quiet", "-q", "--help", "--force", "--", "-o"))  # fmt: skip
+        if not options or draw.random() < 0.03:
+            options = ("--no-such", "-x", "--json", "-q", "--help", "--force", "--", "-o")
+        option = draw.choice(options)
         words.append(option)
         if draw.random() < 0.95:
             words.append(draw.choice(LIGHT.get(option, VALUES)))

@@ -10,6 +10,7 @@ Operations, each on the bytes that the one before has left:
     ["set", PATH, VALUE], ["del", PATH]     of stkit's header; a path is a list of keys and indices
     ["layout-set", ...], ["layout-del", ...]  of the safetensors header, and
     ["json-set", ...], ["json-del", ...]      of a JSON file
+    ["seal"]                                 digest and seal made to fit again, as a forger would
     ["flip", BIT] ["cut", BYTES] ["put", AT, HEX] ["insert", AT, HEX] ["drop", AT, BYTES]
     ["again", AT, BYTES, TIMES] ["hole", BYTES]
     ["line", N, TEXT]                        a line of a text
@@ -23,6 +24,7 @@ folder of given files, HERE the folder of the damaged one.
 """
 
 import copy
+import hashlib
 import json
 import os
 import shlex
@@ -49,9 +51,8 @@ def apply(recipe: Recipe, given: Path, here: Path) -> list[str]:
         if op[0] in BESIDE:
             beside.append(op)
         elif op[0] != "hole":
-            with suppress(
-                ValueError, TypeError, RecursionError
-            ):  # no JSON any more, or too deep for ours
+            # it may be no JSON any more, or too deep for us, or of another shape
+            with suppress(ValueError, TypeError, LookupError, RecursionError, AttributeError):
                 data = _done(data, op)
     file = here / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,8 @@ def _done(data: bytes, op: Op) -> bytes:
         raw = text.encode(errors="surrogatepass")
         raw += b" " * (-len(raw) % 8)
         return len(raw).to_bytes(8, "little") + raw + rest
+    if kind == "seal":
+        return _sealed(data)
     if kind.startswith("json-"):
         return dumps(_changed(json.loads(data), kind[5:], *args)).encode(errors="surrogatepass")
     if kind == "text":
@@ -106,6 +109,31 @@ def _done(data: bytes, op: Op) -> bytes:
         lines[args[0] % len(lines)] = str(args[1]).encode(errors="surrogatepass")
         return b"\n".join(lines)
     return _bytes(bytearray(data), kind, *args)
+
+
+SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+
+
+def _sealed(data: bytes) -> bytes:
+    """A file whose digest and seal fit what is in it."""
+    from stkit.core import header
+
+    head, rest = layout(data)
+    meta = json.loads(head["__metadata__"]["stkit"])
+    tensors = {name: about for name, about in head.items() if name != "__metadata__"}
+    sha = hashlib.sha256()
+    for name in sorted(tensors, key=lambda n: (-SIZES.get(tensors[n]["dtype"], 1), n)):
+        about = {key: tensors[name][key] for key in ("dtype", "shape")}
+        sha.update(json.dumps([name, about], sort_keys=True).encode())
+        start, end = tensors[name]["data_offsets"]
+        sha.update(rest[start:end])
+    if "digest" in meta:
+        meta["digest"] = sha.hexdigest()
+    if "seal" in meta:
+        meta["seal"] = header.seal(meta)
+    head["__metadata__"]["stkit"] = json.dumps(meta, separators=(",", ":"))
+    raw = dumps(head).encode(errors="surrogatepass")
+    return len(raw).to_bytes(8, "little") + raw + rest
 
 
 def _bytes(data: bytearray, kind: str, at: int, *more: Any) -> bytes:

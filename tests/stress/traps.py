@@ -78,7 +78,8 @@ def arm(trap: Trap, shared: mmap.mmap) -> None:
         )
     for name in ("fsync", "fdatasync", "ftruncate", "posix_fallocate"):
         _replace(os, name, lambda args: args[0])
-    _replace(os, "write", lambda args: args[0])
+    for name in ("write", "pwrite"):
+        _replace(os, name, lambda args: args[0])
     _replace(fcntl, "flock", lambda args: args[0])
     _replace_os_open()
     _replace_open()
