@@ -62,8 +62,7 @@ def apply(recipe: Recipe, given: Path, here: Path) -> list[str]:
             os.truncate(file, len(data) + op[1])
     for origin, place in recipe.get("copies", {}).items():
         (here / place).parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.link(given / origin, here / place)
+        shutil.copyfile(given / origin, here / place)
     for op in beside:
         with suppress(OSError, ValueError):
             BESIDE[op[0]](given, here / op[1], *op[2:])

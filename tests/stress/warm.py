@@ -44,6 +44,7 @@ def warm_up() -> None:
         os.environ.pop(name, None)
     os.environ["STKIT_SAVE_EVERY"] = "0"
     import torch
+    import typer
 
     import stkit
 
@@ -70,6 +71,8 @@ def warm_up() -> None:
             main(line.replace(" d", f" {folder}/d").replace(" digits", " digits").split())
     for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
         signal.signal(number, handler)
+    app = sys.modules["stkit.cli.app"]
+    app.app = typer.main.get_command(app.app)  # which Typer would build anew for each command line
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all of the parent's memory
 
