@@ -133,6 +133,8 @@ def _failed(problem: BaseException) -> int | None:
         case _Stop():
             number = 128 + problem.args[0]
             return _said("interrupted; nothing was left to save", number, by_all=True)
+        case SystemExit():  # Typer's, when it has said how a shell completes
+            return problem.code if isinstance(problem.code, int) else 0
         case BrokenPipeError():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
