@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core import atomic
 from stkit.core import text as harmless
 from stkit.core.checks import choose
@@ -90,7 +90,7 @@ def report(
     if out is None:
         output.say(text)
     else:
-        with saving.claimed(out, force=force):
+        with claims.held(out, force=force):
             atomic.write_text(out, text + "\n", replace=force)
         output.say(harmless.plain(str(out)))
 
