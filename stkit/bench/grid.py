@@ -23,6 +23,7 @@ from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
 
 LARGEST = 1 << 20  # bytes of a grid's file, which are read in about a second
+LONGEST = 200  # characters of a run's name: a file's has 255
 RUNS = 5_000
 """Runs of a grid at most."""
 
@@ -115,6 +116,8 @@ def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:
 def _run(data: Data, made: Made, frame: Frame, model: str, seed: int) -> Run:
     named = re.sub(r"[^A-Za-z0-9.-]+", "-", model)
     name = f"{made.name}_{frame.name}_{named}_s{seed}"
+    if len(name) > LONGEST:
+        raise RecipeError(f"a run is called {name!r}; expected {LONGEST} characters at most")
     own = (f"--frame={frame.frame}", f"--model={model}", f"--seed={seed}")
     state = tables.state(made.source) if isinstance(made.source, str) else ""
     settings: dict[str, Any] = {

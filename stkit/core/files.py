@@ -83,8 +83,11 @@ def parse_json(text: str | bytes) -> Any:
     """JSON as Python values. ValueError for what is none, or that no reader of ours can take:
     nan and infinity, whole numbers of 64 bits and more, what is nested deeper than DEPTH, and more
     than VALUES."""
-    marks = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
-    if sum(text.count(mark) for mark in marks) > VALUES:  # type: ignore[arg-type]
+    if isinstance(text, str):
+        count = sum(text.count(mark) for mark in ",[{")
+    else:
+        count = sum(text.count(mark) for mark in (b",", b"[", b"{"))
+    if count > VALUES:
         raise ValueError(f"it has more than {VALUES:,} values")
     return _shallow(_parsed(json.loads, text, parse_constant=_no_number, parse_int=_whole))
 
