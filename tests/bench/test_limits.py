@@ -23,7 +23,7 @@ HEAD = 'frames = ["nt"]\n[data]\nsource = "digits"\n'
         (f"seeds = {list(range(5_001))}\npoisons = ['clean']", "asks for 5,001 runs, expected"),
         (f"seeds = {list(range(500))}\npoisons = ['sp']\nrates = {[i / 100 for i in range(1, 99)]}",
          "asks for 49,000 runs, expected 5,000 at most"),
-        (f"seeds = {[0] * 100_000}\npoisons = ['clean']", "seeds has 0 100000 times"),
+        (f"seeds = {[0] * 20_000}\npoisons = ['clean']", "seeds has 0 20000 times"),
         ("seeds = [" + "9" * 5000 + "]", "found no TOML"),
         ("a" + ".a" * 100_000 + " = 1", "found no TOML .*dots"),
         ("a = " + "[" * 5000, "found no TOML"),
