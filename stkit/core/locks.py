@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stkit.core.errors import ArtifactError
@@ -75,6 +75,17 @@ def _open(lock: Path, busy: Callable[[str], str]) -> int | None:
         os.close(file)
         raise
     return file
+
+
+def remove_dead(lock: Path) -> None:
+    """Remove a lock file that a killed process has left: nobody holds it."""
+    with suppress(OSError):
+        file = os.open(lock, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if os.read(file, len(WORD)) == WORD and alone(file) and is_at(lock, file):
+                lock.unlink()
+        finally:
+            os.close(file)
 
 
 @contextmanager
