@@ -200,7 +200,10 @@ class _Files:
         wide = max(map(len, states.values()))
         for file, state in states.items():
             typer.echo(f"{state:<{wide}}  {self.folder / file}")
-        if check and different:
+        if different and not check:
+            count = f"{len(different)} of {len(self.headers)} files differ"
+            output.note(f"note: {count} from those that were recorded; --check says which")
+        elif different:
             said = [
                 f"{name} {was or 'none'}, now {is_ or 'none'}" for name, (was, is_) in apart.items()
             ]
