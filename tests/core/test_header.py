@@ -11,7 +11,8 @@ import torch
 from stkit.core import header
 from stkit.core.errors import ArtifactError
 
-HEAD = header.make("dataset", {"source": "digits", "limit": None}, seed=3, inputs=[])
+HEAD = header.make("dataset", {"source": "digits", "limit": None}, seed=3, inputs=[],
+                   classes=["x"], split="train")  # fmt: skip
 
 
 def stored(path: Path, meta: object, *, size: int = 0) -> Path:
@@ -51,7 +52,9 @@ def test_differences_are_of_recipe_seed_and_inputs_alone() -> None:
 
 def test_a_header_is_read_back(tmp_path: Path) -> None:
     path = stored(tmp_path / "f", {"stkit": header.dumps(HEAD)})
-    assert header.read(path) == header.read(path, "dataset") == HEAD
+    assert header.read(path) == header.read(path, "dataset") == HEAD  # without a seal: an older one
+    sealed = {**HEAD, "seal": header.seal(HEAD)}
+    assert header.read(stored(path, {"stkit": header.dumps(sealed)})) == sealed
     assert header.is_stkit(path) and header.is_stkit(Path("absent.safetensors"))
     assert not header.is_stkit(tmp_path)
 
