@@ -151,8 +151,9 @@ class _Files:
         from stkit.core import artifact
 
         path = self.folder / step.file
-        head, tensors = artifact.read(path, step.kind if step.kind != "state" else "dataset")
-        if step.digest not in (None, head["digest"]) or head["digest"] != artifact.digest(tensors):
+        kind = "dataset" if step.kind == "state" else step.kind
+        head, _ = artifact.read(path, kind, verify=True)
+        if step.digest not in (None, head["digest"]):
             raise ArtifactError(
                 f"{path}: there is another file, of digest {head['digest'][:16]}, expected "
                 f"{str(step.digest)[:16]}; remove it, or pass another folder"

@@ -199,3 +199,17 @@ def test_as_processes(files: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert [each["state"] for each in json.loads(done.out)["files"]] == ["same"]
     assert "$ stkit data digits --split=train --limit=45 -o '" in done.err
+
+
+def test_unfinished_work_is_made_whole(files: Path, cli, tmp_path: Path) -> None:
+    def change(head: dict[str, Any]) -> None:
+        head["progress"] |= {"done": False, "tau": 0, "loss": 0.0, "hits": 0.0, "checks": []}
+
+    path = forged(files / "nt", tmp_path / "nt.part", change)
+    shown = cli("rerun", path)
+    assert "--resume -o nt.safetensors" in shown.out and "nt.safetensors.part" in shown.err
+    found = cli("rerun", path, "--run", tmp_path / "again", "--check", obj=quietly)
+    assert found.code == 0, found.err
+    assert [line.split()[0] for line in found.out.splitlines()] == ["same", "same", "made"]
+    head = header.read(tmp_path / "again/nt.safetensors")
+    assert head["digest"] == header.read(files / "nt")["digest"]
