@@ -75,9 +75,9 @@ def again(
     if run is None:
         _show(steps, data_root, as_json=json, quiet=quiet)
         return
-    files = _Files(steps, run, data_root, context.obj or _process)
+    files = _Files(steps, run, data_root, context.obj or _process, quiet)
     files.make()
-    files.show(head, check=check, as_json=json, quiet=quiet)
+    files.show(head, check=check, as_json=json)
     if check and files.different:
         raise typer.Exit(1)
 
@@ -122,6 +122,7 @@ class _Files:
     folder: Path
     data_root: Path | None
     host: Host
+    quiet: bool
 
     def make(self) -> None:
         """Run the commands of the files that are not there. ArtifactError where one cannot be made,
@@ -164,7 +165,7 @@ class _Files:
         words = _words(step, self.folder, self.data_root, resume=True)
         line = commands.line(step.command, words)
         output.note(f"$ {line}")
-        code = self.host(step.command.ranks, words)
+        code = self.host(step.command.ranks, [*words, *(["-q"] if self.quiet else [])])
         if code:
             raise ArtifactError(
                 f"{self.folder / step.file}: its command ended with exit code {code}, expected 0; "
@@ -180,7 +181,7 @@ class _Files:
             and step.digest not in (None, self.headers[step.file]["digest"])
         ]  # fmt: skip
 
-    def show(self, head: header.Header, *, check: bool, as_json: bool, quiet: bool) -> None:
+    def show(self, head: header.Header, *, check: bool, as_json: bool) -> None:
         """What became of each file; where they differ, also versions that do."""
         different, last = self.different, self.steps[-1].file
         states = {step.file: self._state(step, check=check) for step in self.steps}
@@ -195,7 +196,7 @@ class _Files:
             shown = {"output": str(self.folder / last), "files": files, "versions": apart}
             output.result(shown, as_json=True, quiet=False)
             return
-        if quiet:
+        if self.quiet:
             typer.echo(str(self.folder / last))
             return
         wide = max(map(len, states.values()))
