@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.checks import choose
 from stkit.recipes.acm import VARIANTS
 
@@ -50,7 +50,7 @@ def acm(
 
     runtime = o.runtime(device)
     runtime.agree(variant, per_class)
-    with nullcontext() if out is None else saving.claimed(out, force=force, runtime=runtime):
+    with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)
         images = o.open_source(source, split, data_root, runtime=runtime)
         measured = measured_acm(

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.errors import RecipeError
 
 PLACE = 10
@@ -46,7 +46,7 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
-    with saving.claimed(out, force=force):
+    with claims.held(out, force=force):
         images = o.open_source(source, split, data_root, size=size, limit=limit)
         if holdout is not None:
             from stkit.data.holdout import part as part_of

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 
 PLACE = 90
 ALL_RANKS = True
@@ -50,7 +50,7 @@ def evaluate(
         number("batch-size", batch_size, 1, float("inf"))
     runtime = o.runtime(device, precision)
     runtime.agree(adversary, seed, batch_size)
-    with nullcontext() if out is None else saving.claimed(out, force=force, runtime=runtime):
+    with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)
         images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
         trained.check(images)

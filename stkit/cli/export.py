@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.data.exporting.formats import FORMATS
 
 PLACE = 60
@@ -67,7 +67,7 @@ def export(
     from stkit.data.images import read
 
     check(format, clean is not None)
-    with saving.claimed(out, force=force, folder=FORMATS[format].tree):
+    with claims.held(out, force=force, folder=FORMATS[format].tree):
         images = read(file)
         plain = None
         if clean is not None:

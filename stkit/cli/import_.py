@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.data.importing.layouts import LAYOUTS
 
 PLACE = 50
@@ -82,7 +82,7 @@ def bring(
     asked = Options(
         scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, seed=seed
     )
-    with saving.claimed(out, force=force):
+    with claims.held(out, force=force):
         images = o.open_source(clean, split, data_root)
         poisoned, notes = load(file, images, layout=format, options=asked)
         poisoned.save(out, replace=force)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.checks import as_dict, given, number
 from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting
@@ -122,7 +122,7 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
     with (
         nullcontext()
         if asked.dry_run
-        else saving.claimed(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
+        else claims.held(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
     ):
         images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
         poisons.check(images, recipe, asked.seed, asked.poison_rate)
@@ -156,7 +156,7 @@ def _craft(crafting: "Crafting", asked: Request) -> None:
     start, runtime, count = perf_counter(), crafting.runtime, len(crafting.images)
     if asked.resume:
         expected = recorded(crafting, asked.poison_rate)
-        done = saving.finished(asked.out, "dataset", expected, runtime, force=asked.force)
+        done = claims.finished(asked.out, "dataset", expected, runtime, force=asked.force)
         if done is not None:
             say(done["statistics"], None, asked, count, runtime)
             return

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims
 from stkit.cli import options as o
-from stkit.cli import saving
 from stkit.cli.poison import Rate, Request, say
 from stkit.core.checks import number
 
@@ -46,7 +46,7 @@ def rate(
     from stkit import poisons
     from stkit.data.images import read
 
-    with saving.claimed(out, force=force):
+    with claims.held(out, force=force):
         whole = read(file)
         original = o.open_source(clean, split, data_root, default_split=whole.header["split"])
         start = perf_counter()

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core import atomic
 from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError, RecipeError
@@ -89,7 +89,7 @@ def report(
     if out is None:
         typer.echo(text)
     else:
-        with saving.claimed(out, force=force):
+        with claims.held(out, force=force):
             atomic.write_text(out, text + "\n", replace=force)
         typer.echo(out)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.checks import as_dict
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
@@ -152,9 +152,7 @@ def train(
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
     with (
-        nullcontext()
-        if dry_run
-        else saving.claimed(out, force=force, resume=resume, runtime=runtime)
+        nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
     ):
         images = o.open_source(source, split, data_root, runtime=runtime)
         tested = None
@@ -176,7 +174,7 @@ def _run(
     """Train to the end, unless that was done before; what came out, and what it took."""
     runtime = training.runtime
     if resume:
-        done = saving.finished(out, "checkpoint", training.head(), runtime, force=force)
+        done = claims.finished(out, "checkpoint", training.head(), runtime, force=force)
         if done is not None:
             return _summary(done, out)
         saving.take_up(training, out, "checkpoint")

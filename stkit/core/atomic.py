@@ -62,8 +62,8 @@ def _replaceable(path: Path, about: os.stat_result) -> None:
         target = os.path.realpath(path)
         raise ArtifactError(f"{path}: is a link to {target}; pass the path that it leads to as -o")
     if not stat.S_ISREG(about.st_mode):
-        found = files.kind(about)
-        raise ArtifactError(f"{path}: found {found}, expected a file name; pass -o FILE")
+        kind = files.kind(about)
+        raise ArtifactError(f"{path}: found {kind}, expected a file name; pass -o FILE")
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _remove_dead(path: Path) -> None:
     """Remove what writers of `path` left that were killed: nobody holds its lock."""
     name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.tmp")
     with suppress(OSError):
-        for each in [entry for entry in os.scandir(path.parent) if name.fullmatch(entry.name)]:
+        for each in [other for other in os.scandir(path.parent) if name.fullmatch(other.name)]:
             with suppress(OSError):
                 _remove_if_dead(Path(each.path))
 

@@ -21,7 +21,7 @@ Header = dict[str, Any]
 FORMAT = 1
 COMMON = ("kind", "recipe", "seed", "digest", "inputs")
 METADATA = "__metadata__"
-ENTRY = {"dtype": str, "shape": [schema.COUNT], "data_offsets": [schema.COUNT, 2]}
+TENSOR = {"dtype": str, "shape": [schema.COUNT], "data_offsets": [schema.COUNT, 2]}
 """What a safetensors header says of a tensor."""
 
 
@@ -118,7 +118,7 @@ def is_stkit(path: Path) -> bool:
 
 def layout(path: Path) -> tuple[Header, int]:
     """The whole safetensors header and the offset of the tensors' bytes, checked for length."""
-    with files.open_regular(path, "pass a file made by stkit") as file:
+    with files.open_regular(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
@@ -133,11 +133,11 @@ def layout(path: Path) -> tuple[Header, int]:
             raise ArtifactError(_foreign(path, "its header is not readable")) from None
     try:
         schema.check(head, dict)
-        entries = {name: entry for name, entry in head.items() if name != METADATA}
-        schema.check(entries, {str: ENTRY})
+        tensors = {name: about for name, about in head.items() if name != METADATA}
+        schema.check(tensors, {str: TENSOR})
     except ArtifactError:
         raise ArtifactError(_foreign(path, "its header is not readable")) from None
-    ends = [entry["data_offsets"][1] for entry in entries.values()]
+    ends = [about["data_offsets"][1] for about in tensors.values()]
     if 8 + length + max(ends, default=0) != size:
         raise ArtifactError(_foreign(path, "it is truncated"))
     return head, 8 + length
@@ -167,7 +167,7 @@ def read(path: Path, *kinds: str) -> Header:
         )
     try:
         check(meta)
-        if meta.get("seal", seal(meta)) != seal(meta):
+        if meta.get("seal") != seal(meta):
             raise ArtifactError(
                 "damaged, its header is not the one that was written; make it again"
             )

@@ -57,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "acm": {"acm": NUMBER, "variant": str, "per_class?": COUNT},
     "eval": {"accuracy": NUMBER, "per_class": [NUMBER], "n": COUNT, "robust_accuracy?": NUMBER},
     "state": {
-        "progress": {"stage?": COUNT, "at": COUNT, "wrong?": NUMBER}, "records": [dict],
+        "progress": {"stage?": str, "at": COUNT, "wrong?": NUMBER}, "records": [dict],
     },
 }  # fmt: skip
 """What a kind of file has besides."""
