@@ -37,6 +37,7 @@ class Evaluation:
 
     confusion int64 [K,K]: rows are true classes, columns predictions; robust: under the adversary.
     model: its header's part. images, batch_size: None where they came from a DataLoader.
+    threads: of a CPU.
     """
 
     confusion: Tensor
@@ -47,6 +48,7 @@ class Evaluation:
     model: dict[str, Any]
     images: Images | None
     batch_size: int | None = None  # each batch has a random start of its own
+    threads: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -79,11 +81,12 @@ class Evaluation:
         asked = None if self.adversary is None else as_dict(self.adversary)
         more: dict[str, Any] = {"accuracy": self.accuracy, "per_class": self.per_class}
         more["n"] = self.n
-        size = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        computed = {"batch_size": self.batch_size, "threads": self.threads}
+        recipe = {k: v for k, v in computed.items() if v is not None}
         if self.robust is not None:
             more["robust_accuracy"] = self.robust_accuracy
         head = header.make(
-            "eval", {"adversary": asked, "precision": self.precision, **size}, seed=self.seed,
+            "eval", {"adversary": asked, "precision": self.precision, **recipe}, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
             **more,
         )  # fmt: skip
@@ -209,12 +212,12 @@ def evaluate(
     module = module_of(model)
     runtime = place(module, runtime)
     images = data if isinstance(data, Images) else None
+    batch_size = None if images is None else batch_size or default_batch(images.size)
     if images is not None and isinstance(model, Checkpoint):
         model.check(images)
     adversaries = (None,) if adversary is None else (None, adversary)
     with settings(runtime):
         if isinstance(data, Images):
-            batch_size = batch_size or default_batch(data.size)
             with asking(module, data.pixels):
                 both = [
                     Evaluator(
@@ -224,12 +227,11 @@ def evaluate(
                     for which in adversaries
                 ]  # fmt: skip
         else:
-            batch_size = None
             both = _of_batches(module, data, runtime, adversaries, seed)
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
         both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images,
-        batch_size,
+        batch_size, runtime.recipe.get("threads"),
     )  # fmt: skip
 
 
