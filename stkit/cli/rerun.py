@@ -201,7 +201,7 @@ class _Files:
             return
         wide = max(map(len, states.values()))
         for file, state in states.items():
-            typer.echo(f"{state:<{wide}}  {self.folder / file}")
+            typer.echo(f"{state:<{wide}}  {commands.quoted(str(self.folder / file))}")
         if different and not check:
             count = f"{len(different)} of {len(self.headers)} files differ"
             output.note(f"note: {count} from those that were recorded; --check says which")

@@ -4,6 +4,7 @@ Only what the recipe says goes into it: numbers, and names that this version kno
 where no command makes it: what came in from outside, or was made in Python.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -193,4 +194,17 @@ def _plain(word: Path | str) -> str:
 def line(command: Command, words: Sequence[str]) -> str:
     """The command as it is typed in a shell."""
     ranks = ["torchrun", f"--nproc-per-node={command.ranks}", "-m", "stkit"]
-    return shlex.join([*(ranks if command.ranks > 1 else ["stkit"]), *words])
+    return " ".join(map(quoted, [*(ranks if command.ranks > 1 else ["stkit"]), *words]))
+
+
+def quoted(word: str) -> str:
+    """A word for a shell, on one line. What cannot be printed is escaped as in bash's $'...'."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escaped, word))}'"
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable() and letter not in "'\\":
+        return letter
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))

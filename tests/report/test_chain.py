@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,16 @@ def test_a_damaged_header_is_refused() -> None:
 def test_results_of_a_bench_have_such_inputs_too() -> None:
     head = made_up.images("sp")
     assert rerun.chain(head)[0].file == "clean.safetensors"
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "\x1b]0;x\x07", "a\nb'\\", "\udcff", "caf\xe9\u202e"]
+)
+def test_a_line_is_one_line_that_a_shell_reads_as_it_is_meant(name: str) -> None:
+    (step,) = rerun.chain(CLEAN)
+    assert step.command
+    line = commands.line(step.command, ["-o", name])
+    assert line.isprintable()
+    args = ["bash", "-c", f"printf '%s|' {line}"]
+    said = subprocess.run(args, capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}).stdout
+    assert os.fsdecode(said) == f"stkit|-o|{name}|"
