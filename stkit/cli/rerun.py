@@ -14,6 +14,7 @@ import typer
 from stkit.cli import options as o
 from stkit.cli import output
 from stkit.core import header
+from stkit.core import text as harmless
 from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 from stkit.report import commands, rerun
 from stkit.report.commands import FOLDER
@@ -94,7 +95,7 @@ def _show(steps: tuple[Step, ...], data_root: Path | None, *, as_json: bool, qui
         shown = {"commands": list(lines.values()), "files": files}
         output.result(shown, as_json=True, quiet=False)
         return
-    typer.echo("\n".join(lines.values()))
+    output.say("\n".join(lines.values()))
     if not quiet:
         for step in steps:
             if step.note:
@@ -197,11 +198,11 @@ class _Files:
             output.result(shown, as_json=True, quiet=False)
             return
         if self.quiet:
-            typer.echo(str(self.folder / last))
+            output.say(harmless.plain(str(self.folder / last)))
             return
         wide = max(map(len, states.values()))
         for file, state in states.items():
-            typer.echo(f"{state:<{wide}}  {commands.quoted(str(self.folder / file))}")
+            output.say(f"{state:<{wide}}  {commands.quoted(str(self.folder / file))}")
         if different and not check:
             count = f"{len(different)} of {len(self.headers)} files differ"
             output.note(f"note: {count} from those that were recorded; --check says which")
