@@ -7,6 +7,7 @@ several noises a class each image takes one drawn from `stream(seed, "import")` 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from stkit.core.errors import DataError
 from stkit.data.importing.values import Layout, Options, Reading
 
 if TYPE_CHECKING:
@@ -20,10 +21,14 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     from stkit.data import perturbation
     from stkit.data.importing import noise
 
+    if isinstance(values, dict):
+        raise DataError("found a dict of tensors, expected one tensor of noise; pass --format pil")
     shape, choices = values.shape, 0
     if values.ndim == 5:
         choices, values = len(values), values.reshape(shape[0] * shape[1], *shape[2:])
-    low, _ = noise.checked(values, clean, options, "f")
+    noise.framed(values, clean, "f")
+    where = noise.place(shape[1 if choices else 0], clean, options, choices=choices)
+    low, _ = noise.checked(values, options)
     sign = options.sign or "both"
     rounding = options.rounding or "floor"
 
@@ -31,10 +36,8 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
         whole = perturbation.grey_levels(values[rows], rounding)
         return whole.clip(0, None) if sign == "positive" else whole
 
-    reading = noise.indexed(
-        levels, shape[1 if choices else 0], clean, options,
-        dtype=values.dtype, shape=shape, choices=choices,
-    )  # fmt: skip
+    content = noise.described(values.dtype, shape, where.scope)
+    reading = noise.placed(levels, where, clean, content, drawn=choices > 0)
     notes = reading.notes
     if low < 0 and options.sign is None:
         notes += (

@@ -19,8 +19,9 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     from stkit.data.importing import foreign, noise
     from stkit.data.sampling import assign
 
+    noise.framed(values, clean, "f", last=True)
     labels = foreign.own_labels(options.labels, len(values), len(clean.classes))
-    noise.checked(values, clean, options, "f", last=True, norm=True)
+    noise.checked(values, options, norm=True)
     order = clean.index.numpy().argsort(kind="stable")
     ordered = clean.labels.numpy()[order]
     want = np.bincount(ordered, minlength=len(clean.classes))
