@@ -4,6 +4,7 @@ What a file is, its first bytes say, not its name. Only regular files are opened
 read or unpacked before what it says of itself has been held against its size.
 """
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -24,7 +25,7 @@ EXPECTED = "expected .pt, .pkl, .npy, .npz or a folder of <index>.png files"
 def kind_of(path: Path) -> str:
     """torch, pickle, npy, npz or folder. DataError for what is none of them, ArtifactError for
     what is not there or no file."""
-    if path.is_dir():
+    if os.path.isdir(path):  # where `is_dir` raises for names that are too long
         return "folder"
     with open_regular(path, "check the path of the file or folder") as file:
         first = file.read(len(torch_files.OLD))
@@ -63,7 +64,7 @@ def content(path: Path, kind: str) -> Any:
 
 def _pictures(root: Path) -> dict[int, Path]:
     """index -> path for the files <index>.png of the folder, or of its folder data/."""
-    home = root / "data" if (root / "data").is_dir() else root
+    home = root / "data" if os.path.isdir(root / "data") else root
     pictures: dict[int, Path] = {}
     for path in sorted(_listed(home)):
         if path.suffix.lower() != ".png" or not re.fullmatch(r"[0-9]{1,18}", path.stem):
