@@ -16,6 +16,7 @@ from conftest import CLASSES, SIDE, snapshot
 from PIL import Image
 from torch import Tensor
 
+import reference
 from stkit import load
 from stkit.core import header
 from stkit.core.errors import ArtifactError, DataError, RecipeError
@@ -179,6 +180,68 @@ def test_noise_for_other_images_is_doubted(photos, tmp_path):
     torch.save(added.roll(1, 0), tmp_path / "other.pt")
     assert "does not look" not in bring(tmp_path / "own.pt", images)[1]
     assert "does not look as if made for these" in bring(tmp_path / "other.pt", images)[1]
+
+
+# The authors' own arithmetic
+
+
+def graded(kind: str) -> np.ndarray:
+    """[N,3,SIDE,SIDE]: noise near whole grey levels, of both signs, and anything between."""
+    draw = np.random.default_rng(0)
+    levels = draw.integers(-8, 9, (N, 3, SIDE, SIDE)) / 255
+    off = draw.choice([0, 1e-8, -1e-8, 3e-7, 1e-6, 4e-3], levels.shape)
+    return (levels + off).clip(-EIGHT, EIGHT).astype(kind)
+
+
+def each(work, *arrays: np.ndarray) -> np.ndarray:
+    """`work` on one value of each array at a time."""
+    found = [work(*values) for values in zip(*(a.flat for a in arrays), strict=True)]
+    return np.array(found, np.uint8).reshape(arrays[0].shape)
+
+
+@pytest.mark.parametrize("sign", [None, "positive"])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_em_by_its_authors_loader(clean, tmp_path, kind, sign):
+    images, _ = ordered(clean)
+    added = graded(kind)
+    torch.save(torch.from_numpy(added), tmp_path / "p.pt")
+    found, _ = bring(tmp_path / "p.pt", clean, rounding="loader", sign=sign, epsilon=0.04)
+    want = each(
+        lambda x, v: reference.em_loader(int(x), v, sign == "positive"), images.numpy(), added
+    )
+    assert np.array_equal(found.pixels.numpy(), want)
+    assert found.header["recipe"]["rounding"] == "loader"
+    floor, _ = bring(tmp_path / "p.pt", clean, rounding="floor", sign=sign, epsilon=0.04)
+    assert torch.equal(found.pixels, floor.pixels) == (kind == np.float16)
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", ">f4", "<f8"])
+def test_sp_and_ops_by_their_authors_loaders(clean, tmp_path, kind):
+    images, labels = ordered(clean)
+    added = graded("<f8").astype(kind)
+    np.save(tmp_path / "x.npy", added.transpose(0, 2, 3, 1))
+    np.save(tmp_path / "y.npy", labels.numpy())
+    for layout, slow, more in (
+        ("sp", reference.sp_loader, {"labels": tmp_path / "y.npy"}),
+        ("ops", reference.ops_loader, {"epsilon": 1.0}),
+    ):
+        found, _ = bring(tmp_path / "x.npy", clean, layout, rounding="loader", **more)
+        want = each(lambda x, v, slow=slow: slow(int(x), v), images.numpy(), added)
+        assert np.array_equal(found.pixels.numpy(), want)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_pictures_by_their_authors_loaders(clean, tmp_path, kind):
+    images, labels = ordered(clean)
+    x = (images.numpy() / 255 + graded("<f8")).clip(0, 1).astype(kind)
+    torch.save({"data": torch.from_numpy(x), "labels": labels}, tmp_path / "p.pt")
+    np.save(tmp_path / "x.npy", x.transpose(0, 2, 3, 1))
+    np.save(tmp_path / "y.npy", labels.numpy())
+    want = each(reference.picture_loader, x)
+    for path, layout, more in (("p.pt", "pil", {}), ("x.npy", "ntga", {"labels": "y.npy"})):
+        options = {name: tmp_path / value for name, value in more.items()}
+        found, _ = bring(tmp_path / path, clean, layout, rounding="loader", **options)
+        assert np.array_equal(found.pixels.numpy(), want)
 
 
 # REM, SEM
@@ -652,7 +715,9 @@ def test_files_that_are_something_else(clean, tmp_path):
 def test_options_are_checked():
     for options, message in (
         ({"epsilon": 0.0}, "epsilon is 0"), ({"epsilon": float("nan")}, "epsilon is nan"),
-        ({"sign": "postive"}, "did you mean 'positive'"), ({"rounding": "up"}, "unknown rounding"),
+        ({"rounding": "loadr"}, "did you mean 'loader'"),
+        ({"sign": "postive"}, "did you mean 'positive'"),
+        ({"rounding": "up"}, "unknown rounding"),
         ({"scope": "x"}, "unknown scope"), ({"seed": -1}, "seed is -1"),
     ):  # fmt: skip
         with pytest.raises(RecipeError, match=message):

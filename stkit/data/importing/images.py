@@ -1,7 +1,8 @@
 """Poisoned images as others hand them on: content -> uint8 images, once they are seen to fit.
 
-Floating-point images are floored to 8 bits, unless `rounding` says otherwise: so do NTGA's loader
-and torchvision's conversion, which PIL's trainer uses. Each image is compared with the clean one.
+Floating-point images are floored to 8 bits, unless `rounding` says otherwise: nearly so do NTGA's
+loader and torchvision's conversion, which PIL's trainer uses (see `loaders`). Each image is
+compared with the clean one.
 """
 
 from dataclasses import replace
@@ -13,8 +14,8 @@ from torch import Tensor
 from stkit.core.errors import DataError
 from stkit.data import perturbation
 from stkit.data.images import Images
-from stkit.data.importing import fitting, foreign
-from stkit.data.importing.values import Options, Reading
+from stkit.data.importing import fitting, foreign, loaders
+from stkit.data.importing.values import LOADER, Options, Reading
 
 
 def labelled(data: np.ndarray, labels: np.ndarray, clean: Images, options: Options) -> Reading:
@@ -73,6 +74,9 @@ def rounded(values: np.ndarray, options: Options) -> Tensor:
     pixels = np.empty(values.shape, np.uint8)
 
     def work(rows: slice) -> None:
+        if options.rounding == LOADER:
+            pixels[rows] = loaders.pictures(values[rows])
+            return
         levels = perturbation.grey_levels(values[rows], options.rounding or "floor")
         pixels[rows] = levels.clip(0, 255)
 

@@ -1,7 +1,8 @@
 """Noise as others hand it on, added to the clean images: content -> uint8 images.
 
-It is rounded once, as the authors' loaders do (floor; whole grey levels need none), then added and
-clipped by `perturbation.add`; rows are matched with the clean set by its `index`.
+It is rounded once (floor, unless told otherwise; whole grey levels need none), then added and
+clipped by `perturbation.add`: the authors' loaders add first, which `loaders` does. Rows are
+matched with the clean set by its `index`.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,14 @@ from stkit.core.rng import stream
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.importing import fitting
-from stkit.data.importing.values import Options, Reading
+from stkit.data.importing.values import LOADER, Options, Reading
 
 CAP = 0.2  # 51 grey levels: more is in another unit, or is no noise
 LARGE = 1e6  # more than this no root mean square brings down to the cap
 INDEX = 1 << 28  # a larger position in a data set is no position
 ENOUGH = 100  # pixel values outside [0,255] that tell a right order from a wrong one
-Levels = Callable[[np.ndarray], np.ndarray]  # rows of a file -> grey levels int16 [n,3,H,W]
+Levels = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Rows of a file and the images that they are for, uint8 [n,3,H,W] -> grey levels int16."""
 
 
 def most_pixels(values: np.ndarray) -> int:
@@ -56,17 +58,28 @@ def checked(
     return low, high
 
 
-def nhwc(values: np.ndarray, rounding: str, kind: type) -> Levels:
-    """Levels of float noise [N,H,W,3], taken to be as exact as `kind` (see `grey_levels`)."""
-    return lambda rows: perturbation.grey_levels(values[rows].astype(kind), rounding).transpose(
-        0, 3, 1, 2
-    )
+def nhwc(
+    values: np.ndarray,
+    rounding: str,
+    kind: type,
+    loader: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Levels:
+    """Levels of float noise [N,H,W,3], taken to be as exact as `kind` (see `grey_levels`), or as
+    the authors' loader has them."""
+
+    def levels(rows: np.ndarray, images: np.ndarray) -> np.ndarray:
+        if rounding == LOADER:
+            return loader(values[rows], images)
+        whole = perturbation.grey_levels(values[rows].astype(kind), rounding)
+        return whole.transpose(0, 3, 1, 2)
+
+    return levels
 
 
 def add(levels: Levels, rows: np.ndarray, clean: Images) -> Tensor:
     """The clean images, each with the noise of its row of the file, as uint8 [N,3,H,W]."""
-    every = torch.ones(len(clean), dtype=torch.bool)
-    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some]))
+    every, images = torch.ones(len(clean), dtype=torch.bool), clean.pixels.numpy()
+    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some], images[some]))
 
 
 @dataclass(frozen=True)
@@ -132,8 +145,8 @@ def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
         )
     some = np.linspace(0, len(rows) - 1, min(fitting.SAMPLE, len(rows))).astype(int)
     images = clean.pixels[some].numpy()
-    own = fitting.overflow(levels(rows[some]), images)
-    other = fitting.overflow(levels(np.roll(rows[some], 1)), images)
+    own = fitting.overflow(levels(rows[some], images), images)
+    other = fitting.overflow(levels(np.roll(rows[some], 1), images), images)
     if other >= ENOUGH and own > other / 2:
         notes.append(
             "the noise does not look as if made for these images: it leads out of the range of "

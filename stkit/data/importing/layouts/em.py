@@ -1,14 +1,15 @@
 """EM, TUE, AUE: float noise in [0,1] units, [N,3,H,W], [K,3,H,W] or [P,K,3,H,W].
 
-EM's loader drops the negative half of its noise, here it is kept unless `sign` is "positive"; of
-several noises a class each image takes one drawn from `stream(seed, "import")` by its index.
+EM's loader drops the negative half of its noise, here it is kept unless `sign` is "positive"; it
+truncates sums in float32, here noise is floored unless `rounding` is "loader". Of several noises a
+class each image takes one drawn from `stream(seed, "import")` by its index.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stkit.core.errors import DataError
-from stkit.data.importing.values import Layout, Options, Reading
+from stkit.data.importing.values import LOADER, Layout, Options, Reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """Noise by class or by index, rounded and added."""
     from stkit.data import perturbation
-    from stkit.data.importing import noise
+    from stkit.data.importing import loaders, noise
 
     if isinstance(values, dict):
         raise DataError("found a dict of tensors, expected one tensor of noise; pass --format pil")
@@ -32,7 +33,9 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     sign = options.sign or "both"
     rounding = options.rounding or "floor"
 
-    def levels(rows: "np.ndarray") -> "np.ndarray":
+    def levels(rows: "np.ndarray", images: "np.ndarray") -> "np.ndarray":
+        if rounding == LOADER:
+            return loaders.em(values[rows], images, positive=sign == "positive")
         whole = perturbation.grey_levels(values[rows], rounding)
         return whole.clip(0, None) if sign == "positive" else whole
 

@@ -19,7 +19,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """Noise by class or by index, rounded and added."""
     import numpy as np
 
-    from stkit.data.importing import noise
+    from stkit.data.importing import loaders, noise
 
     noise.framed(values, clean, "f", last=True)
     where = noise.place(len(values), clean, options)
@@ -31,7 +31,9 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
         )
     rounding = options.rounding or "floor"  # of differences that float32 images may have made
     content = noise.described(values.dtype, values.shape, where.scope)
-    reading = noise.placed(noise.nhwc(values, rounding, np.float32), where, clean, content)
+    reading = noise.placed(
+        noise.nhwc(values, rounding, np.float32, loaders.ops), where, clean, content
+    )
     return replace(reading, rounding=rounding)
 
 

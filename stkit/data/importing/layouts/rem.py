@@ -23,7 +23,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     where = noise.place(len(values), clean, options)
     noise.checked(values, options)
 
-    def levels(rows: np.ndarray) -> np.ndarray:
+    def levels(rows: np.ndarray, images: np.ndarray) -> np.ndarray:
         whole: np.ndarray = values[rows].astype(np.int16)
         return whole
 
