@@ -1,11 +1,11 @@
-"""How far other readers of the same noise, and of the same jitter, are from stkit's: no speed.
+"""How far others' readers of noise and others' augmentations are from stkit's: no speed.
 
     python benchmarks/readers.py [SOURCE] [--limit 2000] [--rounds 5] [--json]
 
 EM noise is made on the images with the small net, then read as `stkit import` reads it (floor), as
 its authors' loader does (`--rounding loader`), and as a reader does that adds in float64 and
 truncates. Colour jitter is torchvision's on float tensors, which stkit's is, against torchvision's
-on PIL images, the same factors in the same order.
+on PIL images, the same factors in the same order; so is TrivialAugment, the same draws.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import json
 
 import numpy as np
 import torch
-from torchvision.transforms import ColorJitter
+from torchvision.transforms import ColorJitter, TrivialAugmentWide
 from torchvision.transforms import functional as tv
 
 from stkit import load
@@ -64,6 +64,21 @@ def jitters(images: Images) -> dict[str, float]:
     return {"jitter, mean levels": float(np.mean(means)), "jitter, most levels": most}
 
 
+def policies(images: Images) -> dict[str, float]:
+    """The same draws of torchvision's TrivialAugment on uint8 tensors and on PIL images."""
+    policy, apart = TrivialAugmentWide(), []
+    for seed, pixels in enumerate(images.pixels):
+        torch.manual_seed(seed)
+        tensor = policy(pixels)
+        torch.manual_seed(seed)
+        picture = tv.pil_to_tensor(policy(tv.to_pil_image(pixels)))
+        apart.append(float((tensor.float() - picture.float()).abs().mean()))
+    return {
+        "trivial, mean levels": float(np.mean(apart)),
+        "trivial, images unlike": float(np.mean(np.array(apart) > 0)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", default="digits")
@@ -72,7 +87,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     images = load(asked.source, limit=asked.limit)
-    found = readings(images, asked.rounds) | jitters(images)
+    found = readings(images, asked.rounds) | jitters(images) | policies(images)
     if asked.json:
         print(json.dumps(found))
         return

@@ -58,8 +58,8 @@ def bring(
         str | None,
         typer.Option(
             metavar="floor|nearest|loader",
-            help="Of floating point; loader adds and truncates as the authors' loader does, which "
-            "floor, of exact noise, mostly equals.  [default: floor]",
+            help="Of floating point; loader computes as the authors' loader does, to the last bit, "
+            "which floor does nearly.  [default: floor]",
         ),
     ] = None,
     epsilon: Annotated[

@@ -13,7 +13,8 @@ reaches the error (theirs goes on for ever); class-wise, every class has an imag
 the error is taken on all of it (theirs drops the ragged rest); draws come from `rng.stream`. Above
 64 px the surrogate is timm's net (theirs: torchvision's) and epsilon is the ST paper's 8/255
 (theirs: 16/255).
-`sign="positive"` drops the negative half of the noise, as their loader does.
+`sign="positive"` drops the negative half of the noise, as their loader does; that truncates sums in
+float32, though, which noise a hair below a grey level does not always survive.
 """
 
 from collections.abc import Iterator
