@@ -96,25 +96,25 @@ def own_labels(path: Path | None, count: int, classes: int) -> np.ndarray:
         raise DataError(f"{path}: expected labels in a .npy file")
     labels = numpy_files.npy(path)
     if labels.shape[:1] != (count,):
-        found = len(labels) if labels.ndim else "no"
-        raise DataError(f"has {count} rows, but {path} has {found} labels")
+        given = len(labels) if labels.ndim else "no"
+        raise DataError(f"has {count} rows, but {path} has {given} labels")
     return class_numbers(labels, classes, str(path))
 
 
 def class_numbers(labels: np.ndarray, classes: int, name: str) -> np.ndarray:
     """Labels of any number type, [N], [N,1] or one-hot [N,K], as int64 [N] from 0 to K - 1."""
     wide = labels.shape[1] if labels.ndim == 2 else 1
-    found = f"{name}: labels are {labels.dtype} {list(labels.shape)}"
+    given = f"{name}: labels are {labels.dtype} {list(labels.shape)}"
     if labels.ndim not in (1, 2) or labels.dtype.kind not in "biuf":
-        raise DataError(f"{found}, expected whole numbers")
+        raise DataError(f"{given}, expected whole numbers")
     if wide > 1:
         if wide != classes or ((labels != 0).sum(1) != 1).any():
-            raise DataError(f"{found}, expected one of {classes} a row")
+            raise DataError(f"{given}, expected one of {classes} a row")
         hot: np.ndarray = labels.argmax(1)
         return hot
     flat = labels.reshape(-1)
     if not len(flat) or not np.isfinite(flat).all() or (np.rint(flat) != flat).any():
-        raise DataError(f"{found}, expected whole numbers")
+        raise DataError(f"{given}, expected whole numbers")
     low, high = int(flat.min()), int(flat.max())
     if low < 0 or high >= classes:
         raise DataError(

@@ -66,9 +66,9 @@ def npz(path: Path, names: tuple[str, ...]) -> dict[str, Member]:
         there = {name.removesuffix(".npy"): name for name in archive.namelist()}
         missing = [name for name in names if name not in there]
         if missing:
-            found = readable(", ".join(there))
+            others = readable(", ".join(there))
             raise DataError(
-                f"{path}: has {found} but no {' and no '.join(missing)}, "
+                f"{path}: has {others} but no {' and no '.join(missing)}, "
                 "expected data (uint8 images) and targets (labels)"
             )
         return {name: _member(archive, path, there[name]) for name in names}

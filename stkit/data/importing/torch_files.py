@@ -62,8 +62,8 @@ def read(path: Path) -> Any:
             old = file.read(len(OLD)) == OLD
             file.seek(0)
             saved = _old(file) if old else _new(file)
-        except RefusedError as found:
-            what = f"holds {readable(found)}"
+        except RefusedError as refused:
+            what = f"holds {readable(refused)}"
             raise DataError(f"{path}: {what}, expected one tensor; nothing of it was run") from None
         except Exception as error:  # damaged ones raise of every kind
             raise _unreadable(path, error) from None

@@ -32,8 +32,8 @@ def bare_array(path: Path) -> np.ndarray:
     with open_regular(path) as file:
         try:
             held = walk(file, os.fstat(file.fileno()).st_size, ADMITTED)
-        except RefusedError as found:
-            what = readable(found)
+        except RefusedError as refused:
+            what = readable(refused)
             raise DataError(_expected(path, what) + "; nothing of it was run") from None
         except Exception as error:  # a damaged pickle raises of every kind
             reason = readable(error)
