@@ -54,14 +54,14 @@ def test_the_jth_of_a_class_gets_the_jth_point_of_it(count: int, classes: int) -
     assert assign(labels.numpy(), blobs.numpy().astype(np.int32)).tolist() == wanted
 
 
-@pytest.mark.parametrize("sizes", [(37, 11, 90, 4, 2), (500, 100, 20, 3), (7, 8, 9)])
+@pytest.mark.parametrize("sizes", [(37, 11, 90, 4, 2), (500, 100, 20, 3), (53, 29, 12, 5)])
 def test_stratified_has_the_counts_of_scikit_learn(sizes: tuple[int, ...]) -> None:
-    """But where remainders are equal: there it draws."""
+    """But where remainders are equal, which none is here: there it draws."""
     from sklearn.model_selection import train_test_split
 
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=stream(0, "labels"))]
-    for share in (0.2, 0.5, 0.7):
+    for share in (0.2, 0.3, 0.7):
         theirs, _ = train_test_split(
             labels.numpy(), train_size=share, test_size=1 - share, stratify=labels.numpy()
         )
