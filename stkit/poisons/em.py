@@ -6,13 +6,15 @@ the error on images + noise. It ends when the error is no larger than `stop_erro
 
 sample: one noise an image; both walk the whole set in its stored order, which must not be class by
 class (folders are shuffled once when they are read). class: one noise a class, the mean over the
-images of the class in a batch, updated after every batch of a fixed fifth of the set.
+images of the class in a batch, updated after every batch of a fixed fifth of the set, stratified.
 
 Differences from the authors' code: the best round is kept and `max_rounds` ends a run that never
-reaches the error (theirs goes on for ever); class-wise, the error is taken on the whole fifth
-(theirs drops the ragged rest); draws come from `rng.stream`. Above 64 px the surrogate
-is timm's net (theirs: torchvision's) and epsilon is the ST paper's 8/255 (theirs: 16/255).
-`sign="positive"` drops the negative half of the noise, as their loader does.
+reaches the error (theirs goes on for ever); class-wise, every class has an image in the fifth, and
+the error is taken on all of it (theirs drops the ragged rest); draws come from `rng.stream`. Above
+64 px the surrogate is timm's net (theirs: torchvision's) and epsilon is the ST paper's 8/255
+(theirs: 16/255).
+`sign="positive"` drops the negative half of the noise, as their loader does; that truncates sums in
+float32, though, which noise a hair below a grey level does not always survive.
 """
 
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
-from stkit.data.sampling import balanced
+from stkit.data.sampling import stratified
 from stkit.engine import pgd, step
 from stkit.engine.feed import Feed
 from stkit.engine.graphs import Captured
@@ -82,10 +84,10 @@ class Crafting:
         return noise, noise.clone()
 
     def _fifth(self, share: float) -> Tensor:
-        """The rows, class-balanced and in random order, that class-wise noise is made on."""
+        """The rows, stratified and in random order, that class-wise noise is made on."""
         shuffled = torch.randperm(len(self.images), generator=stream(self.seed, "fifth"))
-        count = round(share * len(self.images))
-        return shuffled[balanced(self.images.labels[shuffled], max(1, count))]
+        count = int(share * len(self.images))
+        return shuffled[stratified(self.images.labels[shuffled], max(1, count))]
 
     @property
     def done(self) -> bool:

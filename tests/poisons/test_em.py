@@ -14,7 +14,7 @@ from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.load import load
-from stkit.data.sampling import balanced
+from stkit.data.sampling import stratified
 from stkit.engine.runtime import pick
 from stkit.poisons import em
 from stkit.poisons.rounds import Round, Rounds
@@ -49,7 +49,7 @@ def test_noise_equals_the_transcription(scope, digits):
 
     everything = torch.arange(40)
     subset = permuted(everything, "fifth", 0)
-    subset = subset[balanced(digits.labels[subset], 32)]
+    subset = subset[stratified(digits.labels[subset], 32)]
     classy = scope == "class"
     noise, errors = reference.em(
         slow, digits.pixels.double() / 255, digits.labels, per_class=classy, epsilon=8 / 255,
@@ -115,6 +115,16 @@ def test_sign_positive_drops_the_negative_half(digits):
     rows = slice(0, 40)
     noise, half = both.result().rows(rows), positive.result().rows(rows)
     assert (noise < 0).any() and (half == noise.clip(0, None)).all()
+
+
+def test_the_fifth_is_stratified(digits):
+    """Unequal classes keep their shares, as by the authors' `train_test_split(stratify=...)`."""
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 2).repeat_interleave(5)
+    images = digits.rows(torch.zeros(len(labels), dtype=torch.int64))
+    images = replace(images, labels=labels, index=torch.arange(len(labels)))
+    recipe = replace(QUICK, scope="class")
+    some = em.Crafting(images, recipe, seed=0, runtime=CPU).some
+    assert labels[some].bincount().tolist() == [50, 30, 2] and len(some.unique()) == 82
 
 
 def test_class_wise_noise_is_one_a_class(digits):
