@@ -87,9 +87,9 @@ class Evaluation:
         return artifact.write(Path(path), {"confusion": self.confusion}, head)
 
 
-def accuracy(confusion: Tensor) -> float:
-    """The share on the diagonal."""
-    return int(confusion.diagonal().sum()) / int(confusion.sum())
+def accuracy(confusion: Tensor, count: int | None = None) -> float:
+    """The share of right answers. count: of images, where some may have no answer that counts."""
+    return int(confusion.diagonal().sum()) / (int(confusion.sum()) if count is None else count)
 
 
 def pgd20(epsilon: float) -> Adversary:
@@ -124,12 +124,16 @@ class Evaluator:
         self.feed = Feed(images.pixels, images.labels, runtime)
         batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
-        self.classes = len(images.classes)
+        self.classes, self.count = len(images.classes), len(images)
         self.counts = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
         self._run = Captured(self._body, runtime, lambda: [self.counts])
 
     def confusion(self) -> Tensor:
-        """int64 [K,K] on the device, over all ranks; the host does not wait."""
+        """int64 [K,K] on the device, over all ranks; the host does not wait.
+
+        Without images to which the model's answers are not finite: they sum up to less than `count`
+        then.
+        """
         self.counts.zero_()
         with pgd.evaluating(self.model):
             for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
@@ -153,7 +157,7 @@ class Evaluator:
                 f"{self.classes} classes; pass the data set it was trained for"
             )
         places = labels * self.classes + answers.argmax(1)
-        self.counts.scatter_add_(0, places, torch.ones_like(labels))
+        self.counts.scatter_add_(0, places, answers.isfinite().all(1).long())
 
 
 def logits(
