@@ -23,6 +23,7 @@ from stkit.measure.subject import (
     Checkpoint,
     asking,
     batches,
+    check_finite,
     module_of,
     parent,
     place,
@@ -156,8 +157,9 @@ class Evaluator:
                 f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
                 f"{self.classes} classes; pass the data set it was trained for"
             )
-        places = labels * self.classes + answers.argmax(1)
-        self.counts.scatter_add_(0, places, answers.isfinite().all(1).long())
+        best = answers.max(1)
+        counted = best.values.isfinite().long()  # -inf may stand for a class that is left out
+        self.counts.scatter_add_(0, labels * self.classes + best.indices, counted)
 
 
 def logits(
@@ -197,8 +199,8 @@ def evaluate(
     DataLoader, read once. adversary: also under PGD; a radius, 4/255 say, is `pgd20` of it. seed:
     of the adversary's random starts. batch_size: images at a time, of a set; None: 512 up to 32 px,
     above fewer. runtime: None: where the model is, in float32 or its own type, by this process
-    alone. DataError: the data are not for this model. RecipeError: no adversary, or a model that
-    cannot take the images or gives other than [B,K].
+    alone. DataError: the data are not for this model, or its weights or answers are not finite.
+    RecipeError: no adversary, or a model that cannot take the images or gives other than [B,K].
 
         evaluate(model, load("digits", "test"), adversary=4 / 255).robust_accuracy
     """
@@ -228,8 +230,10 @@ def evaluate(
                     ).confusion()
                     for which in adversaries
                 ]  # fmt: skip
+            count = len(data)
         else:
-            both = _of_batches(module, data, runtime, adversaries, seed)
+            both, count = _of_batches(module, data, runtime, adversaries, seed)
+    check_finite(model, "answers", finite=all(int(each.sum()) == count for each in both))
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
         both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images
@@ -242,14 +246,17 @@ def _of_batches(
     runtime: Runtime,
     adversaries: Sequence[Adversary | None],
     seed: int,
-) -> list[Tensor]:
-    """The confusion under each adversary on a loader's images; of several ranks each takes all."""
+) -> tuple[list[Tensor], int]:
+    """The confusion under each adversary on a loader's images, without answers that are not finite,
+    and how many images there are; of several ranks each takes all."""
     confusions: list[Tensor] = []
+    count = 0
     dtype = number_type(model)
     with pgd.evaluating(model):
         for clock, (pixels, labels) in enumerate(batches(data)):
             x = to_float(runtime.place(pixels), dtype).contiguous(memory_format=torch.channels_last)
             y = runtime.place(labels)
+            count += len(y)
             for i, adversary in enumerate(adversaries):
                 generator = stream(seed, "evaluate", clock, x.device)
                 start = None
@@ -265,8 +272,9 @@ def _of_batches(
                     )
                 if len(confusions) <= i:
                     confusions.append(y.new_zeros(classes, classes))
-                places = y * classes + answers.argmax(1)
-                confusions[i].view(-1).scatter_add_(0, places, torch.ones_like(y))
+                best = answers.max(1)
+                counted = best.values.isfinite().long()
+                confusions[i].view(-1).scatter_add_(0, y * classes + best.indices, counted)
     if not confusions:
         raise DataError("found no batch, expected at least one; pass a DataLoader with images")
-    return confusions
+    return confusions, count
