@@ -10,7 +10,7 @@ import torch
 import reference
 from stkit import models, poisons
 from stkit.core import arrays, artifact
-from stkit.core.errors import ArtifactError, DataError, RecipeError
+from stkit.core.errors import ArtifactError, DivergenceError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.load import load
@@ -163,5 +163,5 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits):
 
 
 def test_a_surrogate_that_diverges_is_an_error(digits):
-    with pytest.raises(DataError, match=r"diverged at round 1.*lower --lr"):
+    with pytest.raises(DivergenceError, match=r"diverged at round 1.*lower --lr"):
         crafted(digits, replace(QUICK, lr=1000.0, clip=1e30, model_steps=20))
