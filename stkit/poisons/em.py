@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.sampling import balanced
@@ -60,6 +61,8 @@ class Crafting:
         )  # fmt: skip
         self.feed = Feed(images.pixels, images.labels, runtime)
         self.per_class = recipe.scope == "class"
+        if not self.per_class and len(images) % recipe.batch_size == 1:
+            self._check_last()
         self.noise, self.best = self._zeros(memory)
         self.mine = storage.owned(len(images), recipe.batch_size, runtime)
         self.rounds = Rounds(recipe.stop_error, recipe.max_rounds)
@@ -71,6 +74,18 @@ class Crafting:
         self.all = torch.arange(len(images))
         self.some = self._fifth(share) if self.per_class else self.all  # what the noise walks
         self._step = Captured(self._stepped, runtime)
+
+    def _check_last(self) -> None:
+        """RecipeError where the surrogate cannot learn from a last batch of one image."""
+        count, size = len(self.images), self.recipe.batch_size
+        if self.surrogate.needs_two():
+            others = (*range(size - 1, 1, -1), *range(size + 1, count + 1))
+            other = next(other for other in others if count % other != 1)
+            raise RecipeError(
+                f"batch-size is {size}, which leaves one of {count} images for a last batch, from "
+                f"which BatchNorm cannot learn at {self.images.size}x{self.images.size} pixels; "
+                f"pass --batch-size {other}"
+            )
 
     def _zeros(self, memory: int | None) -> tuple[Tensor, Tensor]:
         """The noise at first, and that of the best round."""

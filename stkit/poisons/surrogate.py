@@ -57,7 +57,8 @@ class Surrogate:
     ) -> None:
         self.runtime, self.seed, self.source = runtime, seed, images.provenance
         self.name = model if module is None else type(module).__name__
-        size, classes = images.size, len(images.classes)
+        self.size = size = images.size
+        classes = len(images.classes)
         if module is None:
             net = models.create(model, classes=classes, size=size, seed=seed, mean=(mean,) * 3)
         else:
@@ -71,6 +72,25 @@ class Surrogate:
         self.frozen = ranks.alone(net, self.network)
         self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
         self.first: int | None = None
+
+    @torch.no_grad()
+    def needs_two(self) -> bool:
+        """Whether a BatchNorm of the net would see one value a channel of an image alone, of which
+        it has no variance to learn with."""
+        alone: list[bool] = []
+        handles = [
+            module.register_forward_pre_hook(
+                lambda _, inputs: alone.append(inputs[0].numel() == inputs[0].shape[1])
+            )
+            for module in self.model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        image = next(self.model.parameters()).new_zeros(1, 3, self.size, self.size)
+        with pgd.evaluating(self.model):
+            self.model(image)
+        for handle in handles:
+            handle.remove()
+        return any(alone)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """What the frozen net says of images [N,3,H,W]: at least float32 [N,K]."""

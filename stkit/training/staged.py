@@ -9,13 +9,12 @@
 
 A *layer* is a parameter group of the optimizer, counted from the input; `layer_groups` makes one of
 each conv or linear module with its norm, shortcuts included. It learns at alpha_i times the rate.
-A check whose ACM is above gamma (strictly; NaN counts as larger, and so do a loss and weights that
-are not finite) returns to the state at the last
-accepted check, at first to the initial one, and goes on with a larger stage tau, with which shallow
-layers learn more slowly. Where the paper is silent or ambiguous: tau = 0 is all ones; tau counts up
-to the integer 1/beta - 1 and never falls; when it is reached, ACM is measured and no longer judged;
-frozen layers keep their BatchNorm statistics moving. What is not finite in the last stage is an
-error, as nothing is left that would learn more slowly.
+A check whose ACM is above gamma (strictly; what is not finite, a loss or weights too, counts as
+larger) returns to the state at the last accepted check, at first to the initial one, and goes on
+with a larger stage tau, with which shallow layers learn more slowly. Where the paper is silent or
+ambiguous: tau = 0 is all ones; tau counts up to the integer 1/beta - 1 and never falls; when it is
+reached, ACM is measured and no longer judged; frozen layers keep their BatchNorm statistics moving.
+What is not finite in the last stage is an error, as nothing is left that would learn more slowly.
 
 What rolls back: the model's `state_dict` (weights and buffers) and every tensor of the optimizer's
 state. What does not: the clock and the history, so order, augmentation, rate and budget go on with
