@@ -130,6 +130,7 @@ class Step:
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
         self.sums = torch.zeros(3, dtype=runtime.sums, device=runtime.device)
+        self._sums = self.sums[0], self.sums[:2], self.sums[2]  # views, made once: that takes time
         self.size = self.batch_size = 0  # of the batch at hand
         self._run = Captured(self._body, runtime, self._state)
 
@@ -176,8 +177,9 @@ class Step:
             self.network, self.sgd, x, labels, self.runtime,
             total=self.runtime.total(self.batch_size), mixed=mixed,
         )  # fmt: skip
-        self.sums[:2].add_(torch.stack((loss, hits)))
-        self.sums[2].add_(self.sums[0] < math.inf)  # not so of NaN; a sum stays what it became
+        loss_sum, both, sound = self._sums
+        both.add_(torch.stack((loss, hits)))
+        sound.add_(loss_sum < math.inf)  # not so of NaN; a sum stays what it became
 
     def _augmented(self, x: Tensor, labels: Tensor, table: Tensor) -> Tensor:
         """Of each image's augmented copies that of the largest loss, as UEraser-Max has it.
