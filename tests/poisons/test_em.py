@@ -10,7 +10,7 @@ import torch
 import reference
 from stkit import models, poisons
 from stkit.core import arrays, artifact
-from stkit.core.errors import ArtifactError, DataError, RecipeError
+from stkit.core.errors import ArtifactError, DivergenceError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.load import load
@@ -172,6 +172,20 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits):
     assert pixels.abs().max() <= 8
 
 
+@pytest.mark.parametrize(("count", "size", "other"), [(17, 8, 7), (3, 2, 3), (7, 2, 4)])
+def test_a_last_batch_of_one_image_is_refused_where_a_norm_needs_two(count, size, other, digits):
+    """At 16x16 the small net ends in one pixel, at 32x32 in four."""
+    pixels = torch.randint(256, (count, 3, 16, 16), dtype=torch.uint8)
+    images = Images.from_tensors(pixels, torch.arange(count) % 2)
+    recipe = replace(QUICK, batch_size=size)
+    with pytest.raises(RecipeError, match=f"batch-size is {size}, .* pass --batch-size {other}$"):
+        em.Crafting(images, recipe, seed=0, runtime=CPU)
+    crafted(images, replace(recipe, batch_size=other, max_rounds=1))
+    crafted(images, replace(recipe, scope="class", max_rounds=1), share=1.0)
+    larger = digits.rows(torch.arange(count))
+    crafted(larger, replace(recipe, max_rounds=1))
+
+
 def test_a_surrogate_that_diverges_is_an_error(digits):
-    with pytest.raises(DataError, match=r"diverged at round 1.*lower --lr"):
+    with pytest.raises(DivergenceError, match=r"diverged at round 1.*lower --lr"):
         crafted(digits, replace(QUICK, lr=1000.0, clip=1e30, model_steps=20))
