@@ -116,10 +116,10 @@ def _kept(temporary: Path, number: int) -> bool:
 def _remove_dead(path: Path) -> None:
     """Remove what writers of `path` left that were killed: nobody holds its lock."""
     name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.tmp")
-    with suppress(OSError):
-        for each in [other for other in os.scandir(path.parent) if name.fullmatch(other.name)]:
+    with suppress(OSError), os.scandir(path.parent) as others:
+        for each in [other.path for other in others if name.fullmatch(other.name)]:
             with suppress(OSError):
-                _remove_if_dead(Path(each.path))
+                _remove_if_dead(Path(each))
 
 
 def _remove_if_dead(temporary: Path) -> None:
