@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.core.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -50,18 +50,16 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
-    from stkit.core import artifact
-
-    artifact.free(out, force=force)
     skipped: list[Skipped] = []
-    images = o.open_source(
-        source, split, data_root, size=size, limit=limit, strict=strict, skipped=skipped
-    )
-    if holdout is not None:
-        from stkit.data.holdout import part as part_of
+    with claims.held(out, force=force):
+        images = o.open_source(
+            source, split, data_root, size=size, limit=limit, strict=strict, skipped=skipped
+        )
+        if holdout is not None:
+            from stkit.data.holdout import part as part_of
 
-        images = part_of(images, holdout, part or "rest", seed)
-    images.save(out)
+            images = part_of(images, holdout, part or "rest", seed)
+        images.save(out, replace=force)
     height, width = images.pixels.shape[-2:]
     output.result(
         {
