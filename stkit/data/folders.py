@@ -64,13 +64,13 @@ def listing(root: Path, split: str) -> Listing:
     folders = _folders(top)
     if not folders:
         raise DataError(f"{top}: found no class folders; expected one folder of images a class")
-    others = [entry.path for entry in _entries(top) if not _is_folder(entry)]
+    others = [item.path for item in _items(top) if not _is_folder(item)]
     if top != root:
         others += [
             path
-            for entry in _entries(root)
-            if entry.name not in SPLITS or not _is_folder(entry)
-            for path in _files(entry)
+            for item in _items(root)
+            if item.name not in SPLITS or not _is_folder(item)
+            for path in _files(item)
         ]
     images = []
     for folder in folders:
@@ -109,13 +109,13 @@ def _split_folder(root: Path, split: str) -> Path:
     )
 
 
-def _entries(folder: str | Path) -> list["os.DirEntry[str]"]:
+def _items(folder: str | Path) -> list["os.DirEntry[str]"]:
     """What lies in a folder, sorted by name, hidden things left out."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder) as items:
             return sorted(
-                (e for e in entries if e.name[0] != "." and e.name.lower() not in SYSTEM_S),
-                key=lambda entry: entry.name,
+                (e for e in items if e.name[0] != "." and e.name.lower() not in SYSTEM_S),
+                key=lambda item: item.name,
             )
     except OSError as error:
         raise DataError(
@@ -125,51 +125,51 @@ def _entries(folder: str | Path) -> list["os.DirEntry[str]"]:
 
 
 def _folders(top: Path) -> list[Path]:
-    return [Path(entry.path) for entry in _entries(top) if _is_folder(entry)]
+    return [Path(item.path) for item in _items(top) if _is_folder(item)]
 
 
 def _has_images(folder: Path) -> bool:
-    return any(_is_image(entry) for entry in _entries(folder))
+    return any(_is_image(item) for item in _items(folder))
 
 
 def _parted(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the images in a class folder, and the paths of all other files in it."""
-    entries = _entries(folder)
-    images = [entry.name for entry in entries if _is_image(entry)]
+    items = _items(folder)
+    images = [item.name for item in items if _is_image(item)]
     taken = set(images)
-    return images, [path for e in entries if e.name not in taken for path in _files(e)]
+    return images, [path for e in items if e.name not in taken for path in _files(e)]
 
 
-def _is_image(entry: "os.DirEntry[str]") -> bool:
+def _is_image(item: "os.DirEntry[str]") -> bool:
     """Whether it has an image's suffix, and is a regular file, maybe behind a link."""
-    if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+    if os.path.splitext(item.name)[1].lower() not in SUFFIXES:
         return False
     try:
-        return entry.is_file()
+        return item.is_file()
     except OSError:  # links in a loop
         return False
 
 
-def _is_folder(entry: "os.DirEntry[str]", *, follow: bool = True) -> bool:
+def _is_folder(item: "os.DirEntry[str]", *, follow: bool = True) -> bool:
     try:
-        return entry.is_dir(follow_symlinks=follow)
+        return item.is_dir(follow_symlinks=follow)
     except OSError:
         return False
 
 
-def _files(entry: "os.DirEntry[str]") -> Iterator[str]:
+def _files(item: "os.DirEntry[str]") -> Iterator[str]:
     """The path, or those of all files below it; links to folders are not followed, they may loop,
     and a folder that cannot be listed stands for what is in it."""
-    left = [entry]
+    left = [item]
     while left:
-        entry = left.pop()
-        if not _is_folder(entry, follow=False):
-            yield entry.path
+        item = left.pop()
+        if not _is_folder(item, follow=False):
+            yield item.path
             continue
         try:
-            left += _entries(entry.path)
+            left += _items(item.path)
         except DataError:
-            yield entry.path
+            yield item.path
 
 
 def _remedy(others: list[str]) -> str:
