@@ -9,9 +9,7 @@ they need from one `Memory`.
 import ctypes
 import logging
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -24,6 +22,7 @@ from PIL.ImageFile import ImageFile
 
 from stkit.core.errors import DataError
 from stkit.core.files import open_regular
+from stkit.data.loans import Memory, trim
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ SCAN = b"\xff\xda"
 SCANS = 2_000_000_000  # pixels times scans of a JPEG: a progressive photo has about ten scans
 TILES = 65_536  # of a TIFF that is not compressed
 RUNS = 1 << 22  # pixels of a BMP of run lengths, which Pillow decodes in Python
+LARGE = 32 << 20  # bytes to decode an image, from which on they are given back at once
 BAND = 1 << 20  # pixels copied at a time
 ONE_BYTE, TWO_BYTES = ("1", "L", "P"), ("I;16", "I;16L", "I;16B", "I;16N")  # a pixel, all others: 4
 ORIENTATION = 0x0112
@@ -87,52 +87,6 @@ TURNS = {
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-
-
-class Loan:
-    """Bytes that one thread has of a `Memory`."""
-
-    def __init__(self, memory: "Memory", amount: int) -> None:
-        self.memory, self.amount = memory, amount
-
-    def change(self, amount: int) -> bool:
-        """Have so many instead, if they are free now: who waited while holding some could wait
-        for another that does the same."""
-        return self.memory.exchange(self, amount)
-
-
-class Memory:
-    """So many bytes, lent to threads that wait while others have them.
-
-    A loan of more than there is takes all: then nobody else decodes meanwhile.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = self.free = total
-        self.changed = threading.Condition()
-
-    @contextmanager
-    def lent(self, amount: int) -> Iterator[Loan]:
-        """Borrow so many, once they are free."""
-        loan = Loan(self, 0)
-        with self.changed:
-            self.changed.wait_for(lambda: self.exchange(loan, amount))
-        try:
-            yield loan
-        finally:
-            self.exchange(loan, 0)
-
-    def exchange(self, loan: Loan, amount: int) -> bool:
-        """Let a loan have so many bytes from now on, unless they are not free."""
-        amount = min(amount, self.total)
-        with self.changed:
-            if amount - loan.amount > self.free:
-                return False
-            if amount < loan.amount:
-                self.changed.notify_all()
-            self.free -= amount - loan.amount
-            loan.amount = amount
-            return True
 
 
 MEMORY = Memory(400 << 20)
@@ -192,7 +146,11 @@ def _read(file: BinaryIO, size: int | None, memory: Memory, amount: int = 0) -> 
         texts = min(texts, CHUNK * sum(map(data.count, TEXTS)))
         amount = COPIES * length + texts + pixels
         if loan.change(amount):
-            return _picture(image, size)
+            picture = _picture(image, size)
+            del data, image
+            if pixels > LARGE:
+                trim()
+            return picture
     del data, image  # others may need what they take
     file.seek(0)
     return _read(file, size, memory, amount)
@@ -213,7 +171,7 @@ def _needed(image: ImageFile, data: bytes, size: int | None) -> int:
         turning = own if image.getexif().get(ORIENTATION, 1) in TURNS else 0
         if scans > 1 or "progressive" in image.info:  # then all coefficients are kept
             decoding = 2 * len(image.getbands())
-    elif coding != "raw":
+    elif coding != "raw" or image.format == "AVIF":
         decoding = FORMATS[str(image.format)].decoding
     converting = (
         (0 if image.mode == "RGB" else 4)

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from stkit.core.errors import ArtifactError, DataError, StkitError
-from stkit.data.pictures import KNOWN, Memory, hush, read_image, read_picture, resize
+from stkit.data.loans import Memory
+from stkit.data.pictures import KNOWN, hush, read_image, read_picture, resize
 
 RNG = np.random.default_rng(0)
 
