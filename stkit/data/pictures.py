@@ -89,7 +89,7 @@ TURNS = {
 }  # fmt: skip
 
 
-MEMORY = Memory(400 << 20)
+MEMORY = Memory(352 << 20)
 """What decoding may take in this process, and so what one image may."""
 
 
