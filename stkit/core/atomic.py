@@ -79,7 +79,7 @@ def whole_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if locks.fcntl is None:  # Windows, which renames no open file
+            if locks.WINDOWS:  # which renames no open file
                 file.close()
             place(temporary, path, replace=replace)
     except (OSError, RuntimeError) as error:
@@ -189,7 +189,7 @@ def _temporary_folder(root: Path) -> tuple[Path, int | None]:
     while True:
         temporary = root.with_name(f"{root.name}.{token_hex(4)}.tmp")
         temporary.mkdir()
-        if locks.fcntl is None:  # Windows, which opens no folder
+        if locks.WINDOWS:  # which opens no folder
             return temporary, None
         number = os.open(temporary, os.O_RDONLY)
         if _kept(temporary, number):
