@@ -149,6 +149,7 @@ def _failed(problem: BaseException) -> int | None:
 def _of_torch(problem: RuntimeError) -> int | None:
     """The same, of what PyTorch raises."""
     from stkit.engine.memory import out_of_memory
+    from stkit.engine.process import undetermined
     from stkit.engine.ranks import lost_rank
 
     if lost_rank(problem):
@@ -163,7 +164,8 @@ def _of_torch(problem: RuntimeError) -> int | None:
             "or pass --device cpu",
             1,
         )
-    return None
+    reason = undetermined(problem)
+    return None if reason is None else _said(reason, 1)
 
 
 def _by_all_ranks(args: list[str]) -> bool:

@@ -36,7 +36,7 @@ class Evaluation:
     """A model's predictions on a data set, and how they were asked for.
 
     confusion int64 [K,K]: rows are true classes, columns predictions; robust: under the adversary.
-    model: its header's part. images: None where they came from a DataLoader.
+    model: its header's part. images: None where they came from a DataLoader. threads: of a CPU.
     """
 
     confusion: Tensor
@@ -46,6 +46,7 @@ class Evaluation:
     seed: int
     model: dict[str, Any]
     images: Images | None
+    threads: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -80,8 +81,11 @@ class Evaluation:
         more["n"] = self.n
         if self.robust is not None:
             more["robust_accuracy"] = self.robust_accuracy
+        recipe: dict[str, Any] = {"adversary": asked, "precision": self.precision}
+        if self.threads is not None:
+            recipe["threads"] = self.threads
         head = header.make(
-            "eval", {"adversary": asked, "precision": self.precision}, seed=self.seed,
+            "eval", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
             **more,
         )  # fmt: skip
@@ -229,8 +233,9 @@ def evaluate(
             both = _of_batches(module, data, runtime, adversaries, seed)
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
-        both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images
-    )
+        both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images,
+        runtime.recipe.get("threads"),
+    )  # fmt: skip
 
 
 def _of_batches(

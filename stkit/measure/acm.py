@@ -47,7 +47,7 @@ class Acm:
     """ACM of a model on a draw D^s, in every variant; per_class: samples of its largest class.
 
     seed: of the draw. layer: whose features, None: the penultimate ones. model: its header's part.
-    images: what D^s was drawn from, where that was no DataLoader.
+    images: what D^s was drawn from, where that was no DataLoader. threads: of a CPU.
     """
 
     variant: str
@@ -58,6 +58,7 @@ class Acm:
     model: dict[str, Any]
     images: Images | None = None
     layer: str | None = None
+    threads: int | None = None
 
     @property
     def acm(self) -> float:
@@ -78,6 +79,8 @@ class Acm:
         recipe: dict[str, Any] = {"variant": self.variant, "per_class": self.per_class}
         if self.layer is not None:
             recipe["layer"] = self.layer
+        if self.threads is not None:
+            recipe["threads"] = self.threads
         head = header.make(
             "acm", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
@@ -134,7 +137,7 @@ def acm(
         )
     return Acm(
         variant, int(measured.counts.max()), scores(measured), measured, seed, parent(model),
-        images, layer,
+        images, layer, runtime.recipe.get("threads"),
     )  # fmt: skip
 
 
