@@ -9,6 +9,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.core import text as harmless
 from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 from stkit.recipes.frames import FRAMES
@@ -219,7 +220,7 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
         output.result({"cells": rows, **sums}, as_json=True, quiet=False)
         return
     if quiet:
-        typer.echo("\n".join(status.run.name for status in there.statuses))
+        output.say("\n".join(status.run.name for status in there.statuses))
         return
     from stkit.bench.progress import State
 
@@ -232,9 +233,9 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
          "time": _duration(plan.runs.get(status.run.name))}
         for status in there.statuses
     ]  # fmt: skip
-    typer.echo(output.rows(shown, "table") + "\n")
+    output.say(output.rows(shown, "table") + "\n")
     for name, why in there.blocked.items():
-        typer.echo(f"blocked {name}: {why}")
+        output.say(harmless.plain(f"blocked {name}: {why}"))
     text = {
         "runs": len(there.statuses), "time": _duration(plan.seconds),
         "disk": f"{plan.disk_bytes / 1e9:.3g} GB", "estimated": f"by {plan.basis}",

@@ -32,9 +32,13 @@ def make(
 ) -> Header:
     """A header's common part and `more`; the digest and the versions come when it is written.
 
-    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept.
+    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept, and
+    of images which split they are.
     """
-    kept = [{key: parent[key] for key in COMMON} for parent in inputs]
+    kept = [
+        {key: parent[key] for key in COMMON} | {k: v for k, v in parent.items() if k == "split"}
+        for parent in inputs
+    ]
     return {
         "format": FORMAT, "kind": kind, "recipe": recipe, "seed": seed, "digest": "",
         "inputs": kept, "versions": {"stkit": __version__}, **more,

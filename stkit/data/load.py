@@ -7,9 +7,12 @@ from pathlib import Path
 from stkit.core import header
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
+from stkit.core.files import DIGITS
 from stkit.data import sampling, sources
 from stkit.data.images import SPLITS, Images, checked, read
 from stkit.recipes.catalogue import DATASETS
+
+LARGEST = 1 << 16  # pixels of a side
 
 
 def load(
@@ -39,9 +42,11 @@ def load(
     """
     if split is not None:
         choose("split", split, SPLITS)
-    for name, value in (("size", size), ("limit", limit)):
+    for name, value, most in (("size", size, LARGEST), ("limit", limit, 10**DIGITS - 1)):
         if value is not None and value < 1:
             raise RecipeError(f"{name} is {value}, expected 1 or more")
+        if value is not None and value > most:
+            raise RecipeError(f"{name} is {value}, expected {most:,} at most")
     path = Path(source)
     if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)

@@ -28,7 +28,7 @@ from stkit.measure.subject import (
     place,
 )
 from stkit.models.structure import number_type
-from stkit.recipes.frames import Adversary
+from stkit.recipes.frames import Adversary, pgd20
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,8 @@ class Evaluation:
     """A model's predictions on a data set, and how they were asked for.
 
     confusion int64 [K,K]: rows are true classes, columns predictions; robust: under the adversary.
-    model: its header's part. images: None where they came from a DataLoader. threads: of a CPU.
+    model: its header's part. images, batch_size: None where they came from a DataLoader.
+    threads: of a CPU.
     """
 
     confusion: Tensor
@@ -46,6 +47,7 @@ class Evaluation:
     seed: int
     model: dict[str, Any]
     images: Images | None
+    batch_size: int | None = None  # each batch has a random start of its own
     threads: int | None = None
 
     @property
@@ -84,6 +86,8 @@ class Evaluation:
         recipe: dict[str, Any] = {"adversary": asked, "precision": self.precision}
         if self.threads is not None:
             recipe["threads"] = self.threads
+        if self.batch_size is not None:
+            recipe["batch_size"] = self.batch_size
         head = header.make(
             "eval", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
@@ -95,11 +99,6 @@ class Evaluation:
 def accuracy(confusion: Tensor) -> float:
     """The share on the diagonal."""
     return int(confusion.diagonal().sum()) / int(confusion.sum())
-
-
-def pgd20(epsilon: float) -> Adversary:
-    """The adversary of robust accuracy: PGD-20, random start, step epsilon / 4."""
-    return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
 
 
 def default_batch(size: int) -> int:
@@ -216,6 +215,7 @@ def evaluate(
     module = module_of(model)
     runtime = place(module, runtime)
     images = data if isinstance(data, Images) else None
+    batch_size = None if images is None else batch_size or default_batch(images.size)
     if images is not None and isinstance(model, Checkpoint):
         model.check(images)
     adversaries = (None,) if adversary is None else (None, adversary)
@@ -234,7 +234,7 @@ def evaluate(
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
         both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images,
-        runtime.recipe.get("threads"),
+        batch_size, runtime.recipe.get("threads"),
     )  # fmt: skip
 
 

@@ -44,6 +44,11 @@ class Adversary:
         whole("steps", self.steps, 1, 10000)
 
 
+def pgd20(epsilon: float) -> Adversary:
+    """The adversary of robust accuracy: PGD-20, random start, step epsilon / 4."""
+    return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
+
+
 @dataclass(frozen=True, repr=False)
 class Staged:
     """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.

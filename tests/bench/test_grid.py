@@ -230,7 +230,7 @@ def test_bad_grids(text, message):
 
 def test_bad_files(tmp_path):
     path = tmp_path / "g.toml"
-    with pytest.raises(ArtifactError, match="No such file"):
+    with pytest.raises(ArtifactError, match="no such file"):
         grid.read(path)
     for text in (b"models = [\n", b"\xff\xfe"):
         path.write_bytes(text)
