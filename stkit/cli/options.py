@@ -129,7 +129,7 @@ def runtime(
     usual = torch.get_num_threads()
     configure(picked)
     if begun == picked.threads != usual:
-        note(f"{begun} threads, as {there} was begun with; this process would have taken {usual}")
+        note(f"threads: {begun}, as {there} was begun with; this process would have taken {usual}")
     return picked
 
 

@@ -46,7 +46,7 @@ def test_resume_takes_the_threads_that_a_run_was_begun_with(name, cli, made, tmp
     torch.set_num_threads(1)
     found = cli(*line, "-q", "-o", halves, "--resume")
     assert found.code == 0 and torch.get_num_threads() == 2
-    note = f"2 threads, as {part} was begun with; this process would have taken 1\n"
+    note = f"threads: 2, as {part} was begun with; this process would have taken 1\n"
     assert found.err.startswith(note)
     assert halves.read_bytes() == whole.read_bytes()
     torch.set_num_threads(1)  # and what is finished is found to be
