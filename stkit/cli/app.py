@@ -181,6 +181,7 @@ def _of_system(problem: OSError) -> str:
 def _of_torch(problem: RuntimeError) -> int | None:
     """The same, of what PyTorch raises."""
     from stkit.engine.memory import out_of_memory
+    from stkit.engine.process import undetermined
     from stkit.engine.ranks import lost_rank
 
     if lost_rank(problem):
@@ -195,7 +196,8 @@ def _of_torch(problem: RuntimeError) -> int | None:
             "or pass --device cpu",
             1,
         )
-    return None
+    reason = undetermined(problem)
+    return None if reason is None else _said(reason, 1)
 
 
 def _by_all_ranks(args: list[str]) -> bool:

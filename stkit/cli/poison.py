@@ -61,6 +61,8 @@ class Request:
     precision: str = "auto"
     step: str = "auto"
     sync_bn: bool = False
+    threads: int | None = None
+    deterministic: bool = False
     resume: bool = False
     skipped: "list[Skipped]" = field(default_factory=list)  # said by the reading of the source
 
@@ -76,6 +78,7 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
     if recipe.trains_surrogate:
         taken |= {"device": (o.Device, "auto"), "precision": (o.Precision, "auto")}
         taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
+        taken |= {"threads": (o.Threads, None), "deterministic": (o.Deterministic, False)}
         taken |= {"resume": (o.Resume, False)}
     taken |= {"strict": (o.Strict, False), "dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
@@ -120,7 +123,11 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
 
     runtime = None
     if recipe.trains_surrogate:
-        runtime = o.runtime(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+        runtime = o.runtime(
+            asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn,
+            threads=asked.threads, deterministic=asked.deterministic,
+            resumed=asked.out if asked.resume else None,
+        )  # fmt: skip
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with (
         nullcontext()

@@ -38,6 +38,7 @@ from stkit.core import arrays
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float, to_uint8
+from stkit.data.threads import one_thread
 from stkit.recipes.carried import preparation
 
 BLOCK = 1 << 22  # pixel values worked on at a time: 16 MiB as floats
@@ -178,8 +179,14 @@ def project(block: Tensor, basis: Tensor) -> Tensor:
 
 
 def _orthogonal(images: Images, value: int | None, seed: int) -> Step:
-    basis = directions(images.pixels, images.labels, len(images.classes), seed=seed)
-    return lambda block: project(block, basis)
+    with one_thread():
+        basis = directions(images.pixels, images.labels, len(images.classes), seed=seed)
+
+    def step(block: Tensor) -> Tensor:
+        with one_thread():
+            return project(block, basis)
+
+    return step
 
 
 def _fixed(step: Step) -> Kind:

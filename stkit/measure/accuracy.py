@@ -82,12 +82,15 @@ class Evaluation:
         asked = None if self.adversary is None else as_dict(self.adversary)
         more: dict[str, Any] = {"accuracy": self.accuracy, "per_class": self.per_class}
         more["n"] = self.n
-        computed = {"batch_size": self.batch_size, "threads": self.threads}
-        recipe = {k: v for k, v in computed.items() if v is not None}
         if self.robust is not None:
             more["robust_accuracy"] = self.robust_accuracy
+        recipe: dict[str, Any] = {"adversary": asked, "precision": self.precision}
+        if self.threads is not None:
+            recipe["threads"] = self.threads
+        if self.batch_size is not None:
+            recipe["batch_size"] = self.batch_size
         head = header.make(
-            "eval", {"adversary": asked, "precision": self.precision, **recipe}, seed=self.seed,
+            "eval", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
             **more,
         )  # fmt: skip

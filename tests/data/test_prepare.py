@@ -185,3 +185,17 @@ def test_preparations_are_made_in_their_order_and_leave_the_given_set_alone() ->
 def test_what_is_no_preparation(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         prepared(images(), (name,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_change_no_pixel(kind: str) -> None:
+    """On a GPU no header says how many the CPU had, which prepares there too."""
+    poisoned, before, found = images(600, 32, 10), torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        try:
+            found.append(prepared(poisoned, (kind,)).pixels)
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
