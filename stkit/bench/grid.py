@@ -14,11 +14,12 @@ from typing import Any
 
 from stkit.bench import tables, toml
 from stkit.bench.tables import Data, Frame, Known, Poison
-from stkit.bench.tasks import Grid, Options, Run, Task
+from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
 from stkit.core import files
 from stkit.core.checks import number
 from stkit.core.errors import RecipeError
+from stkit.recipes.asked import words
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
 
@@ -102,7 +103,7 @@ def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:
     kept = {"name": poison.name, "method": poison.method, "options": poison.options}
     for rate in poison.rates:
         for seed in seeds if poison.seed == "each" else [poison.seed]:
-            options = (*_words(poison.options), f"--seed={seed}")
+            options = (*words(poison.options), f"--seed={seed}")
             task = Task(f"{poison.name}_s{seed}", ("poison", poison.method), clean, options)
             name = poison.name
             if rate < 1:  # of the same noise, so that it is made once
@@ -127,15 +128,6 @@ def _run(data: Data, made: Made, frame: Frame, model: str, seed: int) -> Run:
     }  # fmt: skip
     if frame.own:
         settings["frame"]["options"] = frame.own
-    options = (*own, *_words(frame.options))
+    options = (*own, *words(frame.options))
     task = Task(name, ("train",), made.source, options, data.test, state=state)
     return Run(name, task, frame.frame, model, frame.options, settings)
-
-
-def _words(options: Options) -> list[str]:
-    """Options as a command line has them; a switch that is false is left out."""
-    return [
-        f"--{key}" if value is True else f"--{key}={value}"
-        for key, value in options.items()
-        if value is not False
-    ]

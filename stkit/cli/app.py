@@ -17,12 +17,12 @@ from typing import Any
 import typer
 
 from stkit import __version__, cli
-from stkit.cli import output
+from stkit.cli import output, shrunk
 from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-SHARED = ("app", "claims", "grids", "options", "output", "saving")
+SHARED = ("app", "claims", "grids", "options", "output", "saving", "shrunk")
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 
@@ -97,6 +97,7 @@ def _has_others() -> bool:
 def _run(args: list[str] | None, obj: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    shrunk.watch()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
     if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
         return 0
@@ -180,6 +181,7 @@ def _of_system(problem: OSError) -> str:
 def _of_torch(problem: RuntimeError) -> int | None:
     """The same, of what PyTorch raises."""
     from stkit.engine.memory import out_of_memory
+    from stkit.engine.process import undetermined
     from stkit.engine.ranks import lost_rank
 
     if lost_rank(problem):
@@ -194,7 +196,8 @@ def _of_torch(problem: RuntimeError) -> int | None:
             "or pass --device cpu",
             1,
         )
-    return None
+    reason = undetermined(problem)
+    return None if reason is None else _said(reason, 1)
 
 
 def _by_all_ranks(args: list[str]) -> bool:

@@ -69,7 +69,13 @@ Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
 ]
-Jobs = Annotated[int | None, typer.Option(help="Tasks side by side.  [default: one a device]")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Tasks side by side; on a CPU each has one thread, or [train] threads.  "
+        "[default: one a device]"
+    ),
+]
 Devices = Annotated[
     str, typer.Option(metavar="LIST", help="Where to compute, for instance cuda:0,cuda:1.")
 ]

@@ -133,6 +133,8 @@ def train(
     precision: o.Precision = "auto",
     step: o.Step = "auto",
     sync_bn: o.SyncBn = False,
+    threads: o.Threads = None,
+    deterministic: o.Deterministic = False,
     dry_run: o.DryRun = False,
     resume: o.Resume = False,
     force: o.Force = False,
@@ -149,7 +151,10 @@ def train(
     model_name(model)
     from stkit.training.loop import Training
 
-    runtime = o.runtime(device, precision, step=step, sync_bn=sync_bn)
+    runtime = o.runtime(
+        device, precision, step=step, sync_bn=sync_bn, threads=threads,
+        deterministic=deterministic, resumed=out if resume else None,
+    )  # fmt: skip
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
     with (

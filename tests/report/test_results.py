@@ -85,6 +85,15 @@ def test_other_settings_are_no_other_seed(tmp_path):
     }  # fmt: skip
 
 
+def test_seeds_on_other_threads_share_a_row(tmp_path):
+    """They decide the last bits, as a seed does; a poison's do, too."""
+    results = [cell(0.5, poison="em-class"), cell(0.7, poison="em-class", seed=1)]
+    results[1]["recipe"] |= {"threads": 2, "deterministic": True}
+    results[1]["inputs"][0]["recipe"]["threads"] = 4
+    write(tmp_path, *results)
+    assert {g.frame: g.accuracies for g in groups(tmp_path)} == {"nt": [0.5, 0.7]}
+
+
 def test_what_was_not_tested_has_no_place_in_a_table(cli, tmp_path):
     write(tmp_path, cell(None))
     assert groups(tmp_path) == []
