@@ -231,7 +231,8 @@ def at_rate(images: Images, clean: Images, poison_rate: float) -> Images:
     """
     _check_rate(poison_rate, len(images))
     recipe = images.header["recipe"]
-    if images.poisoned is None or "poison_rate" not in recipe:
+    made = {"method", "statistics"} <= images.header.keys() and images.header["inputs"]
+    if images.poisoned is None or "poison_rate" not in recipe or not made:
         raise DataError(
             "found a data set that is clean or was imported, expected one that `stkit poison` made"
         )
