@@ -17,12 +17,12 @@ from typing import Any
 import typer
 
 from stkit import __version__, cli
-from stkit.cli import output
+from stkit.cli import output, shrunk
 from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-SHARED = ("app", "claims", "grids", "options", "output", "saving")
+SHARED = ("app", "claims", "grids", "options", "output", "saving", "shrunk")
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 
@@ -97,6 +97,7 @@ def _has_others() -> bool:
 def _run(args: list[str] | None, obj: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    shrunk.watch()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
     if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
         return 0

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from stkit.core.errors import ArtifactError
 from stkit.recipes.training import THREADS
 
 if TYPE_CHECKING:
+    from stkit.data.folders import Skipped
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.measure.subject import Checkpoint as Trained
@@ -84,6 +85,9 @@ Threads = Annotated[
 Deterministic = Annotated[
     bool,
     typer.Option("--deterministic", help="The same bytes again, on a GPU too, which is slower."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail where a file in a folder would be left out.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
@@ -164,17 +168,29 @@ def open_source(
     default_split: str = "train",
     size: int | None = None,
     limit: int | None = None,
+    strict: bool = False,
+    skipped: "list[Skipped] | None" = None,
     runtime: "Runtime | None" = None,
 ) -> "Images":
-    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same."""
+    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same.
+
+    What a folder has that is not read is said on stderr, and appended to `skipped`.
+    """
+    from stkit.data import pictures
     from stkit.data.load import load
+
+    pictures.hush()
+    left_out = [] if skipped is None else skipped
 
     def read() -> "Images":
         with bar("reading images") as progress:
-            return load(
+            images = load(
                 source, split, default_split=default_split, size=size, limit=limit,
-                data_root=data_root, progress=progress,
+                data_root=data_root, progress=progress, strict=strict, on_skipped=left_out.append,
             )  # fmt: skip
+        for each in left_out:
+            _say_skipped(each, source)
+        return images
 
     if runtime is None or runtime.world_size == 1:
         return read()
@@ -182,3 +198,22 @@ def open_source(
         images = read()
     runtime.same(images.provenance["digest"], f"images in {source}")
     return images
+
+
+def _say_skipped(skipped: "Skipped", source: str) -> None:
+    if skipped.count:
+        note(f"note: {source}: {skipped.about}")
+    if skipped.transparent:
+        note(f"note: {source}: images whose transparency was dropped: {skipped.transparent:,}")
+
+
+def skipped_keys(skipped: "list[Skipped]") -> dict[str, Any]:
+    """What was left out of a folder, if one was read, for --json."""
+    return {
+        key: value
+        for each in skipped
+        for key, value in (
+            ("skipped", {"count": each.count, "names": list(each.names)}),
+            ("transparency_dropped", each.transparent),
+        )
+    }

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -17,6 +17,7 @@ from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting
 
 if TYPE_CHECKING:
+    from stkit.data.folders import Skipped
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.poisons.interface import Crafting, Record
@@ -55,6 +56,7 @@ class Request:
     force: bool
     json: bool
     quiet: bool
+    strict: bool = False
     device: str = "auto"
     precision: str = "auto"
     step: str = "auto"
@@ -62,6 +64,7 @@ class Request:
     threads: int | None = None
     deterministic: bool = False
     resume: bool = False
+    skipped: "list[Skipped]" = field(default_factory=list)  # said by the reading of the source
 
 
 def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
@@ -77,7 +80,7 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
         taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
         taken |= {"threads": (o.Threads, None), "deterministic": (o.Deterministic, False)}
         taken |= {"resume": (o.Resume, False)}
-    taken |= {"dry_run": (o.DryRun, False), "force": (o.Force, False)}
+    taken |= {"strict": (o.Strict, False), "dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
 
     def run(**options: Any) -> None:
@@ -131,7 +134,10 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
         if asked.dry_run
         else claims.held(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
     ):
-        images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
+        images = o.open_source(
+            asked.source, asked.split, asked.data_root,
+            strict=asked.strict, skipped=asked.skipped, runtime=runtime,
+        )  # fmt: skip
         poisons.check(images, recipe, asked.seed, asked.poison_rate)
         crafting = None
         if runtime:
@@ -196,6 +202,7 @@ def _plan(
         "poisoned": round(asked.poison_rate * len(images)), "recipe": as_dict(recipe),
         "memory_bytes": 2 * images.pixels.nbytes + state,
         "disk_bytes": images.pixels.nbytes + state,
+        **(o.skipped_keys(asked.skipped) if asked.json else {}),
     }  # fmt: skip
 
 
@@ -218,7 +225,7 @@ def say(
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")},
         **({} if seconds is None else {"seconds": seconds}),
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
-        **computing,
+        **computing, **(o.skipped_keys(asked.skipped) if asked.json else {}),
     }  # fmt: skip
     if statistics.get("converged") is False:
         result["warning"] = "the error never fell to --stop-error; the best round was published"

@@ -23,6 +23,7 @@ from stkit.measure.subject import (
     Checkpoint,
     asking,
     batches,
+    check_finite,
     module_of,
     parent,
     place,
@@ -96,9 +97,9 @@ class Evaluation:
         return artifact.write(Path(path), {"confusion": self.confusion}, head, replace=replace)
 
 
-def accuracy(confusion: Tensor) -> float:
-    """The share on the diagonal."""
-    return int(confusion.diagonal().sum()) / int(confusion.sum())
+def accuracy(confusion: Tensor, count: int | None = None) -> float:
+    """The share of right answers. count: of images, where some may have no answer that counts."""
+    return int(confusion.diagonal().sum()) / (int(confusion.sum()) if count is None else count)
 
 
 def default_batch(size: int) -> int:
@@ -128,12 +129,16 @@ class Evaluator:
         self.feed = Feed(images.pixels, images.labels, runtime)
         batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
-        self.classes = len(images.classes)
+        self.classes, self.count = len(images.classes), len(images)
         self.counts = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
         self._run = Captured(self._body, runtime, lambda: [self.counts])
 
     def confusion(self) -> Tensor:
-        """int64 [K,K] on the device, over all ranks; the host does not wait."""
+        """int64 [K,K] on the device, over all ranks; the host does not wait.
+
+        Without images to which the model's answers are not finite: they sum up to less than `count`
+        then.
+        """
         self.counts.zero_()
         with pgd.evaluating(self.model):
             for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
@@ -156,8 +161,9 @@ class Evaluator:
                 f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
                 f"{self.classes} classes; pass the data set it was trained for"
             )
-        places = labels * self.classes + answers.argmax(1)
-        self.counts.scatter_add_(0, places, torch.ones_like(labels))
+        best = answers.max(1)
+        counted = best.values.isfinite().long()  # -inf may stand for a class that is left out
+        self.counts.scatter_add_(0, labels * self.classes + best.indices, counted)
 
 
 def logits(
@@ -197,8 +203,8 @@ def evaluate(
     DataLoader, read once. adversary: also under PGD; a radius, 4/255 say, is `pgd20` of it. seed:
     of the adversary's random starts. batch_size: images at a time, of a set; None: 512 up to 32 px,
     above fewer. runtime: None: where the model is, in float32 or its own type, by this process
-    alone. DataError: the data are not for this model. RecipeError: no adversary, or a model that
-    cannot take the images or gives other than [B,K].
+    alone. DataError: the data are not for this model, or its weights or answers are not finite.
+    RecipeError: no adversary, or a model that cannot take the images or gives other than [B,K].
 
         evaluate(model, load("digits", "test"), adversary=4 / 255).robust_accuracy
     """
@@ -229,8 +235,10 @@ def evaluate(
                     ).confusion()
                     for which in adversaries
                 ]  # fmt: skip
+            count = len(data)
         else:
-            both = _of_batches(module, data, runtime, adversaries, seed)
+            both, count = _of_batches(module, data, runtime, adversaries, seed)
+    check_finite(model, "answers", finite=all(int(each.sum()) == count for each in both))
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
         both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images,
@@ -244,14 +252,17 @@ def _of_batches(
     runtime: Runtime,
     adversaries: Sequence[Adversary | None],
     seed: int,
-) -> list[Tensor]:
-    """The confusion under each adversary on a loader's images; of several ranks each takes all."""
+) -> tuple[list[Tensor], int]:
+    """The confusion under each adversary on a loader's images, without answers that are not finite,
+    and how many images there are; of several ranks each takes all."""
     confusions: list[Tensor] = []
+    count = 0
     dtype = number_type(model)
     with pgd.evaluating(model):
         for clock, (pixels, labels) in enumerate(batches(data)):
             x = to_float(runtime.place(pixels), dtype).contiguous(memory_format=torch.channels_last)
             y = runtime.place(labels)
+            count += len(y)
             for i, adversary in enumerate(adversaries):
                 generator = stream(seed, "evaluate", clock, x.device)
                 start = None
@@ -267,8 +278,9 @@ def _of_batches(
                     )
                 if len(confusions) <= i:
                     confusions.append(y.new_zeros(classes, classes))
-                places = y * classes + answers.argmax(1)
-                confusions[i].view(-1).scatter_add_(0, places, torch.ones_like(y))
+                best = answers.max(1)
+                counted = best.values.isfinite().long()
+                confusions[i].view(-1).scatter_add_(0, y * classes + best.indices, counted)
     if not confusions:
         raise DataError("found no batch, expected at least one; pass a DataLoader with images")
-    return confusions
+    return confusions, count

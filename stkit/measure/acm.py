@@ -9,6 +9,7 @@ are not squared; 1e-12 in every denominator gives classes collapsed to points a 
 class without samples is left out of k. There is no code of the authors to differ from.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from stkit.measure.subject import (
     Batches,
     Checkpoint,
     asking,
+    check_finite,
     collected,
     home,
     module_of,
@@ -111,8 +113,8 @@ def acm(
     output are the features; None: the input of the classifier. per_class: images of a class; None:
     100 up to 10 classes, else 50. seed: of the draw; None: the training's, else 0. runtime: None:
     where the model is, by this process alone. RecipeError: unknown variant or layer, or a model
-    that cannot take the images. DataError: data of another shape, or fewer than two classes have
-    images.
+    that cannot take the images. DataError: data of another shape, fewer than two classes have
+    images, or weights or features that are not finite.
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
@@ -135,8 +137,10 @@ def acm(
         measured = measure(
             module, pixels[rows], labels[rows], classes, layer=layer, runtime=runtime
         )
+    values = scores(measured)
+    check_finite(model, "features", finite=math.isfinite(values[variant]))
     return Acm(
-        variant, int(measured.counts.max()), scores(measured), measured, seed, parent(model),
+        variant, int(measured.counts.max()), values, measured, seed, parent(model),
         images, layer, runtime.recipe.get("threads"),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import signal
 import pytest
 import torch
 from conftest import SIDE, picture, snapshot
-from PIL import Image
+from PIL import Image, ImageFile
 from safetensors.torch import save_file
 
 from stkit import load
@@ -207,10 +207,10 @@ def test_an_unreadable_image_is_named(ending, damage, refused, work):
 
 @pytest.mark.parametrize("error", [RuntimeError("codec"), MemoryError(), EOFError("end")])
 def test_whatever_a_decoder_raises_names_the_image(error, refused, monkeypatch):
-    def convert(*_):
+    def decode(*_):
         raise error
 
-    monkeypatch.setattr(Image.Image, "convert", convert)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
     refused("data photos -o x", r"photos/train/\w+/\d\.(png|jpg): unreadable image \(.*\); repair")
 
 

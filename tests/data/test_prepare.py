@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 import reference
-from stkit.core.errors import RecipeError
+from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.prepare import KINDS, directions, project
@@ -84,6 +84,13 @@ def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
                             v, u = (12 - q if q > 6 else q for q in (v, u))
                             total += wy * wx * image[c][v][u]
                     assert abs(int(found[k, c, y, x]) - total) <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_gauss_needs_a_border_to_mirror(size: int) -> None:
+    with pytest.raises(DataError, match=f"gauss: found images of {size}x{size}, expected 3x3"):
+        prepared(images(size=size), ("gauss",))
+    assert prepared(images(size=3), ("gauss",)).size == 3
 
 
 def test_orthogonal_equals_the_transcription() -> None:
