@@ -92,9 +92,9 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = root / kind.base_folder
-    found = f"not in {root}"
+    what = f"not in {root}"
     if folder.exists():
-        found = f"the files in {folder} are others or damaged, by their MD5,"
+        what = f"the files in {folder} are others or damaged, by their MD5,"
     waited = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE)
     try:
@@ -103,7 +103,7 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
             stored = kind(str(root), train=split == "train", download=True)
     except Exception as error:  # whatever a client of the network raises
         raise DataError(
-            f"{name}: {found} and the download failed ({' '.join(str(error).split())}); "
+            f"{name}: {what} and the download failed ({' '.join(str(error).split())}); "
             "pass --data-root, or a folder of class folders"
         ) from None
     finally:
