@@ -31,6 +31,7 @@ STAGE = ("bench", "cli/bench.py", "cli/grids.py")
 LIVING = {
     ("part", "cli/data.py"): "--part rest|held, an option that users have",
     ("part", "data/holdout.py"): "the same",
+    ("part", "cli/claims.py"): "FILE.part, which users see",
     ("part", "cli/saving.py"): "FILE.part, which users see",
     ("part", "engine/runtime.py"): "a rank's part of a batch, as in the next three",
     ("part", "engine/step.py"): "the same",

@@ -1,11 +1,12 @@
 """stkit acm: Activation Cluster Measurement of a checkpoint."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.core.checks import choose
 from stkit.recipes.acm import VARIANTS
 
@@ -45,22 +46,22 @@ def acm(
       stkit acm st.safetensors sp.safetensors --variant ratio
     """
     choose("ACM variant", variant, VARIANTS)
-    from stkit.core import artifact
     from stkit.measure.acm import acm as measured_acm
 
-    if out is not None:
-        artifact.free(out, force=force)
     runtime = o.runtime(device)
     runtime.agree(variant, per_class)
-    trained = o.open_checkpoint(checkpoint, runtime)
-    images = o.open_source(source, split, data_root, runtime=runtime)
-    measured = measured_acm(trained, images, variant=variant, per_class=per_class, runtime=runtime)
+    with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
+        trained = o.open_checkpoint(checkpoint, runtime)
+        images = o.open_source(source, split, data_root, runtime=runtime)
+        measured = measured_acm(
+            trained, images, variant=variant, per_class=per_class, runtime=runtime
+        )
+        if out is not None and runtime.first:
+            measured.save(out, replace=force)
     shown: dict[str, Any] = {
         "acm": measured.acm, "variant": variant, "classes": measured.classes,
         "per_class": measured.per_class,
     }  # fmt: skip
     if out is not None:
-        if runtime.first:
-            measured.save(out)
         shown = {"output": str(out), **shown}
     output.result(shown, as_json=json, quiet=quiet, brief=out or measured.acm)

@@ -21,7 +21,7 @@ from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-SHARED = ("app", "grids", "options", "output", "saving")
+SHARED = ("app", "claims", "grids", "options", "output", "saving")
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 

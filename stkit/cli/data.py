@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.core.errors import RecipeError
 
 PLACE = 10
@@ -46,15 +46,13 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
-    from stkit.core import artifact
+    with claims.held(out, force=force):
+        images = o.open_source(source, split, data_root, size=size, limit=limit)
+        if holdout is not None:
+            from stkit.data.holdout import part as part_of
 
-    artifact.free(out, force=force)
-    images = o.open_source(source, split, data_root, size=size, limit=limit)
-    if holdout is not None:
-        from stkit.data.holdout import part as part_of
-
-        images = part_of(images, holdout, part or "rest", seed)
-    images.save(out)
+            images = part_of(images, holdout, part or "rest", seed)
+        images.save(out, replace=force)
     height, width = images.pixels.shape[-2:]
     output.result(
         {

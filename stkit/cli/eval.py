@@ -1,11 +1,12 @@
 """stkit eval: accuracy of a checkpoint on a data set."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 
 PLACE = 90
 ALL_RANKS = True
@@ -42,7 +43,6 @@ def evaluate(
     Example:
       stkit eval st.safetensors cifar10 --adversary 4/255
     """
-    from stkit.core import artifact
     from stkit.core.checks import number
     from stkit.measure.accuracy import evaluate as evaluation
 
@@ -50,23 +50,22 @@ def evaluate(
         number("batch-size", batch_size, 1, float("inf"))
     runtime = o.runtime(device, precision)
     runtime.agree(adversary, seed, batch_size)
-    if out is not None:
-        artifact.free(out, force=force)
-    trained = o.open_checkpoint(checkpoint, runtime)
-    images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
-    trained.check(images)
-    if split is None and not quiet:
-        o.warn_of_training_images(images, source)
-    measured = evaluation(
-        trained, images, adversary=adversary, seed=seed, batch_size=batch_size, runtime=runtime
-    )
+    with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
+        trained = o.open_checkpoint(checkpoint, runtime)
+        images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
+        trained.check(images)
+        if split is None and not quiet:
+            o.warn_of_training_images(images, source)
+        measured = evaluation(
+            trained, images, adversary=adversary, seed=seed, batch_size=batch_size, runtime=runtime
+        )
+        if out is not None and runtime.first:
+            measured.save(out, replace=force)
     shown: dict[str, Any] = {
         "accuracy": measured.accuracy, "per_class": measured.per_class, "n": measured.n,
     }  # fmt: skip
     if measured.robust is not None:
         shown["robust_accuracy"] = measured.robust_accuracy
     if out is not None:
-        if runtime.first:
-            measured.save(out)
         shown = {"output": str(out), **shown}
     output.result(shown, as_json=json, quiet=quiet, brief=out or measured.accuracy)

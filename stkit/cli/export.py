@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.data.exporting.formats import FORMATS
 
 PLACE = 60
@@ -66,13 +66,16 @@ def export(
     from stkit.data.exporting.export import export as write
     from stkit.data.images import read
 
-    check(format, out, clean is not None, force=force)
-    images = read(file)
-    plain = None
-    if clean is not None:
-        plain = o.open_source(clean, split, data_root, default_split=images.header["split"])
-    with output.bar("writing images") as progress:
-        exported = write(images, out, format=format, clean=plain, force=force, progress=progress)
+    check(format, clean is not None)
+    with claims.held(out, force=force, folder=FORMATS[format].tree):
+        images = read(file)
+        plain = None
+        if clean is not None:
+            plain = o.open_source(clean, split, data_root, default_split=images.header["split"])
+        with output.bar("writing images") as progress:
+            exported = write(
+                images, out, format=format, clean=plain, force=force, progress=progress
+            )
     said = {key: value for key, value in asdict(exported).items() if value is not None}
     output.result(
         {"output": str(out), "format": format, **said}, as_json=json, quiet=quiet, brief=out

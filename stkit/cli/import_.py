@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.data.importing.layouts import LAYOUTS
 
 PLACE = 50
@@ -74,7 +74,6 @@ def bring(
     quiet: o.Quiet = False,
 ) -> None:
     """Bring in noise or poisoned images; see `HELP`."""
-    from stkit.core import artifact
     from stkit.core.checks import choose
     from stkit.data.importing.load import load
     from stkit.data.importing.values import Options
@@ -83,10 +82,10 @@ def bring(
     asked = Options(
         scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, seed=seed
     )
-    artifact.free(out, force=force)
-    images = o.open_source(clean, split, data_root)
-    poisoned, notes = load(file, images, layout=format, options=asked)
-    poisoned.save(out)
+    with claims.held(out, force=force):
+        images = o.open_source(clean, split, data_root)
+        poisoned, notes = load(file, images, layout=format, options=asked)
+        poisoned.save(out, replace=force)
     for i, line in enumerate(() if quiet else notes):
         output.note(f"note: {line}" if i else line)
     head = poisoned.header

@@ -24,6 +24,10 @@ def inspect(
     ] = None,
     split: o.Split = None,
     data_root: o.DataRoot = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare the tensors with the digest, whatever their size."),
+    ] = False,
     json: o.Json = False,
 ) -> None:
     """Print a file's header; with --clean, also what was done to the images.
@@ -36,6 +40,11 @@ def inspect(
 
     for file in files:
         shown = {"file": str(file), **header.read(file)}
+        if verify:
+            from stkit.core import artifact
+
+            artifact.read(file, verify=True)
+            shown["verified"] = True
         if clean is not None:
             from stkit.data.images import read
             from stkit.measure.comparison import compare

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
-from stkit.cli.report import Paths, free
+from stkit.cli.report import Paths
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.report import plots
@@ -40,6 +40,6 @@ def plot(
     choose("kind", kind, plots.KINDS)
     if out.suffix not in ENDINGS:
         raise RecipeError(f"{out}: expected a name that ends in .png, .svg or .pdf")
-    free(out, force)
-    plots.draw(kind, paths, out, on_note=output.note)
+    with claims.held(out, force=force):
+        plots.draw(kind, paths, out, on_note=output.note, replace=force)
     typer.echo(out if quiet else f"output  {out}")

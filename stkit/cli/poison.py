@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.checks import as_dict, given, number
 from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting
@@ -119,21 +119,23 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
     if recipe.trains_surrogate:
         runtime = o.runtime(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
-    with runtime.together() if runtime else nullcontext():
-        if not asked.dry_run:
-            saving.clear(asked.out, resume=asked.resume, force=asked.force)
-    images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
-    poisons.check(images, recipe, asked.seed, asked.poison_rate)
-    crafting = None
-    if runtime:
-        crafting = poisons.craft(images, recipe, seed=asked.seed, runtime=runtime)
-    if asked.dry_run:
-        plan = _plan(images, poisons.resolved(images, recipe), asked, crafting)
-        output.result(plan, as_json=asked.json, quiet=asked.quiet, brief=asked.out)
-    elif crafting:
-        _craft(crafting, asked)
-    else:
-        _make(images, recipe, asked)
+    with (
+        nullcontext()
+        if asked.dry_run
+        else claims.held(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
+    ):
+        images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
+        poisons.check(images, recipe, asked.seed, asked.poison_rate)
+        crafting = None
+        if runtime:
+            crafting = poisons.craft(images, recipe, seed=asked.seed, runtime=runtime)
+        if asked.dry_run:
+            plan = _plan(images, poisons.resolved(images, recipe), asked, crafting)
+            output.result(plan, as_json=asked.json, quiet=asked.quiet, brief=asked.out)
+        elif crafting:
+            _craft(crafting, asked)
+        else:
+            _make(images, recipe, asked)
 
 
 def _make(images: "Images", recipe: Recipe[Any], asked: Request) -> None:
@@ -143,29 +145,33 @@ def _make(images: "Images", recipe: Recipe[Any], asked: Request) -> None:
     start = perf_counter()
     poisoned = poison(images, recipe, seed=asked.seed, poison_rate=asked.poison_rate)
     seconds = perf_counter() - start
-    poisoned.save(asked.out)
+    poisoned.save(asked.out, replace=asked.force)
     say(poisoned.header["statistics"], seconds, asked, len(images))
 
 
 def _craft(crafting: "Crafting", asked: Request) -> None:
     """A poison that is saved on the way, and gone on with."""
-    from stkit.poisons import finish
+    from stkit.poisons import finish, recorded
 
-    start = perf_counter()
+    start, runtime, count = perf_counter(), crafting.runtime, len(crafting.images)
     if asked.resume:
+        expected = recorded(crafting, asked.poison_rate)
+        done = claims.finished(asked.out, "dataset", expected, runtime, force=asked.force)
+        if done is not None:
+            say(done["statistics"], None, asked, count, runtime)
+            return
         saving.take_up(crafting, asked.out, "state")
-    statistics: list[dict[str, Any]] = []
+    statistics: dict[str, Any] = {}
 
-    def write() -> None:
+    def finished() -> saving.Save:
         poisoned = finish(crafting, asked.poison_rate)
-        if crafting.runtime.first:
-            statistics.append(poisoned.save(asked.out)["statistics"])
+        statistics.update(poisoned.header.get("statistics", {}))  # of the first rank's alone
+        return poisoned.save
 
     line = None if asked.quiet else _line
-    saving.run(crafting, asked.out, write, label=asked.method, line=line)
-    if crafting.runtime.first:
-        seconds = perf_counter() - start
-        say(statistics[0], seconds, asked, len(crafting.images), crafting.runtime)
+    saving.run(crafting, asked.out, finished, label=asked.method, line=line, force=asked.force)
+    if runtime.first:
+        say(statistics, perf_counter() - start, asked, count, runtime)
 
 
 def _line(record: "Record") -> str:
@@ -188,18 +194,22 @@ def _plan(
 
 def say(
     statistics: dict[str, Any],
-    seconds: float,
+    seconds: float | None,
     asked: Request,
     count: int,
     runtime: "Runtime | None" = None,
 ) -> None:
-    """The result; a key that only some methods have comes after the common ones."""
+    """The result; a key that only some methods have comes after the common ones.
+
+    seconds: None where it was finished before.
+    """
     computing: dict[str, Any] = {}
-    if runtime:
+    if runtime and seconds is not None:
         computing = {"peak_memory": runtime.peak_memory(), "device": runtime.machine}
     result = {
         "output": str(asked.out), "method": asked.method, "n": count,
-        **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")}, "seconds": seconds,
+        **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")},
+        **({} if seconds is None else {"seconds": seconds}),
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
         **computing,
     }  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stkit.cli import claims
 from stkit.cli import options as o
 from stkit.cli.poison import Rate, Request, say
 from stkit.core.checks import number
@@ -43,16 +44,15 @@ def rate(
     """
     number("poison-rate", poison_rate, 0, 1)
     from stkit import poisons
-    from stkit.core import artifact
     from stkit.data.images import read
 
-    artifact.free(out, force=force)
-    whole = read(file)
-    original = o.open_source(clean, split, data_root, default_split=whole.header["split"])
-    start = perf_counter()
-    less = poisons.at_rate(whole, original, poison_rate)
-    seconds = perf_counter() - start
-    less.save(out)
+    with claims.held(out, force=force):
+        whole = read(file)
+        original = o.open_source(clean, split, data_root, default_split=whole.header["split"])
+        start = perf_counter()
+        less = poisons.at_rate(whole, original, poison_rate)
+        seconds = perf_counter() - start
+        less.save(out, replace=force)
     method, statistics = less.header["method"], less.header["statistics"]
     asked = Request(method, clean, out, 0, poison_rate, split, data_root, False, force, json, quiet)
     say(statistics, seconds, asked, len(less))

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.cli import output
+from stkit.core import atomic
 from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.frames import NATURAL
@@ -69,8 +70,7 @@ def report(
     format = "json" if json else choose("format", format, FORMATS)
     _consistent(format, layout, measure, out)
     if out is not None:
-        free(out, force)
-    from stkit.core import atomic
+        atomic.free(out, force=force)
     from stkit.report import gather, groups, tables
 
     gathered = gather.noted(files, on_note=output.note)
@@ -89,7 +89,8 @@ def report(
     if out is None:
         typer.echo(text)
     else:
-        atomic.write_text(out, text + "\n")
+        with claims.held(out, force=force):
+            atomic.write_text(out, text + "\n", replace=force)
         typer.echo(out)
 
 
@@ -102,12 +103,6 @@ def _consistent(format: str, layout: str | None, measure: str, out: Path | None)
         raise RecipeError("HTML is written to a file; pass -o FILE.html")
     if format == "html" and layout is not None:
         raise RecipeError("HTML has tables of its own; leave out --layout")
-
-
-def free(out: Path, force: bool) -> None:
-    """ArtifactError where `out` exists, unless it is to be replaced."""
-    if out.exists() and not force:
-        raise ArtifactError(f"{out}: exists already; pass --force to replace it or another -o")
 
 
 def _page(

@@ -9,8 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from stkit.cli import output
-from stkit.core.errors import ArtifactError, Interrupted
+from stkit.cli import claims, output
+from stkit.core.errors import ArtifactError, Interrupted, Taken
 
 if TYPE_CHECKING:
     from stkit.engine.runtime import Runtime
@@ -94,27 +94,22 @@ class Work(Protocol[R_co]):
         ...
 
 
-def part_of(out: Path) -> Path:
-    """Where the unfinished work for `out` lies."""
-    return out.parent / f"{out.name}.part"
+class Save(Protocol):
+    """What writes a result."""
 
-
-def clear(out: Path, *, resume: bool, force: bool) -> None:
-    """ArtifactError when `out`, or unfinished work for it, is in the way."""
-    from stkit.core import artifact
-
-    if output.rank() == 0:
-        artifact.free(out, force=force)
-        artifact.unclaimed(part_of(out), resume=resume, force=force)
+    def __call__(self, path: Path, *, replace: bool) -> object:
+        """Write it, see `core.artifact.write`."""
+        ...
 
 
 def take_up(work: Work[Any], out: Path, kind: str) -> None:
     """Go on from the unfinished work for `out`, if there is any; ArtifactError if it is not its."""
     from stkit.core import artifact
+    from stkit.engine.memory import out_of_memory
 
-    part, runtime = part_of(out), work.runtime
+    part, runtime = claims.part_of(out), work.runtime
     with runtime.together():
-        unfinished = artifact.read(part, kind) if part.exists() else None
+        unfinished = artifact.read(part, kind, verify=True) if part.exists() else None
     runtime.same(
         unfinished and unfinished[0]["digest"], f"{part} (it must lie where all ranks read it)"
     )
@@ -124,24 +119,35 @@ def take_up(work: Work[Any], out: Path, kind: str) -> None:
         work.resume(*unfinished)
     except ArtifactError as error:
         raise ArtifactError(f"{part}: {error}") from None
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        # what no run has written
+        raise ArtifactError(
+            f"{part}: damaged, it does not fit this run ({type(error).__name__}: {error}); "
+            "pass --force to start again"
+        ) from None
     output.note(f"resuming at {work.place}")
 
 
 def run(
     work: Work[R],
     out: Path,
-    finish: Callable[[], object],
+    finish: Callable[[], Save],
     *,
     label: str,
     line: Callable[[R], str] | None,
+    force: bool = False,
     clock: Clock | None = None,
 ) -> None:
     """Take every step; save to `out`.part on a clock, and on SIGINT or SIGTERM before stopping.
 
-    finish: writes the result; no signal comes between it and the removal of `out`.part.
-    line: makes a line on stderr of each record; None prints none.
+    finish: computes the result, by all ranks, and gives what writes it; no signal comes between
+    that and the removal of `out`.part. line: makes a line on stderr of each record; None prints
+    none. force: replace a file that has appeared at `out` in the meantime; else the result is kept
+    in `out`.part, and the ArtifactError says so.
     """
-    part, clock = part_of(out), clock or Clock()
+    part, clock = claims.part_of(out), clock or Clock()
     with _caught() as signals:
         with output.bar(label) as progress:
             for number, record in enumerate(work.steps()):
@@ -161,9 +167,25 @@ def run(
                         "the same command with --resume goes on",
                         stop,
                     )
-        finish()
-        if work.runtime.first:
-            part.unlink(missing_ok=True)
+        save = finish()
+        with work.runtime.together():
+            if work.runtime.first:
+                _place(save, out, force=force)
+
+
+def _place(save: Save, out: Path, *, force: bool) -> None:
+    """Write the result, to `out`.part where `out` was taken in the meantime."""
+    part = claims.part_of(out)
+    try:
+        save(out, replace=force)
+    except Taken as taken:
+        save(part, replace=True)
+        raise ArtifactError(
+            f"{out}: appeared while this was at work, and was left as it is; the result is kept in "
+            f"{part}; pass --resume --force to replace the file by it, or move the file away and "
+            "pass --resume"
+        ) from taken
+    part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """stkit train: run the loop, show each epoch, save on a clock and on a signal."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.cli import output, saving
 from stkit.core.checks import as_dict
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
@@ -150,37 +151,45 @@ def train(
     runtime = o.runtime(device, precision, step=step, sync_bn=sync_bn)
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
-    with runtime.together():
-        if not dry_run:
-            saving.clear(out, resume=resume, force=force)
-    images = o.open_source(source, split, data_root, runtime=runtime)
-    tested = None
-    if test is not None:
-        tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
-    training = Training(images, recipe, runtime=runtime, test=tested)
-    if dry_run:
-        output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
-        return
-    if tested is not None and not quiet:
-        o.warn_of_training_images(tested, str(test))
+    with (
+        nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
+    ):
+        images = o.open_source(source, split, data_root, runtime=runtime)
+        tested = None
+        if test is not None:
+            tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
+        training = Training(images, recipe, runtime=runtime, test=tested)
+        if dry_run:
+            output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
+            return
+        if tested is not None and not quiet:
+            o.warn_of_training_images(tested, str(test))
+        came_out = _run(training, out, resume=resume, force=force, quiet=quiet)
+    output.result(came_out, as_json=json, quiet=quiet, brief=out)
+
+
+def _run(
+    training: "Training", out: Path, *, resume: bool, force: bool, quiet: bool
+) -> dict[str, Any]:
+    """Train to the end, unless that was done before; what came out, and what it took."""
+    runtime = training.runtime
     if resume:
+        done = claims.finished(out, "checkpoint", training.head(), runtime, force=force)
+        if done is not None:
+            return _summary(done, out)
         saving.take_up(training, out, "checkpoint")
     first, start = training.executed, perf_counter()
     saving.run(
-        training, out, lambda: training.save(out),
-        label=frame, line=None if quiet else lambda record: _line(record, training),
+        training, out, lambda: training.save, label=training.recipe.frame.name,
+        line=None if quiet else lambda record: _line(record, training), force=force,
     )  # fmt: skip
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
-    computing = {
+    return _summary(training.head(), out) | {
         "seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory(),
         "device": runtime.machine,
     }  # fmt: skip
-    output.result(
-        _summary(training, out) | computing,
-        as_json=json, quiet=quiet, brief=out,
-    )  # fmt: skip
 
 
 def interval(check_every: str | None) -> int | None:
@@ -216,10 +225,10 @@ def _line(record: "Epoch", training: "Training") -> str:
     return "  ".join(words)
 
 
-def _summary(training: "Training", out: Path) -> dict[str, Any]:
+def _summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
     from stkit.report.result import summary
 
-    return {"output": str(out)} | summary(training.head())
+    return {"output": str(out)} | summary(head)
 
 
 def _plan(training: "Training", out: Path) -> dict[str, Any]:

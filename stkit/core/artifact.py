@@ -7,8 +7,9 @@ package's.
 
 import hashlib
 import json
-import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,54 +27,44 @@ DTYPES = {
     torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 BLANK = "0" * 64
+LARGE = 1 << 30  # bytes of a file above which its tensors stay on disk, unchecked unless asked
 PIECE = 1 << 24  # bytes hashed and written at a time
 
 
-def free(path: Path, *, force: bool = False) -> None:
-    """Make sure that `path` may be written: ArtifactError if it exists and not `force`."""
-    if path.is_dir():
-        raise ArtifactError(f"{path}: found a folder, expected a file name; pass -o FILE")
-    if path.exists() and not force:
-        raise ArtifactError(f"{path}: exists already; pass --force to replace it or another -o")
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if not home.is_dir() or not os.access(home, os.W_OK):
-        raise ArtifactError(f"{path}: {home} is no folder that can be written to; pass another -o")
-
-
-def unclaimed(unfinished: Path, *, resume: bool, force: bool) -> None:
-    """Make sure that unfinished work is not lost: it is gone on with, or thrown away on purpose."""
-    if unfinished.exists() and not resume and not force:
-        raise ArtifactError(
-            f"{unfinished}: unfinished work is there; pass --resume to go on with it, "
-            "or --force to throw it away"
-        )
-
-
-def write(path: Path, tensors: dict[str, Tensor], head: Header) -> Header:
+def write(path: Path, tensors: dict[str, Tensor], head: Header, *, replace: bool = True) -> Header:
     """Write a file, whole or not at all; returns the header with its digest and torch's version.
 
-    Tensors may be of any shape, on any device; every type in `DTYPES`. ArtifactError when the disk
-    is full or the folder cannot be written; what was at `path` stays as it was.
+    Tensors may be of any shape, on any device; every type in `DTYPES`. replace: a file that is
+    there. ArtifactError when the disk is full or the folder cannot be written, Taken when a file is
+    there that is not to be replaced; what was at `path` stays as it was.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    head = {**head, "digest": BLANK, "versions": {**head["versions"], "torch": torch.__version__}}
-    entries: dict[str, dict[str, Any]] = {"__metadata__": {"stkit": header.dumps(head)}}
+    head = {**head, "versions": {**head["versions"], "torch": torch.__version__}}
+    entries: dict[str, dict[str, Any]] = {}
     end = 0
     for name in order:
         start, end = end, end + tensors[name].numel() * tensors[name].element_size()
         entries[name] = _entry(tensors[name]) | {"data_offsets": [start, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
     sha = hashlib.sha256()
-    with atomic.whole_file(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+    with atomic.whole_file(path, replace=replace) as file:
+        file.write(_header({**head, "digest": BLANK, "seal": BLANK}, entries))
         for piece in _pieces(tensors, order):
             sha.update(piece)
             if not isinstance(piece, bytes):
                 file.write(piece)
-        file.seek(8 + text.index(BLANK.encode()))
-        file.write(sha.hexdigest().encode())
-    return {**head, "digest": sha.hexdigest()}
+        head["digest"] = sha.hexdigest()
+        head["seal"] = header.seal(head)
+        file.seek(0)
+        file.write(_header(head, entries))
+    return head
+
+
+def _header(head: Header, entries: dict[str, dict[str, Any]]) -> bytes:
+    """The beginning of a file, of a length that the digest and the seal do not change."""
+    about = {header.METADATA: {"stkit": header.dumps(head)}} | entries
+    text = json.dumps(about, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -98,11 +89,46 @@ def _pieces(tensors: dict[str, Tensor], order: list[str]) -> Iterator[bytes | me
             yield flat[start : start + PIECE].data
 
 
-def read(path: Path, *kinds: str) -> tuple[Header, dict[str, Tensor]]:
-    """A file's stkit header and its tensors (memory-mapped); ArtifactError unless whole."""
+def read(path: Path, *kinds: str, verify: bool | None = None) -> tuple[Header, dict[str, Tensor]]:
+    """A file's stkit header and its tensors; ArtifactError unless whole and of one of `kinds`.
+
+    Up to LARGE bytes are copied into memory, and what is used is what was checked against the
+    digest; of a larger file the tensors are memory-mapped, and checked where `verify` asks for it.
+    """
     head = header.read(path, *kinds)
     try:
-        with safe_open(path, "pt") as file:
-            return head, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        small = path.stat().st_size <= LARGE
+        with _uninterrupted(), safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if small:
+                tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged ({error}); make it again") from None
+    foreign = next((name for name, t in tensors.items() if t.dtype not in DTYPES), None)
+    if foreign is not None:
+        raise ArtifactError(f"{path}: damaged, {foreign!r} is of {tensors[foreign].dtype}")
+    if verify or (small and verify is None):
+        check(path, head, tensors)
+    return head, tensors
+
+
+def check(path: Path, head: Header, tensors: dict[str, Tensor]) -> None:
+    """ArtifactError unless the tensors of a file are those of which its header has the digest."""
+    if digest(tensors) != head["digest"]:
+        raise ArtifactError(
+            f"{path}: damaged, its tensors are not those that were written (the digest differs); "
+            "make it again"
+        )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait: one that arrives inside the safetensors package ends as an error of its own."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -39,3 +39,13 @@ class Interrupted(StkitError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+class Taken(ArtifactError):
+    """A file has appeared, while work was under way, where its result was to be."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path}: appeared while this was at work, and was left as it is; "
+            "pass --force to replace it or another -o"
+        )

@@ -4,6 +4,7 @@ A safetensors file begins with 8 bytes (length) and a JSON object; stkit puts on
 JSON text under `__metadata__.stkit`, so that equal runs write equal bytes.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -11,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from stkit import __version__
+from stkit.core import files, schema
 from stkit.core.errors import ArtifactError
+from stkit.core.kinds import KINDS, check
 
 Header = dict[str, Any]
 """JSON on disk: the common part (`make`) and what belongs to the kind of file."""
 FORMAT = 1
 COMMON = ("kind", "recipe", "seed", "digest", "inputs")
+METADATA = "__metadata__"
+TENSOR = {"dtype": str, "shape": [schema.COUNT], "data_offsets": [schema.COUNT, 2]}
+"""What a safetensors header says of a tensor."""
 
 
 def make(
@@ -103,55 +109,73 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 def is_stkit(path: Path) -> bool:
     """Whether the path is to be read as a stkit file rather than as a folder or a name."""
-    return path.is_file() or path.suffix == ".safetensors"
+    return path.suffix == ".safetensors" or (path.exists() and not path.is_dir())
 
 
 def layout(path: Path) -> tuple[Header, int]:
     """The whole safetensors header and the offset of the tensors' bytes, checked for length."""
-    try:
-        with open(path, "rb") as file:
+    with files.open_regular(path) as file:
+        try:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise ArtifactError(_foreign(path, "it is truncated or not a safetensors file"))
-            head = json.loads(file.read(length))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise ArtifactError(f"{path}: found a folder, expected a stkit file") from None
-    except PermissionError:
-        raise ArtifactError(f"{path}: permission denied; check who may read it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+            if length > files.HEADER:
+                raise ArtifactError(_foreign(path, f"its header has {length:,} bytes"))
+            head = files.parse_json(file.read(length))
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError:
+            raise ArtifactError(_foreign(path, "its header is not readable")) from None
+    try:
+        schema.check(head, dict)
+        tensors = {name: about for name, about in head.items() if name != METADATA}
+        schema.check(tensors, {str: TENSOR})
+    except ArtifactError:
         raise ArtifactError(_foreign(path, "its header is not readable")) from None
-    if not isinstance(head, dict):
-        raise ArtifactError(_foreign(path, "its header is not readable"))
+    ends = [about["data_offsets"][1] for about in tensors.values()]
+    if 8 + length + max(ends, default=0) != size:
+        raise ArtifactError(_foreign(path, "it is truncated"))
     return head, 8 + length
 
 
 def read(path: Path, *kinds: str) -> Header:
     """The stkit header of a file; ArtifactError unless it is whole and of one of `kinds` (or any).
 
-    A few hundred bytes are read, and the size is checked, so a truncated file is found here.
+    A few hundred bytes are read, and the size is checked, so a truncated file is found here. All
+    that readers rely on is checked here, once, see `core.kinds`.
     """
-    head, start = layout(path)
+    head, _ = layout(path)
     try:
-        meta: Header = json.loads(head.get("__metadata__", {})["stkit"])
-        ends = [v["data_offsets"][1] for k, v in head.items() if k != "__metadata__"]
-        size = start + max(ends, default=0)
+        meta: Header = files.parse_json(head.get(METADATA, {})["stkit"])
         kind, version = meta["kind"], meta["format"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError):
         raise ArtifactError(_foreign(path, "it was not written by stkit")) from None
-    if size != path.stat().st_size:
-        raise ArtifactError(_foreign(path, "it is truncated"))
     if version != FORMAT:
         raise ArtifactError(
             f"{path}: found file format {version}, expected {FORMAT}; use the stkit that wrote it"
         )
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ArtifactError(_foreign(path, f"its kind is {kind!r:.40}"))
     if kinds and kind not in kinds:
         raise ArtifactError(
             f"{path}: found a {kind} file, expected a {' or '.join(kinds)} file; {_remedy(kinds)}"
         )
+    try:
+        check(meta)
+        if meta.get("seal") != seal(meta):
+            raise ArtifactError(
+                "damaged, its header is not the one that was written; make it again"
+            )
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from None
     return meta
+
+
+def seal(head: Header) -> str:
+    """What stands in a header for all the rest of it, so that one flipped bit is seen."""
+    text = dumps({key: value for key, value in head.items() if key != "seal"})
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _foreign(path: Path, reason: str) -> str:

@@ -1,9 +1,10 @@
 """Whether JSON from a file is of the types that its reader relies on.
 
-A shape is one of these: a type (text is to be printable, a whole number smaller than LARGE); a
-tuple of a type and its least and greatest value; a list of the shape of every item, and SOME where
-there must be one; a dict, in which keys that end in ? may be absent or null, `str` stands for any
-key, and what no key names may be anything; a function that returns a shape, for one that holds
+A shape is one of these: a type (text is to be printable, a whole number smaller than LARGE); TEXT,
+which may be any; NUMBER, which may also be the text nan, inf or -inf; a tuple of a type and its
+least and greatest value; a list of the shape of every item, and SOME where there must be one, or
+how many there must be; a dict, in which keys that end in ? may be absent or null, `str` stands for
+any key, and what no key names may be anything; a function that returns a shape, for one that holds
 itself.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 from stkit.core.errors import ArtifactError
 
 SOME = ...
+TEXT, NUMBER = object(), object()
 LARGE = 2**63  # far below what no longer fits a float
 SHARE = (float, 0, 1)
 COUNT = (int, 0, float("inf"))
@@ -23,7 +25,13 @@ def check(value: Any, shape: Any, where: str = "") -> None:
     """ArtifactError that names the first place where the value is not of the shape."""
     if callable(shape) and not isinstance(shape, type):
         shape = shape()
-    if isinstance(shape, dict):
+    if shape is TEXT:
+        if not isinstance(value, str):
+            raise ArtifactError(_wrong(value, WORDS[str], where))
+    elif shape is NUMBER:
+        if value not in ("nan", "inf", "-inf"):
+            _of_type(value, float, where)
+    elif isinstance(shape, dict):
         _of_type(value, dict, where)
         for key, inner in shape.items():
             _key(value, key, inner, where)
@@ -31,6 +39,8 @@ def check(value: Any, shape: Any, where: str = "") -> None:
         _of_type(value, list, where)
         if SOME in shape and not value:
             raise ArtifactError(_wrong(value, "at least one", where))
+        if isinstance(shape[-1], int) and len(value) != shape[-1]:
+            raise ArtifactError(_wrong(value, f"{shape[-1]} of them", where))
         for number, item in enumerate(value):
             check(item, shape[0], f"{where}.{number}")
     elif isinstance(shape, tuple):

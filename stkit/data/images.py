@@ -135,9 +135,9 @@ class Images:
             poisoned=None if self.poisoned is None else self.poisoned[rows],
         )
 
-    def save(self, path: str | Path) -> dict[str, Any]:
-        """Write a dataset file; returns its header."""
-        return artifact.write(Path(path), self.tensors(), self.header)
+    def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
+        """Write a dataset file; returns its header. Taken where one is, unless it may `replace`."""
+        return artifact.write(Path(path), self.tensors(), self.header, replace=replace)
 
 
 def _pixels(pixels: Tensor, name: str) -> Tensor:
@@ -176,8 +176,8 @@ def _labels(labels: Tensor, name: str) -> Tensor:
 def read(path: Path, split: str | None = None) -> Images:
     """A dataset file. DataError when its labels or shapes are wrong, or it holds another split."""
     head, tensors = artifact.read(path, "dataset")
-    for key, where in (("classes", head), ("split", head), *((k, tensors) for k in TENSORS)):
-        if key not in where:
+    for key in TENSORS:
+        if key not in tensors:
             raise DataError(f"{path}: has no {key}; make the file again")
     if split is not None and head["split"] != split:
         raise DataError(

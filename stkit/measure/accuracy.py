@@ -72,8 +72,9 @@ class Evaluation:
         robust = "" if self.robust is None else f", robust {self.robust_accuracy:.4f}"
         return f"Evaluation({self.accuracy:.4f}{robust}, {self.n} images)"
 
-    def save(self, path: str | Path) -> dict[str, Any]:
-        """Write an eval file, as `stkit eval -o` does; returns its header."""
+    def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
+        """Write an eval file, as `stkit eval -o` does; returns its header. Taken where one is,
+        unless it may `replace`."""
         asked = None if self.adversary is None else as_dict(self.adversary)
         more: dict[str, Any] = {"accuracy": self.accuracy, "per_class": self.per_class}
         more["n"] = self.n
@@ -84,7 +85,7 @@ class Evaluation:
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
             **more,
         )  # fmt: skip
-        return artifact.write(Path(path), {"confusion": self.confusion}, head)
+        return artifact.write(Path(path), {"confusion": self.confusion}, head, replace=replace)
 
 
 def accuracy(confusion: Tensor) -> float:

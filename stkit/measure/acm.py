@@ -72,8 +72,9 @@ class Acm:
     def __repr__(self) -> str:
         return f"Acm({self.variant} {self.acm:.6g}, {self.classes} classes, {self.per_class} each)"
 
-    def save(self, path: str | Path) -> dict[str, Any]:
-        """Write an acm file, as `stkit acm -o` does; returns its header."""
+    def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
+        """Write an acm file, as `stkit acm -o` does; returns its header. Taken where one is, unless
+        it may `replace`."""
         recipe: dict[str, Any] = {"variant": self.variant, "per_class": self.per_class}
         if self.layer is not None:
             recipe["layer"] = self.layer
@@ -85,7 +86,7 @@ class Acm:
         )  # fmt: skip
         clusters = self.clusters
         tensors = {"L": clusters.L, "sigma": clusters.sigma, "R": clusters.radius}
-        return artifact.write(Path(path), tensors, head)
+        return artifact.write(Path(path), tensors, head, replace=replace)
 
 
 def acm(

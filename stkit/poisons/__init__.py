@@ -186,7 +186,7 @@ def finish(crafting: Crafting, poison_rate: float = 1.0) -> Images:
     images, rounding = crafting.images, crafting.recipe.rounding
     poisoned = perturbation.draw(len(images), poison_rate, crafting.seed)
     crafted = crafting.result()
-    settings = {**crafting.head()["recipe"], "poison_rate": poison_rate}
+    head = recorded(crafting, poison_rate)
     if not crafting.runtime.first:  # rank 0 has the noise of all
         return images
 
@@ -195,8 +195,14 @@ def finish(crafting: Crafting, poison_rate: float = 1.0) -> Images:
 
     pixels = perturbation.add(images.pixels, poisoned, levels)
     statistics = perturbation.statistics(images.pixels, pixels, int(poisoned.sum()))
-    head = _head(images, settings, crafting.seed, asdict(statistics) | crafted.about)
+    head["statistics"] = asdict(statistics) | crafted.about
     return replace(images, pixels=pixels, header=head, poisoned=poisoned)
+
+
+def recorded(crafting: Crafting, poison_rate: float) -> dict[str, Any]:
+    """The header of the images with their finished noise, but for the statistics of it."""
+    recipe = {**crafting.head()["recipe"], "poison_rate": poison_rate}
+    return _head(crafting.images, recipe, crafting.seed, {})
 
 
 def at_rate(images: Images, clean: Images, poison_rate: float) -> Images:

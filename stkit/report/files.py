@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stkit.core import atomic, header, schema
+from stkit.core import atomic, header, kinds, schema
 from stkit.core.errors import ArtifactError
 from stkit.report import result
 
@@ -20,29 +20,20 @@ RUN = "cell"
 
 def _images() -> dict[str, Any]:
     """The shape of the header of images, which holds its parents'."""
-    recipe = {
-        "method?": str, "scope?": str, "fast?": bool, "poison_rate?": schema.SHARE, "source?": str,
-        "limit?": schema.COUNT, "holdout?": schema.COUNT, "part?": str,
-    }  # fmt: skip
-    return {"digest": str, "recipe": recipe, "inputs": [_images]}
+    return {"digest": str, "recipe": kinds.READ, "inputs": [_images]}
 
 
 CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}, "tau?": schema.COUNT}
 RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
           "checks?": [CHECK]}  # fmt: skip
-PHASE = {"adversary?": {"epsilon": schema.SHARE}, "staged?": {"variant?": str}}
-TRAINED = {
-    "digest": str,
-    "recipe": {"frame": str, "phases": [PHASE, schema.SOME]},
-    "inputs": [_images, schema.SOME], "versions": {str: str},
-}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     RUN: {
         "settings": {
             "data": {"name": str}, "poison": {"name": str, "rate?": schema.SHARE},
             "frame": {"name": str}, "model": str, "seed": int,
         },
-        **TRAINED, "name": str, "epochs": schema.COUNT, "history": [RECORD],
+        "digest": str, "recipe": kinds.TRAINED, "inputs": [_images, schema.SOME],
+        "versions": {str: str}, "name": str, "epochs": schema.COUNT, "history": [RECORD],
         **{f"{key}?": shape for key, shape in result.MEASURED.items()},
     },
     "poison": {
@@ -51,8 +42,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """What a report relies on, by kind of file; see `core.schema`."""
-CHECKPOINT = {**TRAINED, "frame": str, "model": str, "seed": int, "records": [RECORD]}
-"""The same of a checkpoint's header."""
 
 
 def run(

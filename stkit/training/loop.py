@@ -206,10 +206,13 @@ class Training:
             head["versions"]["timm"] = version("timm")
         return head
 
-    def save(self, path: str | Path) -> dict[str, Any]:
-        """Write a checkpoint, finished or not, by rank 0 only; returns its header."""
+    def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
+        """Write a checkpoint, finished or not, by rank 0 only; returns its header. Taken where a
+        file is, unless it may `replace`."""
         head = self.head()
-        return artifact.write(Path(path), self.tensors(), head) if self.runtime.first else head
+        if not self.runtime.first:
+            return head
+        return artifact.write(Path(path), self.tensors(), head, replace=replace)
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up an unfinished checkpoint. ArtifactError if it is another run's."""

@@ -43,11 +43,13 @@ class Run:
         """On the test set, of the weights as they are; None where there was none."""
         return self.epochs[-1].last.get("accuracy")
 
-    def save(self, path: str | Path) -> dict[str, Any]:
-        """Write the checkpoint (of several ranks the first does); returns its header."""
+    def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
+        """Write the checkpoint (of several ranks the first does); returns its header. Taken where a
+        file is, unless it may `replace`."""
         if not self.runtime.first:
             return self.header
-        return artifact.write(Path(path), dict(self.model.state_dict()), self.header)
+        weights = dict(self.model.state_dict())
+        return artifact.write(Path(path), weights, self.header, replace=replace)
 
     def probe(self, images: Images, *, variant: str = "literal") -> acm.Acm:
         """ACM of the model on these images, on the draw D^s of its training where they are its."""

@@ -575,21 +575,22 @@ class Steps:
         return {"step": torch.tensor(self.executed)}
 
     def head(self) -> dict:
-        return header.make("state", {}, seed=0, inputs=[])
+        return header.make("state", {}, seed=0, inputs=[], progress={"at": 0}, records=[])
 
 
 def test_work_is_saved_on_a_clock(tmp_path):
     """At once, then after 50 times what saving took: a tick of this clock each time it is asked."""
     work, clock = Steps(60), saving.Clock(every=0, now=iter(range(10_000)).__next__)
     left = []
-    saving.run(
-        work, tmp_path / "f", lambda: left.extend(tmp_path.iterdir()), label="steps", line=None,
-        clock=clock,
-    )  # fmt: skip
-    assert work.saved == [1, 52] and left == [tmp_path / "f.part"]
+
+    def save(path, *, replace):
+        left.extend([replace, path, *tmp_path.iterdir()])
+
+    saving.run(work, tmp_path / "f", lambda: save, label="steps", line=None, clock=clock)
+    assert work.saved == [1, 52] and left == [False, tmp_path / "f", tmp_path / "f.part"]
     assert list(tmp_path.iterdir()) == []
     work = Steps(60)
-    saving.run(work, tmp_path / "f", lambda: None, label="steps", line=None)
+    saving.run(work, tmp_path / "f", lambda: save, label="steps", line=None)
     assert work.saved == [], "half a minute has not passed"
 
 

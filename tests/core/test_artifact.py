@@ -1,15 +1,18 @@
 """Files: whole or not at all, equal bytes, a digest that stands for the tensors."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
+from conftest import snapshot
 from safetensors import safe_open
 
 from stkit.core import artifact, header
-from stkit.core.errors import ArtifactError
+from stkit.core.errors import ArtifactError, Taken
 
-HEAD = header.make("dataset", {"a": 1}, seed=3, inputs=[], classes=["x"])
+HEAD = header.make("dataset", {"a": 1}, seed=3, inputs=[], classes=["x"], split="train")
 TENSORS = {
     "b": torch.arange(6).view(2, 3),
     "a": torch.tensor([1.5, float("nan")]),
@@ -76,8 +79,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_non_finite_numbers_in_a_header_become_text(tmp_path):
-    artifact.write(tmp_path / "f", {}, {**HEAD, "records": [{"acm": float("nan")}]})
-    assert header.read(tmp_path / "f")["records"] == [{"acm": "nan"}]
+    artifact.write(tmp_path / "f", {}, {**HEAD, "more": [{"acm": float("nan")}]})
+    assert header.read(tmp_path / "f")["more"] == [{"acm": "nan"}]
 
 
 def test_parents_are_kept_with_their_parents_and_nothing_else():
@@ -102,3 +105,70 @@ def test_kind_and_format_are_checked(tmp_path):
     artifact.write(tmp_path / "g", TENSORS, {**HEAD, "format": 2})
     with pytest.raises(ArtifactError, match="file format 2, expected 1"):
         artifact.read(tmp_path / "g")
+
+
+def flipped(path, at):
+    """The file with one bit turned over, and put back at the end."""
+    whole = bytearray(path.read_bytes())
+    whole[at] ^= 1
+    path.write_bytes(whole)
+
+
+def test_one_flipped_bit_is_found_wherever_it_is(tmp_path):
+    """In a tensor by the digest, in the header by the seal, or because it is no header any more."""
+    path = tmp_path / "f"
+    artifact.write(path, TENSORS, HEAD)
+    size = path.stat().st_size
+    for at in [*range(8, size, 7), size - 1]:
+        flipped(path, at)
+        with pytest.raises(ArtifactError, match=f"^{path}: "):
+            artifact.read(path)
+        flipped(path, at)
+    assert artifact.read(path)[0]["seed"] == 3
+
+
+def test_a_large_file_is_mapped_and_verified_only_on_demand(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    artifact.write(path, TENSORS, HEAD)
+    flipped(path, path.stat().st_size - 1)
+    monkeypatch.setattr(artifact, "LARGE", 10)
+    assert artifact.read(path)[1].keys() == TENSORS.keys()
+    with pytest.raises(ArtifactError, match=f"^{path}: damaged, its tensors are not those"):
+        artifact.read(path, verify=True)
+
+
+def test_a_file_may_be_cut_while_its_tensors_are_in_use(tmp_path):
+    """They are a copy: a mapped page that is gone would end the process by SIGBUS."""
+    path = tmp_path / "f"
+    artifact.write(path, {"a": torch.ones(1 << 16)}, HEAD)
+    _, tensors = artifact.read(path)
+    os.truncate(path, 0)
+    assert float(tensors["a"].sum()) == 1 << 16
+
+
+def test_a_signal_while_a_file_is_read_comes_after_it(tmp_path, monkeypatch):
+    """Inside the safetensors package it would end in an error of the package's."""
+    path = tmp_path / "f"
+    artifact.write(path, TENSORS, HEAD)
+    opened, seen = artifact.safe_open, []
+
+    def interrupted(*words):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == []
+        return opened(*words)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        monkeypatch.setattr(artifact, "safe_open", interrupted)
+        artifact.read(path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+
+
+def test_a_file_that_appeared_is_not_replaced(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("somebody's")
+    with pytest.raises(Taken, match="appeared while this was at work"):
+        artifact.write(path, TENSORS, HEAD, replace=False)
+    assert snapshot(tmp_path) == {"f": b"somebody's"}

@@ -1,13 +1,14 @@
 """A file or folder is whole or is not there, whatever happens while it is written."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 from conftest import snapshot
 
 from stkit.core import atomic
-from stkit.core.errors import ArtifactError
+from stkit.core.errors import ArtifactError, Taken
 
 
 def test_a_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
@@ -63,6 +64,68 @@ def test_text_is_utf_8_and_half_a_pair_is_its_number(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == "é\\ud800\n".encode()
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the other name, which nobody can know; and a link at the path is told."""
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / "f.00000000.tmp").symlink_to("victim")
+    (tmp_path / "f").symlink_to("victim")
+    names = iter(["00000000", "00000001"])
+    monkeypatch.setattr(atomic, "token_hex", lambda count: next(names))
+    with pytest.raises(ArtifactError, match=r"cannot be written .File exists"):
+        atomic.write_text(tmp_path / "f", "new")
+    with pytest.raises(ArtifactError, match=f"is a link to {tmp_path / 'victim'}"):
+        atomic.write_text(tmp_path / "f", "new")
+    with pytest.raises(ArtifactError, match="is a link to"):
+        atomic.free(tmp_path / "f", force=True)
+    assert (tmp_path / "victim").read_text() == "kept" and (tmp_path / "f").is_symlink()
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    for ask in (atomic.free, lambda path, force: atomic.write_text(path, "new", replace=force)):
+        with pytest.raises(ArtifactError, match="found a pipe, expected a file name"):
+            ask(tmp_path / "f", force=True)
+    with pytest.raises(ArtifactError, match="found a device, expected a file name"):
+        atomic.free(Path("/dev/null"), force=True)
+    assert snapshot_names(tmp_path) == ["f"]
+
+
+def snapshot_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_dead_writers_left_goes_and_what_living_ones_write_stays(tmp_path: Path) -> None:
+    for name in ("f.01234567.tmp", "f.0123456.tmp", "g.01234567.tmp"):
+        (tmp_path / name).touch()
+    with atomic.whole_file(tmp_path / "f") as mine:
+        mine.write(b"mine")
+        (living,) = tmp_path.glob("f.????????.tmp")
+        atomic.write_text(tmp_path / "f", "other")
+        assert living.exists() and snapshot_names(tmp_path) == [
+            "f", "f.0123456.tmp", living.name, "g.01234567.tmp",
+        ]  # fmt: skip
+    assert (tmp_path / "f").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appeared_is_replaced_only_on_purpose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """In one step where there are hard links."""
+
+    def none(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("os.link", none)
+    atomic.write_text(tmp_path / "f", "mine", replace=False)
+    with pytest.raises(Taken), atomic.whole_file(tmp_path / "g", replace=False) as file:
+        file.write(b"mine")
+        (tmp_path / "g").write_text("other")
+    atomic.write_text(tmp_path / "f", "again")
+    assert snapshot(tmp_path) == {"f": b"again", "g": b"other"}
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_folder_takes_its_place_at_the_end(tmp_path: Path, there: bool) -> None:
     root = tmp_path / "root"
@@ -84,3 +147,28 @@ def test_a_folder_that_failed_is_not_there(tmp_path: Path) -> None:
             (place / "f").write_text("x")
             raise error
         assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_given_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "f").touch()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("full", "here", "link", "full/f"):
+        with (
+            pytest.raises(ArtifactError, match="pass a new folder"),
+            atomic.whole_folder(tmp_path / name),
+        ):
+            pass
+    with (
+        pytest.raises(ArtifactError, match="exists already"),
+        atomic.whole_folder(tmp_path / "new") as place,
+    ):
+        (place / "mine").touch()
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "other").touch()
+    assert snapshot_names(tmp_path / "new") == ["other"]
+    assert snapshot_names(tmp_path) == ["full", "here", "link", "new"]

@@ -1,6 +1,7 @@
 """Headers as JSON: what is written, what is read back, what differs."""
 
 import json
+import os
 from math import inf, isnan, nan
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from stkit.core import header
 from stkit.core.errors import ArtifactError
 
-HEAD = header.make("dataset", {"source": "digits", "limit": None}, seed=3, inputs=[])
+HEAD = header.make("dataset", {"source": "digits", "limit": None}, seed=3, inputs=[],
+                   classes=["x"], split="train")  # fmt: skip
 
 
 def stored(path: Path, meta: object, *, size: int = 0) -> Path:
@@ -51,7 +53,11 @@ def test_differences_are_of_recipe_seed_and_inputs_alone() -> None:
 
 def test_a_header_is_read_back(tmp_path: Path) -> None:
     path = stored(tmp_path / "f", {"stkit": header.dumps(HEAD)})
-    assert header.read(path) == header.read(path, "dataset") == HEAD
+    with pytest.raises(ArtifactError, match="its header is not the one that was written"):
+        header.read(path)
+    sealed = {**HEAD, "seal": header.seal(HEAD)}
+    path = stored(tmp_path / "f", {"stkit": header.dumps(sealed)})
+    assert header.read(path) == header.read(path, "dataset") == sealed
     assert header.is_stkit(path) and header.is_stkit(Path("absent.safetensors"))
     assert not header.is_stkit(tmp_path)
 
@@ -77,3 +83,46 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         header.read(tmp_path / "f")
     with pytest.raises(ArtifactError, match="found a folder"):
         header.read(tmp_path)
+
+
+def test_the_seal_covers_all_but_itself() -> None:
+    assert header.seal(HEAD) == header.seal({**HEAD, "seal": "x"})
+    assert header.seal(HEAD) != header.seal({**HEAD, "seed": 1})
+
+
+WRONG = [
+    ("seed", "3"), ("seed", -1), ("digest", None), ("recipe", []), ("inputs", [{}]), ("inputs", 1),
+    ("versions", {"stkit": 1}), ("classes", [1]), ("classes", "ant"), ("split", None),
+    ("recipe", {"poison_rate": 2.0}), ("seed", 2**70), ("kind", "state"), ("kind", 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_what_readers_rely_on_is_checked_once_where_a_header_is_read(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    """Also in a header whose seal is right: a forged one."""
+    for changed in ({**HEAD, key: value}, {k: v for k, v in HEAD.items() if k != key}):
+        sealed = {**changed, "seal": header.seal(changed)}
+        path = stored(tmp_path / "f", {"stkit": header.dumps(sealed)})
+        with pytest.raises(ArtifactError, match=f"^{path}: "):
+            header.read(path)
+
+
+def test_what_a_safetensors_header_may_not_be(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    whole = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    for wrong in (
+        "[" * 500 + "]" * 500, "[]", '"x"', json.dumps({"a": []}), json.dumps({"__metadata__": 5}),
+        *(json.dumps({"a": whole | {"data_offsets": value}}) for value in ([], [0], [4, 0, 1], 4)),
+        *(json.dumps({"a": whole | {"shape": value}}) for value in ([-1], 4, ["x"])),
+        json.dumps({"a": whole | {"data_offsets": [0, 10**30]}}),
+    ):  # fmt: skip
+        path.write_bytes(len(wrong).to_bytes(8, "little") + wrong.encode() + bytes(4))
+        with pytest.raises(ArtifactError, match=f"^{path}: "):
+            header.read(path)
+    os.truncate(path, 1 << 28)
+    with open(path, "r+b") as file:
+        file.write((1 << 27).to_bytes(8, "little"))
+    with pytest.raises(ArtifactError, match="its header has 134,217,728 bytes"):
+        header.read(path)

@@ -460,7 +460,7 @@ def test_infinite_acm_is_no_damage(cli, tmp_path):
 
 def test_a_checkpoint_of_wrong_types(cli, made, tmp_path):
     head, path = header.read(made / "nt.safetensors"), tmp_path / "c.safetensors"
-    check = {"step": 1, "verdict": "keep", "acm": {"literal": "inf"}, "tau": 1}
+    check = {"step": 1, "verdict": "keep", "acm": {"literal": "inf"}, "tau": 1, "lr_scales": [1.0]}
     head["records"][0]["checks"] = [check]
     head["recipe"]["phases"][0]["staged"] = {"variant": "literal"}
     _forge(path, head)
@@ -474,6 +474,7 @@ def test_a_checkpoint_of_wrong_types(cli, made, tmp_path):
 
 def _forge(path: Path, head: dict) -> None:
     """A file without tensors that has this header."""
+    head = head | {"seal": header.seal(head)}
     text = json.dumps({"__metadata__": {"stkit": json.dumps(head)}}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
 

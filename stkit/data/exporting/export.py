@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from stkit.core import artifact
+from stkit.core import atomic
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
-from stkit.data.exporting import trees
 from stkit.data.exporting.formats import FORMATS
 from stkit.data.exporting.values import Exported, Progress
 from stkit.data.images import Images
@@ -26,18 +25,21 @@ def export(
     files too unless `force`. Errors: RecipeError for a clean set that is missing or not needed,
     DataError for what a format cannot hold, ArtifactError for what is in the way. All or nothing.
     """
-    check(format, path, clean is not None, force=force)
-    return FORMATS[format].write(images, clean, path, progress)
+    check(format, clean is not None)
+    chosen = FORMATS[format]
+    if chosen.tree:
+        with atomic.whole_folder(path) as root:
+            return chosen.write(images, clean, root, progress)
+    atomic.free(path, force=force)
+    with atomic.whole_file(path, replace=force) as file:
+        return chosen.write(images, clean, file, progress)
 
 
-def check(format: str, path: Path, clean: bool, *, force: bool = False) -> None:
-    """Refuse what `export` would, before anything is read; clean: whether a clean set is given."""
+def check(format: str, clean: bool) -> None:
+    """RecipeError for an unknown format, and for one that a clean set is missing or not needed for;
+    clean: whether one is given."""
     chosen = FORMATS[choose("format", format, FORMATS)]
     if chosen.noise and not clean:
         raise RecipeError(f"format {format} holds the noise, not the images; pass --clean SOURCE")
     if clean and not chosen.noise:
         raise RecipeError(f"option clean does not belong to format {format}; leave it out")
-    if chosen.tree:
-        trees.unused(path)
-    else:
-        artifact.free(path, force=force)

@@ -7,16 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from stkit.core import atomic
-from stkit.core.errors import ArtifactError, DataError
+from stkit.core.errors import DataError
 from stkit.data.exporting.values import Exported, Progress
 from stkit.data.images import Images
-
-
-def unused(root: Path) -> None:
-    """ArtifactError if there is anything at `root`."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ArtifactError(f"{root}: exists already; pass a new folder as -o")
 
 
 def file_names(images: Images) -> list[str]:
@@ -57,16 +50,15 @@ def _as_png(names: tuple[str, ...]) -> list[str]:
 
 
 def write(images: Images, root: Path, names: list[str], progress: Progress) -> Exported:
-    """Every image under its name in `root`, all or nothing, by all cores."""
-    unused(root)
+    """Every image under its name in `root`, by all cores."""
     pixels = images.pixels.permute(0, 2, 3, 1)
 
     def save(row: int) -> None:
-        path = place / names[row]
+        path = root / names[row]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[row].contiguous().numpy()).save(path)
 
-    with atomic.whole_folder(root) as place, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(save, range(len(images))), 1):
             progress(done, len(images))
     return Exported(len(images))

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stkit.data.images import Images
@@ -24,15 +23,15 @@ class Format:
     """A form in which other people's code reads a data set: one value a module of `formats`.
 
     name: what --format calls it. place: where it stands in lists. form: its files, for the
-    command's help. write: the images, the clean ones (None, unless it holds noise), where, and
-    progress; writes all or nothing, and DataError for what it cannot hold. noise: whether it holds
+    command's help. write: the images, the clean ones (None, unless it holds noise), the open file
+    or new folder, and progress; DataError for what it cannot hold. noise: whether it holds
     the noise, not the images. tree: whether it is a folder. names: of a tree's files.
     """
 
     name: str
     place: int
     form: str
-    write: Callable[["Images", "Images | None", Path, Progress], Exported]
+    write: Callable[["Images", "Images | None", Any, Progress], Exported]
     noise: bool = False
     tree: bool = False
     names: str = ""

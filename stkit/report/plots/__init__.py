@@ -42,12 +42,17 @@ KINDS = {module.name: kind(module.name).ABOUT for module in iter_modules(__path_
 
 
 def draw(
-    name: str, paths: Sequence[Path], out: Path, *, on_note: OnNote = lambda line: None
+    name: str,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    on_note: OnNote = lambda line: None,
+    replace: bool = True,
 ) -> None:
     """Draw a kind of picture into `out`, whose ending says how: .png, .svg or .pdf.
 
-    ArtifactError when there is nothing to draw, without matplotlib, when `out` cannot be written;
-    and what the kind itself raises.
+    replace: a file that is there. ArtifactError when there is nothing to draw, without matplotlib,
+    when `out` cannot be written or is taken; and what the kind itself raises.
     """
     try:
         from matplotlib.figure import Figure
@@ -57,5 +62,5 @@ def draw(
         ) from None
     figure = Figure(layout="constrained", dpi=150)
     kind(name).draw(figure, paths, on_note=on_note)
-    with atomic.whole_file(out) as file:
+    with atomic.whole_file(out, replace=replace) as file:
         figure.savefig(file, format=out.suffix[1:])

@@ -6,8 +6,7 @@ or after adding it. float32(k/255) may lie below k/255 and would then lose a gre
 EM authors' own loader drops negative noise, whoever wrote it.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from stkit.data.exporting.values import Exported, Format, Progress
 
@@ -19,11 +18,10 @@ if TYPE_CHECKING:
 HAIR = 2**-13  # of a grey level
 
 
-def write(images: "Images", clean: "Images | None", path: Path, progress: Progress) -> Exported:
+def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Progress) -> Exported:
     """Class-wise noise where that is exact, else sample-wise."""
     import torch
 
-    from stkit.core import atomic
     from stkit.data.exporting import noise
 
     images, plain = noise.paired(images, clean)
@@ -32,8 +30,7 @@ def write(images: "Images", clean: "Images | None", path: Path, progress: Progre
     if levels is None:
         for rows in noise.slices(plain):
             values[rows] = unit(images.pixels[rows].short() - plain[rows])
-    with atomic.whole_file(path) as file:
-        torch.save(values, file)
+    torch.save(values, file)
     return Exported(len(images), "sample" if levels is None else "class")
 
 

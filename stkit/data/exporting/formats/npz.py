@@ -1,7 +1,6 @@
 """`data` uint8 [N,H,W,3] and `targets` int64 [N]."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from stkit.data.exporting.values import Exported, Format, Progress
 
@@ -9,16 +8,13 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
 
 
-def write(images: "Images", clean: "Images | None", path: Path, progress: Progress) -> Exported:
+def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Progress) -> Exported:
     """One NumPy archive."""
     import numpy as np
 
-    from stkit.core import atomic
-
     order = images.index.argsort(stable=True)
     data = images.pixels[order].permute(0, 2, 3, 1).contiguous().numpy()
-    with atomic.whole_file(path) as file:
-        np.savez(file, data=data, targets=images.labels[order].numpy())
+    np.savez(file, data=data, targets=images.labels[order].numpy())
     return Exported(len(images))
 
 

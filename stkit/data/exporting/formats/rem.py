@@ -1,7 +1,6 @@
 """REM's `.pkl`: one int8 array [N,3,H,W] of grey levels, a pickle that NumPy 1 reads too."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from stkit.core.errors import DataError
 from stkit.data.exporting.values import Exported, Format, Progress
@@ -10,14 +9,13 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
 
 
-def write(images: "Images", clean: "Images | None", path: Path, progress: Progress) -> Exported:
+def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Progress) -> Exported:
     """Sample-wise noise. DataError where it exceeds what int8 holds."""
     import pickle
 
     import numpy as np
     import torch
 
-    from stkit.core import atomic
     from stkit.data.exporting import noise
 
     images, plain = noise.paired(images, clean)
@@ -34,8 +32,7 @@ def write(images: "Images", clean: "Images | None", path: Path, progress: Progre
         )
     protocol = 3 if values.nbytes < 1 << 32 else 4  # 3 holds no more
     text = pickle.dumps(values, protocol=protocol)
-    with atomic.whole_file(path) as file:
-        file.write(text.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
+    file.write(text.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
     return Exported(len(images), "sample")
 
 

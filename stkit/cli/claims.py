@@ -1,0 +1,120 @@
+"""One FILE, one run: holding the place of what is written, and what lies there already."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stkit.cli import output
+from stkit.core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from stkit.engine.runtime import Runtime
+
+
+def part_of(out: Path) -> Path:
+    """Where the unfinished work for `out` lies."""
+    return out.parent / f"{out.name}.part"
+
+
+@contextmanager
+def held(
+    out: Path,
+    *,
+    force: bool,
+    resume: bool | None = None,
+    folder: bool = False,
+    runtime: "Runtime | None" = None,
+) -> Iterator[None]:
+    """Hold `out`, a file or a `folder` to be, so that no other run writes it, to the end of the
+    block.
+
+    resume: of work that may be unfinished, whether it is gone on with; then `out` may be there, see
+    `finished`. runtime: of a command that all ranks compute, of which the first holds it for all.
+    ArtifactError at once when `out`, or unfinished work for it, is in the way, and when another run
+    holds it, which is named.
+    """
+    from stkit.core import atomic, locks
+
+    def busy(holder: str) -> str:
+        return (
+            f"{out}: {holder} is at work on it; expected one run at a time; "
+            "wait until it ends, or pass another -o"
+        )
+
+    def look() -> None:
+        if folder:
+            atomic.unused(out)
+        else:
+            atomic.free(out, force=force or bool(resume))
+        part = part_of(out)
+        if resume is False and not force and part.exists():
+            raise ArtifactError(
+                f"{part}: unfinished work is there; pass --resume to go on with it, "
+                "or --force to throw it away"
+            )
+
+    with ExitStack() as stack:
+        with runtime.together() if runtime else nullcontext():
+            if output.rank() == 0:
+                look()
+                lock = out.parent / f"{out.name}.lock"
+                try:
+                    stack.enter_context(locks.held(lock, busy, needed=False))
+                except OSError as error:
+                    raise ArtifactError(
+                        f"{out}: cannot be written ({error.strerror}); pass another -o"
+                    ) from None
+                look()  # the run that held it may just have ended
+        yield
+
+
+def finished(
+    out: Path, kind: str, expected: dict[str, Any], runtime: "Runtime", *, force: bool
+) -> dict[str, Any] | None:
+    """The header of the finished result of this work, from an earlier run; None: there is none.
+
+    That run was killed at its very end, so that `out` is there, whole; or it found `out` taken, so
+    that its result lies in `out`.part, and is given its place now. expected: recipe, seed and
+    inputs of the result. ArtifactError where `out` is there and of other settings.
+    """
+    head = None
+    with runtime.together():
+        if runtime.first:
+            head = _finished(out, kind, expected, force=force)
+    shared: dict[str, Any] | None = runtime.shared(head)
+    if shared is not None:
+        output.note(f"{out}: was finished before, by the same settings")
+    return shared
+
+
+def _finished(
+    out: Path, kind: str, expected: dict[str, Any], *, force: bool
+) -> dict[str, Any] | None:
+    """The same, for rank 0."""
+    from stkit.core import artifact, atomic, header
+
+    part = part_of(out)
+    if out.exists() and not force:
+        head, _ = artifact.read(out, kind, verify=True)
+        other = header.differences(head, expected)
+        if other or not _whole(head):
+            raise ArtifactError(
+                f"{out}: exists already and was made with other settings: {'; '.join(other)}; "
+                "pass --force to replace it or another -o"
+            )
+        part.unlink(missing_ok=True)
+        return head
+    if not part.exists():
+        return None
+    head = header.read(part)
+    if head["kind"] != kind or not _whole(head) or header.differences(head, expected):
+        return None
+    artifact.read(part, verify=True)
+    atomic.place(part, out, replace=force)
+    return head
+
+
+def _whole(head: dict[str, Any]) -> bool:
+    """Whether a file is a result, rather than unfinished work."""
+    return bool(head.get("progress", {}).get("done", True))

@@ -1,0 +1,92 @@
+"""Files and folders that one process at a time holds, so that two never write into the same.
+
+The lock is the operating system's (flock): it ends with the last process that has the open file,
+thus it is never stale. Who holds it stands in the file, for people.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stkit.core.errors import ArtifactError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+WORD = b"process "  # with which a lock file begins: one that is no lock is never emptied or removed
+UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EBADF)
+
+
+@contextmanager
+def held(lock: Path, busy: Callable[[str], str], *, needed: bool = True) -> Iterator[int | None]:
+    """Hold what this lock file stands for; gives the open file, to be passed on to processes that
+    are to hold it too, or None where the file system knows no locks and none is `needed`.
+
+    busy: the message, given who holds it, of the ArtifactError when somebody else does. OSError
+    where the lock file cannot be made.
+    """
+    file = _open(lock, busy)
+    try:
+        if file is None and needed:
+            raise OSError(errno.ENOLCK, "this file system has no locks")
+        yield file
+    finally:
+        if file is not None:
+            with suppress(FileNotFoundError):
+                lock.unlink()
+            os.close(file)
+
+
+def _open(lock: Path, busy: Callable[[str], str]) -> int | None:
+    """The lock file, locked, with this process's name in it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            said = os.read(file, 200)
+            if said and not said.startswith(WORD):
+                raise ArtifactError(f"{lock}: found a file, expected none; move it out of the way")
+            locked = alone(file)
+            if locked is False:
+                raise ArtifactError(busy(said.decode(errors="replace").strip() or "a process"))
+        except BaseException:
+            os.close(file)
+            raise
+        if locked is None:
+            lock.unlink()
+            os.close(file)
+            return None
+        if is_at(lock, file):  # not one that its holder removed in the meantime
+            break
+        os.close(file)
+    os.truncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return file
+
+
+def alone(file: int) -> bool | None:
+    """Lock an open file or folder; False where another process has, None where none can."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
+        return None
+    return True
+
+
+def is_at(path: Path, file: int) -> bool:
+    """Whether this open file is the one at the path."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(file))
+    except FileNotFoundError:
+        return False
