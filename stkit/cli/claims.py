@@ -57,8 +57,14 @@ def held(
     with ExitStack() as stack:
         with runtime.together() if runtime else nullcontext():
             if output.rank() == 0:
-                look()
                 lock = out.parent / f"{out.name}.lock"
+                for each in (out, part_of(out)):
+                    atomic.remove_dead(each)
+                try:
+                    look()
+                except ArtifactError:
+                    locks.remove_dead(lock)
+                    raise
                 try:
                     stack.enter_context(locks.held(lock, busy, needed=False))
                 except OSError as error:

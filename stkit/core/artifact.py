@@ -7,9 +7,7 @@ package's.
 
 import hashlib
 import json
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stkit.core import atomic, header
+from stkit.core import atomic, header, locks
 from stkit.core.errors import ArtifactError
 from stkit.core.header import Header
 
@@ -98,7 +96,8 @@ def read(path: Path, *kinds: str, verify: bool | None = None) -> tuple[Header, d
     head = header.read(path, *kinds)
     try:
         small = path.stat().st_size <= LARGE
-        with _uninterrupted(), safe_open(path, "pt") as file:
+        # a signal that arrives inside the safetensors package would end as an error of its own
+        with locks.uninterrupted(), safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if small:
                 tensors = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -119,16 +118,3 @@ def check(path: Path, head: Header, tensors: dict[str, Tensor]) -> None:
             f"{path}: damaged, its tensors are not those that were written (the digest differs); "
             "make it again"
         )
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Signals wait: one that arrives inside the safetensors package ends as an error of its own."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

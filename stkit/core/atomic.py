@@ -93,7 +93,7 @@ def whole_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
 @contextmanager
 def _temporary(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file beside `path`, locked and open; gone at the end unless it was renamed."""
-    _remove_dead(path)
+    remove_dead(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         temporary = path.with_name(f"{path.name}.{token_hex(4)}.tmp")
@@ -113,7 +113,7 @@ def _kept(temporary: Path, number: int) -> bool:
     return locks.alone(number) is not False and locks.is_at(temporary, number)
 
 
-def _remove_dead(path: Path) -> None:
+def remove_dead(path: Path) -> None:
     """Remove what writers of `path` left that were killed: nobody holds its lock."""
     name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.tmp")
     with suppress(OSError), os.scandir(path.parent) as others:
@@ -169,7 +169,7 @@ def whole_folder(root: Path) -> Iterator[Path]:
     root, held = root.absolute(), None
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        _remove_dead(root)
+        remove_dead(root)
         temporary, held = _temporary_folder(root)
         try:
             yield temporary

@@ -6,6 +6,7 @@ thus it is never stale. Who holds it stands in the file, for people.
 
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,16 +32,18 @@ def held(lock: Path, busy: Callable[[str], str], *, needed: bool = True) -> Iter
     busy: the message, given who holds it, of the ArtifactError when somebody else does. OSError
     where the lock file cannot be made.
     """
-    file = _open(lock, busy)
+    file = None
     try:
+        with uninterrupted():
+            file = _open(lock, busy)
         if file is None and needed:
             raise OSError(errno.ENOLCK, "this file system has no locks")
         yield file
     finally:
         if file is not None:
-            with suppress(FileNotFoundError):
-                lock.unlink()
-            os.close(file)
+            with uninterrupted():
+                lock.unlink(missing_ok=True)
+                os.close(file)
 
 
 def _open(lock: Path, busy: Callable[[str], str]) -> int | None:
@@ -65,9 +68,38 @@ def _open(lock: Path, busy: Callable[[str], str]) -> int | None:
         if is_at(lock, file):  # not one that its holder removed in the meantime
             break
         os.close(file)
-    os.truncate(file, 0)
-    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    try:
+        os.truncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    except OSError:  # the disk is full
+        lock.unlink(missing_ok=True)
+        os.close(file)
+        raise
     return file
+
+
+def remove_dead(lock: Path) -> None:
+    """Remove a lock file that a killed process has left: nobody holds it."""
+    with suppress(OSError):
+        file = os.open(lock, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if os.read(file, len(WORD)) == WORD and alone(file) and is_at(lock, file):
+                lock.unlink()
+        finally:
+            os.close(file)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def alone(file: int) -> bool | None:

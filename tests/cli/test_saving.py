@@ -156,3 +156,25 @@ def test_unfinished_work_that_no_run_has_written(cli, line, tmp_path, within):
         found = cli(*line, "-o", out, "--resume")
         assert (found.code, found.out, out.exists()) == (1, "", False)
         assert found.err.startswith(f"error: {part}: ") and found.err.count("\n") == 1, found.err
+
+
+def test_a_run_killed_at_its_very_end_leaves_nothing_behind_the_next(cli, made, tmp_path):
+    """FILE has its name, its temporary and the lock are there still: the next run tidies up."""
+    out = tmp_path / "o"
+    line = ("poison", "ops", made / "clean.safetensors", "-o", out)
+    assert cli(*line).code == 0
+    for name in ("o.0123abcd.tmp", "o.part.0123abcd.tmp"):
+        (tmp_path / name).hardlink_to(out)
+    (tmp_path / "o.lock").write_text("process 1 on nowhere\n")
+    assert cli(*line).code == 1
+    assert list(snapshot(tmp_path)) == ["o"]
+
+
+def test_a_full_disk_leaves_no_lock(made, tmp_path, monkeypatch):
+    def full(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"), locks.held(tmp_path / "o.lock", str):
+        pass
+    assert not snapshot(tmp_path)
