@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import offline
 import pytest
 import torch
 from PIL import Image
 
 from stkit.cli import main
+from stkit.engine.step import SGD
 
+offline.forbid()
 torch.set_num_threads(1)
 for name in ("STKIT_DATA", "COLUMNS", "NO_COLOR"):
     os.environ.pop(name, None)
@@ -58,6 +61,13 @@ class Result:
         return json.loads(self.out)
 
 
+@pytest.fixture(autouse=True)
+def no_network():
+    """No test asks for another machine, but one that takes what it asked for."""
+    yield
+    assert offline.taken() == []
+
+
 @pytest.fixture
 def cli(capsys):
     """Run the command line in this process: `cli("data", "digits", "-o", path) -> Result`."""
@@ -83,7 +93,7 @@ def signalled():
 
     @contextmanager
     def arm(number: int, step: int):
-        count, descend = itertools.count(1), torch.optim.SGD.step
+        count, descend = itertools.count(1), SGD.step
 
         def sgd_step(self, *args, **kwargs):
             if next(count) == step:
@@ -91,7 +101,7 @@ def signalled():
             return descend(self, *args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.optim.SGD, "step", sgd_step)
+            patch.setattr(SGD, "step", sgd_step)
             yield
 
     return arm

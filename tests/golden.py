@@ -122,11 +122,12 @@ def written(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def digests(path: Path) -> dict[str, str]:
-    """The recorded digest of the tensors, and one of the header without versions."""
+    """The recorded digest of the tensors, and one of the header without versions and what covers
+    them, the seal."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         head = json.loads(json.loads(file.read(length))["__metadata__"]["stkit"])
-    text = json.dumps({**head, "versions": {}}, sort_keys=True)
+    text = json.dumps({**head, "versions": {}, "seal": ""}, sort_keys=True)
     return {"tensors": head["digest"], "header": hashlib.sha256(text.encode()).hexdigest()}
 
 

@@ -325,6 +325,10 @@ def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa
     kept = torch.zeros(images.shape, dtype=torch.int8)
     velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
 
+    def clamp(levels):  # no gradient at the bounds, where PyTorch's own has one up to 2.9
+        inside = (levels > 0) & (levels < 255)
+        return torch.where(inside, levels, levels.detach().clamp(0, 255))
+
     def transform(image, top, left, flip):
         padded = F.pad(image, (4, 4, 4, 4))
         cut = padded[:, top : top + image.shape[1], left : left + image.shape[2]]
@@ -349,7 +353,7 @@ def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa
                 for j in range(eot):
                     place, start = draws(what, clock, number)[j][b]
                     leaf = d.detach().requires_grad_()
-                    u = transform((images[i] + 255 * leaf).clamp(0, 255), *place) / 255 - 0.5
+                    u = transform(clamp(images[i] + 255 * leaf), *place) / 255 - 0.5
                     a = adv(u.detach(), labels[i], start).requires_grad_()
                     loss = F.cross_entropy(model(a[None]), labels[i][None])
                     (g,) = torch.autograd.grad(loss, a)

@@ -79,6 +79,33 @@ def test_only_the_cli_prints_and_only_rng_seeds(path):
         assert not calls & {"torch.manual_seed", "np.random.seed", "random.seed"}
 
 
+NETWORK = {
+    "aiohttp", "asyncio", "ftplib", "http", "httpcore", "httpx", "huggingface_hub", "requests",
+    "smtplib", "ssl", "urllib", "urllib3", "xmlrpc",
+}  # fmt: skip
+OF_SOCKETS = {"gethostname", "getdefaulttimeout", "setdefaulttimeout"}
+"""What of `socket` asks nobody."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_asks_the_network(path):
+    """But torchvision for the two CIFARs and timm for pretrained weights, each in one function."""
+    found = imports(path)
+    assert not {name.partition(".")[0] for name in found} & NETWORK
+    assert not [name for name in found if name.startswith("socket.")]
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    used = {
+        n.attr for n in tree if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "socket"
+    }
+    assert used <= OF_SOCKETS
+    asked = {n.arg: ast.unparse(n.value) for n in tree if isinstance(n, ast.keyword)}
+    if "download" in asked:
+        assert str(path.relative_to(ROOT)) == "data/sources.py"
+    assert not {"torch.hub", "hub.load", "load_state_dict_from_url"} & {
+        ast.unparse(n) for n in tree if isinstance(n, ast.Attribute | ast.Name)
+    }
+
+
 PROCESS = {
     "torch.set_num_threads", "torch.set_num_interop_threads", "torch.set_default_dtype",
     "torch.set_default_device", "torch.set_grad_enabled", "torch.use_deterministic_algorithms",

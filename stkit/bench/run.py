@@ -26,10 +26,12 @@ Finish = Callable[[Task], str]
 
 @dataclass(frozen=True)
 class Host:
-    """What a bench takes from the machine: a program that does as `stkit`, a clock in seconds."""
+    """What a bench takes from the machine: a program that does as `stkit`, a clock in seconds, and
+    how many tasks may compute side by side on its CPU."""
 
     program: tuple[str, ...] = (sys.executable, "-m", "stkit")
     clock: Callable[[], float] = time.monotonic
+    cores: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """stkit bench: plan a grid, run what is not finished, write one result a training."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -73,7 +75,7 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         help="Tasks side by side; on a CPU each has one thread, or [train] threads.  "
-        "[default: one a device]"
+        "[default: one a GPU, or one a core]"
     ),
 ]
 Devices = Annotated[
@@ -88,6 +90,7 @@ DryRun = Annotated[
 ]
 
 PLACE = 100
+MEMORY = 2 << 30  # bytes that a task on a CPU is taken to need
 
 
 def register(app: typer.Typer) -> None:
@@ -115,9 +118,9 @@ def bench(
     from stkit.bench.tasks import tasks_of
     from stkit.cli import grids
 
-    host = context.obj or run.Host()
+    host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
-    places = _places(devices, jobs)
+    places = _places(devices, jobs, host.cores)
     grid = grids.read(path, source)
     asked = grids.matching(grid, only)
     out = _folder(out or Path(f"{path.stem}-results"))
@@ -161,13 +164,25 @@ def _deadline(minutes: float | None, host: "Host") -> float | None:
     return host.clock() + 60 * minutes
 
 
-def _places(devices: str, jobs: int | None) -> "Places":
+def _cores() -> int:
+    """How many tasks of one thread this CPU and its memory take side by side."""
+    from stkit.core.arrays import available
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, available() // MEMORY))
+
+
+def _places(devices: str, jobs: int | None, cores: int) -> "Places":
+    from stkit.bench.estimate import on_gpu
     from stkit.bench.run import Places
 
     names = [device.strip() for device in devices.split(",") if device.strip()]
     if not names:
         raise RecipeError("devices is an empty list, expected one or more: cuda:0,cuda:1")
-    jobs = len(names) if jobs is None else jobs
+    if jobs is None:
+        apple = names == ["auto"] and sys.platform == "darwin"
+        cpu = set(names) <= {"auto", "cpu"} and not on_gpu(names[0]) and not apple
+        jobs = max(cores, len(names)) if cpu else len(names)
     number("jobs", jobs, 1, 1000)
     return Places(names, jobs)
 

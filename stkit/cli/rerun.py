@@ -55,9 +55,10 @@ def again(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Print the commands that made FILE, oldest first, from its header alone, or run them.
+    """Print the commands that made FILE, or run them.
 
-    Headers hold no paths: files are named by kind, and a folder of images is FOLDER.
+    They come from its header alone, the oldest first. Headers hold no paths: files are named by
+    kind, and a folder of images is FOLDER.
 
     \b
     Example:

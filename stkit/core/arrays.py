@@ -11,6 +11,8 @@ import tempfile
 
 import numpy as np
 
+from stkit.core.errors import ArtifactError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 SHARE = 0.5  # of the memory that is available now; a larger array goes into a file
 
@@ -32,11 +34,23 @@ def fits(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> bool
 
 
 def zeros(shape: tuple[int, ...], dtype: type, memory: int | None = None) -> np.ndarray:
-    """An array of zeros, memory-mapped from a file when it does not fit, see `fits`."""
+    """An array of zeros, memory-mapped from a file when it does not fit, see `fits`.
+
+    ArtifactError where the disk has no room for that file: later, it would end the process.
+    """
     if fits(shape, dtype, memory):
         return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        raise ArtifactError(
+            f"{tempfile.gettempdir()}: {size:,} bytes do not fit into memory, nor there "
+            f"({error.strerror or error}); set TMPDIR to a folder with more space"
+        ) from None
 
 
 def keep_freed() -> None:

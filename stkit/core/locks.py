@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,15 +92,23 @@ def remove_dead(lock: Path) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until the end of the block."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    """SIGINT and SIGTERM wait until the end of the block.
+
+    A mask would not do: another thread would take the signal, and the main thread act on it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone acts on signals
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    waiting: list[int] = []
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.signal(name, lambda number, _: waiting.append(number)) for name in names}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for name, handler in before.items():
+            signal.signal(name, signal.SIG_DFL if handler is None else handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def alone(file: int) -> bool | None:

@@ -5,6 +5,7 @@ position in the source's own order.
 """
 
 import os
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from stkit.data.pictures import KNOWN, read_image, read_picture, resize
 from stkit.data.sampling import balanced
 
 Progress = Callable[[int, int], None]
+SILENCE = 30.0
+"""Seconds without an answer after which a download is given up; urllib would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,31 @@ def digits(split: str, size: int | None, limit: int | None) -> Raw:
 
 
 def torchvision_set(name: str, split: str, size: int | None, limit: int | None, root: Path) -> Raw:
-    """CIFAR-10 or CIFAR-100 in torchvision's order, downloaded to `root` when it is not there."""
+    """CIFAR-10 or CIFAR-100 in torchvision's order, downloaded to `root` when it is not there.
+
+    torchvision compares the MD5 of every file with its own before it unpickles one. DataError: no
+    such files in `root`, and none to be had.
+    """
     from torchvision import datasets
 
     kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    folder = root / kind.base_folder
+    what = f"not in {root}"
+    if folder.exists():
+        what = f"the files in {folder} are others or damaged, by their MD5,"
+    waited = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
     try:
         with warnings.catch_warnings():  # NumPy 2.4 warns of how these old files are pickled
             warnings.simplefilter("ignore")
             stored = kind(str(root), train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # whatever a client of the network raises
         raise DataError(
-            f"{name}: not in {root} and the download failed ({error}); "
+            f"{name}: {what} and the download failed ({' '.join(str(error).split())}); "
             "pass --data-root, or a folder of class folders"
         ) from None
+    finally:
+        socket.setdefaulttimeout(waited)
     labels = torch.tensor(stored.targets)
     index = balanced(labels, limit or len(labels))
     images = torch.from_numpy(stored.data).permute(0, 3, 1, 2).contiguous()[index]

@@ -3,6 +3,7 @@ for, pretrained weights. timm is imported here only, and only when such a model 
 """
 
 import logging
+import os
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +13,8 @@ from stkit.core.errors import RecipeError, StkitError
 from stkit.models.structure import check, reason, unfit
 
 Triple = tuple[float, float, float]
+TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""What makes `torch.load` run nothing of a file, also for versions of timm that ask it to."""
 
 
 def build(name: str, classes: int, size: int, *, pretrained: bool = False) -> nn.Module:
@@ -72,6 +75,8 @@ def _create(name: str, classes: int, size: int, pretrained: bool) -> nn.Module:
     hub = logging.getLogger("huggingface_hub")  # which writes a line for every try
     level = hub.level
     hub.setLevel(logging.ERROR)
+    before = os.environ.get(TENSORS_ONLY)
+    os.environ[TENSORS_ONLY] = "1"
     try:
         return timm.create_model(name, pretrained, num_classes=classes, img_size=size)
     except TypeError as error:
@@ -80,6 +85,9 @@ def _create(name: str, classes: int, size: int, pretrained: bool) -> nn.Module:
         return timm.create_model(name, pretrained, num_classes=classes)
     finally:
         hub.setLevel(level)
+        del os.environ[TENSORS_ONLY]
+        if before is not None:
+            os.environ[TENSORS_ONLY] = before
 
 
 def _check_patch(model: nn.Module, name: str, size: int) -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from stkit import load
 from stkit.core import artifact
+from stkit.engine.step import SGD
 
 NT = "--frame nt --model small --batch-size 8 --epochs 1 --device cpu"
 ST = "--frame st --model small --batch-size 8 --epochs 3 --device cpu"
@@ -618,6 +619,6 @@ def test_a_bug_of_ours_is_not_hidden(cli, work, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(torch.optim.SGD, "step", broken)
+    monkeypatch.setattr(SGD, "step", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         cli(*shlex.split(f"train clean.safetensors {NT} -o x"))

@@ -1,13 +1,16 @@
 """Arrays in memory or in a file, and memory that is freed stays with the process."""
 
+import os
 import platform
 import resource
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from stkit.core import arrays
+from stkit.core.errors import ArtifactError
 from stkit.engine.process import configure
 from stkit.engine.runtime import pick
 
@@ -41,3 +44,19 @@ def test_an_array_larger_than_half_of_the_memory_lies_in_a_file(
 
 def test_what_is_larger_than_the_free_memory_does_not_fit() -> None:
     assert not arrays.fits((2 * arrays.available(),), np.uint8)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no space")
+def test_a_disk_without_room_for_an_array_is_found_when_it_is_made() -> None:
+    """Later the system would end the process, by SIGBUS."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(
+            ArtifactError, match="2,097,152 bytes do not fit into memory, nor there"
+        ):
+            arrays.zeros((1 << 21,), np.uint8, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)

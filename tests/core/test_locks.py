@@ -1,6 +1,8 @@
 """One process at a time holds a lock, and no file of others is taken for one."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,30 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="no locks"), locks.held(tmp_path / "l", busy):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_wait_also_when_another_thread_takes_them(tmp_path: Path) -> None:
+    """As one of torch's does; and no lock is left by one that comes while it is made."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(number: int, _: object) -> None:
+        raise Stopped
+
+    def send() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    reached = []
+    try:
+        with pytest.raises(Stopped), locks.uninterrupted():
+            thread = threading.Thread(target=send)
+            thread.start()
+            thread.join()
+            reached.append(1)
+        with pytest.raises(Stopped), locks.held(tmp_path / "l", busy):
+            send()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert reached and list(tmp_path.iterdir()) == []

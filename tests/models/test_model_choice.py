@@ -11,7 +11,7 @@ import torch
 
 from stkit import models
 from stkit.core import artifact, header
-from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.errors import ArtifactError, RecipeError, StkitError
 from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.engine.runtime import pick
@@ -157,6 +157,24 @@ def test_pretrained_weights_that_cannot_be_had(monkeypatch, cli, made, tmp_path)
     found = cli(*line, *TINY, "--pretrained", "-o", tmp_path / "x")
     assert found.code == 1 and found.err.count("\n") == 1
     assert "test_resnet could not be loaded (no route to host); connect" in found.err
+
+
+def test_pretrained_weights_run_nothing(monkeypatch, tmp_path):
+    """Whatever timm asks `torch.load` for: some versions of it let a file run what it likes."""
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    torch.save({"weight": tmp_path}, tmp_path / "weights.bin")  # a Path is made by a call
+    create = timm.create_model
+
+    def trusting(name, pretrained=False, **options):
+        if not pretrained:
+            return create(name, **options)
+        return torch.load(tmp_path / "weights.bin", weights_only=False)
+
+    assert trusting("any", True)
+    monkeypatch.setattr(timm, "create_model", trusting)
+    with pytest.raises(StkitError, match="Weights only load failed"):
+        models.create("timm:test_resnet", classes=3, size=32, pretrained=True)
+    assert trusting("any", True), "and that is over"
 
 
 @pytest.mark.parametrize(

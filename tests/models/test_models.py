@@ -3,6 +3,7 @@
 from itertools import chain
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -254,6 +255,8 @@ def test_layers_where_modules_are_not_called():
 
 @pytest.mark.parametrize("name", TINY)
 def test_timm_nets_without_code_of_their_own(name):
+    if not timm.is_model(name):
+        pytest.skip("a net of later versions of timm")
     side = 32
     model = models.create(f"timm:{name}", classes=5, size=side).eval()
     groups = models.layers(model, side)
