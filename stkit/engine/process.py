@@ -81,21 +81,29 @@ def _put_back() -> Iterator[None]:
     """What `_apply` sets is at the end as it was."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.conv.fp32_precision, matmul.fp32_precision  # type: ignore[attr-defined]
-    exact = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    exact, deterministic = _exact(), cudnn.deterministic
     threads, workspace = torch.get_num_threads(), os.environ.get(WORKSPACE)
     try:
         yield
     finally:
         cudnn.benchmark, cudnn.conv.fp32_precision, matmul.fp32_precision = before  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(exact[0], warn_only=only_warns)
-        cudnn.deterministic = exact[1]
+        if _exact() != exact:  # to set it imports a compiler, which takes seconds
+            torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
+        cudnn.deterministic = deterministic
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         if workspace is None:
             os.environ.pop(WORKSPACE, None)
         else:
             os.environ[WORKSPACE] = workspace
+
+
+def _exact() -> tuple[bool, bool]:
+    """Whether operations must be deterministic, and whether others only warn."""
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
 
 
 def _apply(runtime: Runtime) -> None:

@@ -148,6 +148,7 @@ def test_data(cli, photos, tmp_path):
     found = cli("data", photos, "--size", 8, "--limit", 6, "-o", out, "--json").json
     assert found == {
         "output": str(out), "n": 6, "classes": 3, "width": 8, "height": 8, "split": "train",
+        "skipped": {"count": 0, "names": []}, "transparency_dropped": 0,
     }  # fmt: skip
     assert load(out).pixels.shape == (6, 3, 8, 8)
     assert load(out).classes == CLASSES
@@ -328,7 +329,7 @@ def test_train_staged_with_test(cli, made, photos, tmp_path):
 def test_every_frame_trains(frame, cli, made, tmp_path):
     out = tmp_path / "f.safetensors"
     line = ("train", made / "clean.safetensors", "--frame", frame, "-o", out, "-q")
-    found = cli(*line, *NT[2:])
+    found = cli(*line, *NT[2:], *(("--check-every", 1) if frame == "nt-stop" else ()))
     assert (found.code, found.out, found.err) == (0, f"{out}\n", "")
     assert header.read(out)["frame"] == frame
 
@@ -631,7 +632,7 @@ def test_a_signal_outside_training_leaves_nothing(number, code, cli, made, tmp_p
 def test_a_signal_while_images_are_decoded_is_no_unreadable_image(
     cli, photos, tmp_path, monkeypatch
 ):
-    def opening(path):
+    def opening(*_, **how):
         os.kill(os.getpid(), signal.SIGINT)
         raise OSError("the signal should have come first")
 

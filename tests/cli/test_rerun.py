@@ -203,7 +203,9 @@ def test_as_processes(files: Path, tmp_path: Path) -> None:
 
 def test_unfinished_work_is_made_whole(files: Path, cli, tmp_path: Path) -> None:
     def change(head: dict[str, Any]) -> None:
-        head["progress"] |= {"done": False, "tau": 0, "loss": 0.0, "hits": 0.0, "checks": []}
+        head["progress"] |= {
+            "done": False, "tau": 0, "loss": 0.0, "hits": 0.0, "since": 0, "checks": [],
+        }  # fmt: skip
 
     path = forged(files / "nt", tmp_path / "nt.part", change)
     shown = cli("rerun", path)
