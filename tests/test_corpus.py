@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 
 from stkit.cli import main
+from stkit.engine.step import SGD
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "stress"))
@@ -48,7 +48,7 @@ def stkit(words: list[str], folder: Path) -> int:
 
 def stopped(words: list[str], folder: Path) -> int:
     """A command that gets SIGINT in its second step of SGD."""
-    count, descend = itertools.count(), torch.optim.SGD.step
+    count, descend = itertools.count(), SGD.step
 
     def step(self, *args, **how):
         if next(count) == 1:
@@ -56,7 +56,7 @@ def stopped(words: list[str], folder: Path) -> int:
         return descend(self, *args, **how)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.SGD, "step", step)
+        patch.setattr(SGD, "step", step)
         return stkit(words, folder)
 
 

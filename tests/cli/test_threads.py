@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stkit.core import artifact, header
+from stkit.engine.step import SGD
 
 TRAIN = "train {made}/clean.safetensors --frame nt --model small --batch-size 8 --device cpu"
 EM = (
@@ -137,7 +138,7 @@ def test_an_operation_that_is_not_deterministic_is_named_in_one_line(
         places = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
         torch.nn.functional.max_unpool2d(torch.ones(1, 1, 2, 2), places, 2)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(SGD, "step", step)
     found = cli(*words("train", made), "-o", tmp_path / "f", "--deterministic")
     assert (found.code, found.err) == (1, (
         "error: max_unpooling2d_forward_out has no deterministic implementation here; "
