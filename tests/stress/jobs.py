@@ -12,6 +12,8 @@ FRAMES = (
     "nt", "nt-cg", "at", "st", "st-cg", "st-full", "gray", "jpeg", "gauss", "orthogonal", "cutout",
     "autoaugment", "mixup", "cutmix", "dropout", "ueraser-lite", "ueraser-max", "nt-stop",
 )  # fmt: skip
+JUDGED = {"nt-stop": "--check-every 1"}
+"""Frames that look at ACM less often than these trainings have steps."""
 SMALL = "--model small --batch-size 10"
 GRID = """models = ["small"]
 poisons = ["clean", "ops"]
@@ -81,7 +83,7 @@ def _jobs() -> list[Job]:
         Job("rem", f"poison rem GIVEN/d.safetensors {SMALL} --model-steps 3 --steps 2 --eot 1 "
             "--adversary-steps 2 --seed SEED -o OUT", resumes=True),
         *(Job(f"train-{frame}", f"train GIVEN/d.safetensors --frame {frame} {SMALL} --epochs 1 "
-              "--seed SEED -o OUT", resumes=True) for frame in FRAMES),
+              f"{JUDGED.get(frame, '')} --seed SEED -o OUT", resumes=True) for frame in FRAMES),
         Job("train-test", f"train GIVEN/sp.safetensors --test GIVEN/t.safetensors {SMALL} "
             "--frame st --epochs 2 --check-every 2 --seed SEED -o OUT", resumes=True),
     ]  # fmt: skip
