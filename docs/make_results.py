@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stkit.cli import output
 from stkit.core import atomic
+from stkit.core.text import markdown
 from stkit.report import gather, literature, tables
 from stkit.report.groups import grouped
 
@@ -73,7 +74,7 @@ def grid(path: Path, folder: Path) -> str:
     """The section of one grid: its question, its tables, its commands."""
     found = grouped(gather.gather([folder]).results)
     made = [
-        f"{table.title}:\n\n{output.rows(table.texts(with_anchors=True), 'markdown')}\n"
+        f"{markdown(table.title)}:\n\n{output.rows(table.texts(with_anchors=True), 'markdown')}\n"
         for table in tables.overview(found)
     ]
     sources = [f"- {line}" for line in tables.sources(found)]

@@ -170,6 +170,31 @@ def sp_images(images, noise, dtype):
     return np.clip(shifted, 0, 255).astype(np.uint8)
 
 
+def em_loader(pixel, noise, positive):
+    """The grey level that EM's loader (section 1.2) makes of one: noise a NumPy scalar in [0,1]."""
+    import numpy as np
+
+    scaled = noise * type(noise)(255)
+    scaled = min(max(scaled, type(noise)(0 if positive else -255)), type(noise)(255))
+    total = np.float32(pixel) + np.float32(scaled)
+    return int(min(max(total, np.float32(0)), np.float32(255)))
+
+
+def sp_loader(pixel, noise):
+    """The grey level that SP's loader (section 4.1) makes of one, in Python's float64."""
+    return int(min(max((pixel / 255 + float(noise)) * 255, 0.0), 255.0))
+
+
+def ops_loader(pixel, noise):
+    """The grey level that OPS's loader (section 5.1) makes of one, in Python's float64."""
+    return int(min(max(pixel / 255 + float(noise), 0.0), 1.0) * 255)
+
+
+def picture_loader(value):
+    """The grey level that NTGA's loader and torchvision make of a NumPy scalar in [0,1]."""
+    return int(value * type(value)(255))
+
+
 def ops_search(images, labels, classes, objective, pixels, score):
     """OPS's search, uint8 [N,H,W,3]: for each class the list of (row, column, colour code).
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stkit import load
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
 
@@ -176,3 +178,12 @@ def test_poison_speed():
         "plain fp32, batch 128", "stkit fp32, batch 10", "stkit bf16, batch 10",
     ]  # fmt: skip
     assert all(row["share"] > 0 for row in found["rows"])
+
+
+def test_readers(module):
+    """All of the arithmetic that docs/differences.md gives numbers of, on few images."""
+    readers, images = module("readers"), load("digits", limit=20)
+    found = readers.readings(images, 1)
+    assert found["float64 unlike floor"] > 0.05 > found["loader below floor"] >= 0
+    assert 0 < readers.jitters(images)["jitter, mean levels"] < 5
+    assert 0 <= readers.policies(images)["trivial, images unlike"] <= 1

@@ -1,6 +1,7 @@
 """The library's door: what `stkit` offers, what it imports, and what a call leaves as it was."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from stkit import (
     separability,
     train,
 )
-from stkit.core.errors import DataError, RankError, RecipeError
+from stkit.core.errors import DataError, DeviceError, RankError, RecipeError
 from stkit.engine.process import settings
 
 SMALL = {"model": "small", "batch_size": 10, "epochs": 1}
@@ -84,6 +85,8 @@ def state() -> dict[str, object]:
         "fp32": [kernel.fp32_precision for kernel in kernels],
         "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic,
         "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "warns": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         "matmul": torch.get_float32_matmul_precision(), "dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(), "grad": torch.is_grad_enabled(),
         "draws": torch.get_rng_state().tolist(), "gpu": torch.cuda.is_initialized(),
@@ -127,18 +130,59 @@ def test_a_call_may_draw_and_set_what_it_likes():
         raise ValueError("of its own")
 
 
-def test_settings_of_a_gpu_are_put_back(monkeypatch):
-    """Without one: the flags are there, and the device is not touched."""
-    asked = []
+@pytest.fixture
+def two_gpus(monkeypatch) -> list[torch.device]:
+    """Two GPUs that are not there, and which of them were made the current one."""
+    asked: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.random, "fork_rng", nullcontext)
+    return asked
+
+
+def test_settings_of_a_gpu_are_put_back(two_gpus):
+    """Without one: the flags are there, and the device is not touched."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     with unchanged(), settings(pick("cuda:1", "fp32")):
-        assert cudnn.benchmark and asked == [torch.device("cuda:1")]
+        assert cudnn.benchmark and two_gpus == [torch.device("cuda:1")]
         assert (cudnn.conv.fp32_precision, matmul.fp32_precision) == ("ieee", "ieee")
+        assert not torch.are_deterministic_algorithms_enabled() and not cudnn.deterministic
+
+
+@pytest.mark.parametrize("before", [None, ":16:8", ":0:0"])
+def test_settings_of_a_deterministic_gpu_are_put_back(before, two_gpus, monkeypatch):
+    """Also for CUDA graphs, which `auto` takes on a GPU."""
+    name, cudnn = "CUBLAS_WORKSPACE_CONFIG", torch.backends.cudnn
+    monkeypatch.delenv(name, raising=False)
+    if before:
+        monkeypatch.setenv(name, before)
+    runtime = pick("cuda:1", "fp32", deterministic=True)
+    assert runtime.how == "graph" and runtime.recipe == {"precision": "fp32", "deterministic": True}
+    with unchanged(), settings(runtime):
+        assert torch.are_deterministic_algorithms_enabled() and cudnn.deterministic
+        assert not cudnn.benchmark
+        assert os.environ[name] == (":16:8" if before == ":16:8" else ":4096:8")
+
+
+def test_threads_are_put_back():
+    with unchanged(), settings(pick("cpu", threads=3)):
+        assert torch.get_num_threads() == 3
+
+
+def test_an_operation_that_is_not_deterministic_is_an_error_that_names_it(digits):
+    """One that torch has none for on a CPU either: of equal places, the last one written wins."""
+    places = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
+    wanted = "max_unpooling2d_forward_out has no deterministic implementation here; leave --det"
+    exact = pick("cpu", deterministic=True)
+    with unchanged(), pytest.raises(DeviceError, match=wanted), settings(exact):
+        nn.functional.max_unpool2d(torch.ones(1, 1, 2, 2), places, 2)
+    with pytest.raises(RuntimeError, match="of another kind"), settings(exact):
+        raise RuntimeError("of another kind")
+    with unchanged():
+        run = train(digits, "st", **SMALL, device="cpu", threads=2, deterministic=True)
+    assert run.header["recipe"].items() >= {"threads": 2, "deterministic": True}.items()
 
 
 def test_ranks_are_connected_by_an_explicit_call_only(monkeypatch, digits):

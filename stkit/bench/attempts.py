@@ -3,13 +3,16 @@
 It lies in files, so that it is there also when the bench that began a process has died.
 """
 
-import json
+import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stkit.bench.tasks import Task
-from stkit.core import atomic, header
+from stkit.core import atomic, files, header, schema
+from stkit.core.errors import ArtifactError
+from stkit.report.files import PRINTED
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Spent:
         return last + self.seconds if known and last is not None else None
 
 
+SPENT = {"attempts": schema.COUNT, "seconds": (float, 0, 1e15), "timed": schema.COUNT}
+"""What is written of it."""
+
+
 class Attempts:
     """The processes of one task, those of earlier benches among them."""
 
@@ -39,7 +46,18 @@ class Attempts:
 
     def begin(self) -> None:
         """One more process is about to start."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.output.unlink(missing_ok=True)  # a link is not written through
+            if self.log.is_symlink() or not stat.S_ISREG(os.stat(self.log).st_mode):
+                raise ArtifactError(f"{self.log}: found no file, expected a log; remove it")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            where = error.filename or self.log
+            raise ArtifactError(
+                f"{where}: {error.strerror}; remove it or pass another --work"
+            ) from None
         before = self.spent()
         self._write(Spent(before.attempts + 1, before.seconds, before.timed))
 
@@ -50,19 +68,12 @@ class Attempts:
 
     def spent(self) -> Spent:
         """What there has been so far."""
-        try:
-            read = json.loads(self.tries.read_text())
-            return Spent(int(read["attempts"]), float(read["seconds"]), int(read["timed"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return Spent()
+        read = _read(self.tries, SPENT)
+        return Spent(**{key: read[key] for key in SPENT}) if read else Spent()
 
     def printed(self) -> dict[str, Any]:
         """The JSON that the last process printed; empty where it was killed, or that is lost."""
-        try:
-            read = json.loads(self.output.read_text().splitlines()[-1])
-        except (OSError, ValueError, IndexError):
-            return {}
-        return read if isinstance(read, dict) else {}
+        return _read(self.output, PRINTED)
 
     def forget(self) -> None:
         """The task is finished: what its processes took and printed stands in its result."""
@@ -71,3 +82,14 @@ class Attempts:
 
     def _write(self, spent: Spent) -> None:
         atomic.write_text(self.tries, header.dumps(asdict(spent)))
+
+
+def _read(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
+    """The JSON in the last line of a file, if it is of that shape; else empty."""
+    try:
+        *_, last = files.content(path).splitlines() or [b""]
+        read: dict[str, Any] = header.numbers(files.parse_json(last.decode()))
+        schema.check(read, shape)
+    except (ArtifactError, ValueError):
+        return {}
+    return read

@@ -156,6 +156,12 @@ def _of(kind: type[Recipe[Any]], options: Options) -> Options:
     }
 
 
+def on_gpu(device: str) -> bool:
+    """Whether a task on this device computes on a GPU of NVIDIA's, as far as the driver tells."""
+    driver = Path("/proc/driver/nvidia/version")
+    return device.startswith("cuda") or (device == "auto" and driver.exists())
+
+
 class Speed:
     """Seconds for an effort, by model: measured where a finished run tells, else by the rule."""
 
@@ -164,9 +170,7 @@ class Speed:
         for run, seconds in finished:
             rates.setdefault(run.model, []).append(effort(run, images) / seconds)
         self.measured = {model: median(known) for model, known in rates.items()}
-        driver = Path("/proc/driver/nvidia/version")
-        on_gpu = device.startswith("cuda") or (device == "auto" and driver.exists())
-        self.rule = RATES["cuda" if on_gpu else "cpu"]
+        self.rule = RATES["cuda" if on_gpu(device) else "cpu"]
 
     def rough(self, model: str) -> int:
         """Images a second by the rule."""

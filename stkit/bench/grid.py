@@ -6,7 +6,7 @@ the tasks before their own, so a poison is made once. The schema stands at the h
 """
 
 import re
-import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,19 @@ from typing import Any
 
 from stkit.bench import tables, toml
 from stkit.bench.tables import Data, Frame, Known, Poison
-from stkit.bench.tasks import Grid, Options, Run, Task
+from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
+from stkit.core import files
 from stkit.core.checks import number
-from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.errors import RecipeError
+from stkit.recipes.asked import words
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
+
+LARGEST = 1 << 20  # bytes of a grid's file, which are read in about a second
+LONGEST = 200  # characters of a run's name: a file's has 255
+RUNS = 5_000
+"""Runs of a grid at most."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,13 @@ def read(path: Path, known: Known | None = None, *, source: str | None = None) -
     task. source: in the place of the grid's, whose name the results keep. ArtifactError where the
     file cannot be read, RecipeError for what is wrong in it.
     """
+    text = files.content(path, limit=LARGEST, remedy="pass a grid in TOML")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return parse(table, known, source=source)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}; pass a grid in TOML") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = files.parse_toml(text.decode())
+    except ValueError as error:
         raise RecipeError(f"{path}: found no TOML ({error}); see `stkit bench --help`") from None
+    try:
+        return parse(table, known, source=source)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
 
@@ -58,11 +65,15 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
     data = tables.data(toml.one(table, "data", dict) or {}, source)
     models = toml.once("models", toml.axis("", table, "models", str) or [TrainingRecipe.model])
     for model in models:
-        model_name(model)
+        if not model_name(model).isprintable():
+            raise RecipeError(f"models has {model!r}, expected text that can be printed")
     seeds = toml.once("seeds", toml.axis("", table, "seeds", int) or [0])
     for seed in seeds:
         number("seeds", seed, 0, 2**32 - 1)
     poisons, frames = tables.poisons(table, known), tables.frames(table, known)
+    count = len(models) * len(frames) * len(seeds) * sum(len(poison.rates) for poison in poisons)
+    if count > RUNS:
+        raise RecipeError(f"asks for {count:,} runs, expected {RUNS:,} at most; make several grids")
     runs = [
         _run(data, made, frame, model, seed)
         for poison in poisons
@@ -71,10 +82,11 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
         for model in models
         for seed in (seeds if made.seed is None else [made.seed])
     ]
-    names = [run.name for run in runs]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise RecipeError(f"two runs are called {twice!r}; give its poison or frame another name")
+    for name, times in Counter(run.name for run in runs).items():
+        if times > 1:
+            raise RecipeError(
+                f"two runs are called {name!r}; give its poison or frame another name"
+            )
     keep = toml.one(table, "keep", bool)
     return Grid(tuple(runs), True if keep is None else keep)
 
@@ -91,7 +103,7 @@ def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:
     kept = {"name": poison.name, "method": poison.method, "options": poison.options}
     for rate in poison.rates:
         for seed in seeds if poison.seed == "each" else [poison.seed]:
-            options = (*_words(poison.options), f"--seed={seed}")
+            options = (*words(poison.options), f"--seed={seed}")
             task = Task(f"{poison.name}_s{seed}", ("poison", poison.method), clean, options)
             name = poison.name
             if rate < 1:  # of the same noise, so that it is made once
@@ -105,6 +117,8 @@ def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:
 def _run(data: Data, made: Made, frame: Frame, model: str, seed: int) -> Run:
     named = re.sub(r"[^A-Za-z0-9.-]+", "-", model)
     name = f"{made.name}_{frame.name}_{named}_s{seed}"
+    if len(name) > LONGEST:
+        raise RecipeError(f"a run is called {name!r}; expected {LONGEST} characters at most")
     own = (f"--frame={frame.frame}", f"--model={model}", f"--seed={seed}")
     state = tables.state(made.source) if isinstance(made.source, str) else ""
     settings: dict[str, Any] = {
@@ -114,15 +128,6 @@ def _run(data: Data, made: Made, frame: Frame, model: str, seed: int) -> Run:
     }  # fmt: skip
     if frame.own:
         settings["frame"]["options"] = frame.own
-    options = (*own, *_words(frame.options))
+    options = (*own, *words(frame.options))
     task = Task(name, ("train",), made.source, options, data.test, state=state)
     return Run(name, task, frame.frame, model, frame.options, settings)
-
-
-def _words(options: Options) -> list[str]:
-    """Options as a command line has them; a switch that is false is left out."""
-    return [
-        f"--{key}" if value is True else f"--{key}={value}"
-        for key, value in options.items()
-        if value is not False
-    ]

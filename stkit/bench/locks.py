@@ -4,6 +4,7 @@ The tasks of a bench inherit the lock, so that a folder stays held while one of 
 the bench was killed.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def held(*folders: Path) -> Iterator[tuple[int, ...]]:
     ArtifactError at once where somebody else holds one, and where locks cannot be had.
     """
     with ExitStack() as stack:
-        different = dict.fromkeys(folder.resolve() for folder in folders)
+        different = dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders)
         yield tuple(stack.enter_context(_held(folder)) for folder in different)
 
 

@@ -133,6 +133,10 @@ class Writer:
             made = files.run(run.name, run.settings, head, printed, **given)
         else:
             made = files.poison(task.name, head, printed, **given)
+        try:
+            files.check(made)
+        except ArtifactError as error:  # a checkpoint without a result that can be read stays
+            raise ArtifactError(f"{path}: {error}") from None
         files.write(path, made)
         if run and not self.keep:
             (self.work / task.file).unlink(missing_ok=True)

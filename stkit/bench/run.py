@@ -26,10 +26,12 @@ Finish = Callable[[Task], str]
 
 @dataclass(frozen=True)
 class Host:
-    """What a bench takes from the machine: a program that does as `stkit`, a clock in seconds."""
+    """What a bench takes from the machine: a program that does as `stkit`, a clock in seconds, and
+    how many tasks may compute side by side on its CPU."""
 
     program: tuple[str, ...] = (sys.executable, "-m", "stkit")
     clock: Callable[[], float] = time.monotonic
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ def _environment(jobs: int, data_root: Path | None) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in of_ranks}
     if data_root is not None:
         environment["STKIT_DATA"] = str(data_root)
-    if jobs > 1:  # threads that fight for cores slow each other down several times over
+    if jobs > 1:  # threads that fight for cores slow each other down several times over; those that
+        # decide bytes are in the task's command
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     return environment
 

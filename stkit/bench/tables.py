@@ -80,7 +80,10 @@ def data(table: Table, instead: str | None) -> Data:
     for key, value in sizes.items():
         if value is not None:
             number(f"[data] {key}", value, 1, (sizes["limit"] or inf) - (key == "holdout"))
-    settings: dict[str, Any] = {"name": name or _stem(source or "images")}
+    name = name or _stem(source or "images")
+    if not name.isprintable():
+        raise RecipeError(f"[data] source is called {name!r}; write name = ... for the results")
+    settings: dict[str, Any] = {"name": name}
     if source is not None and with_state(source) != settings["name"]:
         settings["source"] = with_state(source)
     if test is not None:

@@ -16,6 +16,9 @@ from stkit.recipes.poisons import LONG
 
 Options = dict[str, str | int | float | bool]
 """Options of a command, without dashes; a switch is true or false."""
+THREADS = 1
+"""Of a task on a CPU whose options name none. They decide the last bits of what it makes, so they
+may depend on nothing that changes: neither on the cores nor on how many tasks run side by side."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,14 @@ class Task:
         for option, task in (("--test", self.test), ("--clean", self.clean)):
             if task:
                 words += [option, str(work / task.file)]
-        return [*words, *(["--resume"] if self.resumable else []), "-o", str(work / self.file)]
+        return [*words, *self._going_on(), "-o", str(work / self.file)]
+
+    def _going_on(self) -> list[str]:
+        """What a task is told that may go on from what another left: as many threads, too."""
+        if not self.resumable:
+            return []
+        told = any(option.startswith("--threads=") for option in self.options)
+        return ["--resume", *([] if told else [f"--threads={THREADS}"])]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Values of a table as TOML gives it, each checked: RecipeError says where and what was found."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any, TypeVar
 
@@ -49,7 +50,7 @@ def axis(where: str, table: Table, key: str, *kinds: type[T]) -> list[T] | None:
 
 def once(where: str, values: list[T]) -> list[T]:
     """The values, if none stands there twice."""
-    for value in values:
-        if values.count(value) > 1:
-            raise RecipeError(f"{where} has {value!r} {values.count(value)} times, expected once")
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise RecipeError(f"{where} has {value!r} {times} times, expected once")
     return values

@@ -33,6 +33,7 @@ def acm(
     split: o.Split = None,
     data_root: o.DataRoot = None,
     device: o.Device = "auto",
+    threads: o.Threads = None,
     force: o.Force = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -48,7 +49,7 @@ def acm(
     choose("ACM variant", variant, VARIANTS)
     from stkit.measure.acm import acm as measured_acm
 
-    runtime = o.runtime(device)
+    runtime = o.runtime(device, threads=threads)
     runtime.agree(variant, per_class)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)

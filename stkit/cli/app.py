@@ -17,11 +17,12 @@ from typing import Any
 import typer
 
 from stkit import __version__, cli
+from stkit.cli import output, shrunk
 from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-SHARED = ("app", "claims", "grids", "options", "output", "saving")
+SHARED = ("app", "claims", "grids", "options", "output", "saving", "shrunk")
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 
@@ -57,7 +58,7 @@ def options(
 ) -> None:
     """Say the version, or the help where no command is given."""
     if version or context.invoked_subcommand is None:
-        typer.echo(f"stkit {__version__}" if version else context.get_help())
+        output.say(f"stkit {__version__}" if version else context.get_help())
         raise typer.Exit()
 
 
@@ -96,9 +97,11 @@ def _has_others() -> bool:
 def _run(args: list[str] | None, obj: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    shrunk.watch()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
     if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
         return 0
+    _fill_streams()
     for stream in (sys.stdout, sys.stderr):  # a file's name may be of no encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -131,6 +134,8 @@ def _failed(problem: BaseException) -> int | None:
         case _Stop():
             number = 128 + problem.args[0]
             return _said("interrupted; nothing was left to save", number, by_all=True)
+        case SystemExit():  # Typer's, when it has said how a shell completes
+            return problem.code if isinstance(problem.code, int) else 0
         case BrokenPipeError():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
@@ -138,7 +143,7 @@ def _failed(problem: BaseException) -> int | None:
             said = "out of memory; pass fewer or smaller images: stkit data --limit --size"
             return _said(said, 1)
         case OSError():
-            return _said(f"{problem.filename or 'system'}: {problem.strerror or problem}", 1)
+            return _said(_of_system(problem), 1)
         case RuntimeError():
             return _of_torch(problem)
         case Exception() if hasattr(problem, "format_message"):
@@ -146,9 +151,37 @@ def _failed(problem: BaseException) -> int | None:
     return None
 
 
+def _fill_streams() -> None:
+    """Put something in the place of standard streams that are closed.
+
+    The next file that is opened would else be one of them, and take what libraries print. What
+    cannot be printed is an error, as on a full disk; notes are not missed.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _of_system(problem: OSError) -> str:
+    """What the system refused, a file or standard output, which Typer prints the helps on."""
+    try:
+        sys.stdout.flush()
+        if problem.filename is None:
+            os.write(sys.stdout.fileno(), b"")
+    except io.UnsupportedOperation:
+        pass  # not the system's, but somebody's in this process
+    except OSError as error:
+        return str(output.unsaid(error))
+    return f"{problem.filename or 'system'}: {problem.strerror or problem}"
+
+
 def _of_torch(problem: RuntimeError) -> int | None:
     """The same, of what PyTorch raises."""
     from stkit.engine.memory import out_of_memory
+    from stkit.engine.process import undetermined
     from stkit.engine.ranks import lost_rank
 
     if lost_rank(problem):
@@ -163,7 +196,8 @@ def _of_torch(problem: RuntimeError) -> int | None:
             "or pass --device cpu",
             1,
         )
-    return None
+    reason = undetermined(problem)
+    return None if reason is None else _said(reason, 1)
 
 
 def _by_all_ranks(args: list[str]) -> bool:

@@ -1,5 +1,7 @@
 """stkit bench: plan a grid, run what is not finished, write one result a training."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.core import text as harmless
 from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, Interrupted, RecipeError
 from stkit.recipes.frames import FRAMES
@@ -68,7 +71,13 @@ Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
 ]
-Jobs = Annotated[int | None, typer.Option(help="Tasks side by side.  [default: one a device]")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Tasks side by side; on a CPU each has one thread, or [train] threads.  "
+        "[default: one a GPU, or one a core]"
+    ),
+]
 Devices = Annotated[
     str, typer.Option(metavar="LIST", help="Where to compute, for instance cuda:0,cuda:1.")
 ]
@@ -81,6 +90,7 @@ DryRun = Annotated[
 ]
 
 PLACE = 100
+MEMORY = 2 << 30  # bytes that a task on a CPU is taken to need
 
 
 def register(app: typer.Typer) -> None:
@@ -108,9 +118,9 @@ def bench(
     from stkit.bench.tasks import tasks_of
     from stkit.cli import grids
 
-    host = context.obj or run.Host()
+    host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
-    places = _places(devices, jobs)
+    places = _places(devices, jobs, host.cores)
     grid = grids.read(path, source)
     asked = grids.matching(grid, only)
     out = _folder(out or Path(f"{path.stem}-results"))
@@ -154,13 +164,25 @@ def _deadline(minutes: float | None, host: "Host") -> float | None:
     return host.clock() + 60 * minutes
 
 
-def _places(devices: str, jobs: int | None) -> "Places":
+def _cores() -> int:
+    """How many tasks of one thread this CPU and its memory take side by side."""
+    from stkit.core.arrays import available
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, available() // MEMORY))
+
+
+def _places(devices: str, jobs: int | None, cores: int) -> "Places":
+    from stkit.bench.estimate import on_gpu
     from stkit.bench.run import Places
 
     names = [device.strip() for device in devices.split(",") if device.strip()]
     if not names:
         raise RecipeError("devices is an empty list, expected one or more: cuda:0,cuda:1")
-    jobs = len(names) if jobs is None else jobs
+    if jobs is None:
+        apple = names == ["auto"] and sys.platform == "darwin"
+        cpu = set(names) <= {"auto", "cpu"} and not on_gpu(names[0]) and not apple
+        jobs = max(cores, len(names)) if cpu else len(names)
     number("jobs", jobs, 1, 1000)
     return Places(names, jobs)
 
@@ -213,7 +235,7 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
         output.result({"cells": rows, **sums}, as_json=True, quiet=False)
         return
     if quiet:
-        typer.echo("\n".join(status.run.name for status in there.statuses))
+        output.say("\n".join(status.run.name for status in there.statuses))
         return
     from stkit.bench.progress import State
 
@@ -226,9 +248,9 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
          "time": _duration(plan.runs.get(status.run.name))}
         for status in there.statuses
     ]  # fmt: skip
-    typer.echo(output.rows(shown, "table") + "\n")
+    output.say(output.rows(shown, "table") + "\n")
     for name, why in there.blocked.items():
-        typer.echo(f"blocked {name}: {why}")
+        output.say(harmless.plain(f"blocked {name}: {why}"))
     text = {
         "runs": len(there.statuses), "time": _duration(plan.seconds),
         "disk": f"{plan.disk_bytes / 1e9:.3g} GB", "estimated": f"by {plan.basis}",

@@ -1,12 +1,15 @@
 """stkit data, inspect: getting images in, and looking at them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stkit.cli import claims, output
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from stkit.data.folders import Skipped
 
 PLACE = 10
 
@@ -34,6 +37,7 @@ def data(
     ] = None,
     seed: Annotated[int, typer.Option(help="Which images --holdout leaves out.")] = 0,
     data_root: o.DataRoot = None,
+    strict: o.Strict = False,
     force: o.Force = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -46,8 +50,11 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
+    skipped: list[Skipped] = []
     with claims.held(out, force=force):
-        images = o.open_source(source, split, data_root, size=size, limit=limit)
+        images = o.open_source(
+            source, split, data_root, size=size, limit=limit, strict=strict, skipped=skipped
+        )
         if holdout is not None:
             from stkit.data.holdout import part as part_of
 
@@ -58,6 +65,7 @@ def data(
         {
             "output": str(out), "n": len(images), "classes": len(images.classes),
             "width": width, "height": height, "split": images.header["split"],
+            **(o.skipped_keys(skipped) if json else {}),
         },
         as_json=json, quiet=quiet, brief=out,
     )  # fmt: skip

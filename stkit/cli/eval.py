@@ -33,6 +33,7 @@ def evaluate(
     data_root: o.DataRoot = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
+    threads: o.Threads = None,
     force: o.Force = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -48,7 +49,7 @@ def evaluate(
 
     if batch_size is not None:
         number("batch-size", batch_size, 1, float("inf"))
-    runtime = o.runtime(device, precision)
+    runtime = o.runtime(device, precision, threads=threads)
     runtime.agree(adversary, seed, batch_size)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)

@@ -18,7 +18,7 @@ HELP = f"""Write a dataset file in a form that other people's code reads.
 
 Images as {" or ".join(dict.fromkeys(f.form for f in IMAGES))}, or the noise as
 {" or ".join(f.form for f in NOISE)}, in the source's order.
-The EM authors' own loader drops negative noise.
+The EM authors' own loader drops negative noise, TUE's clamps it to 9 grey levels.
 
 \b
 Example:
@@ -60,7 +60,7 @@ def export(
     quiet: o.Quiet = False,
 ) -> None:
     """Write a dataset file in a form that other people's code reads; see `HELP`."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from stkit.data.exporting.export import check
     from stkit.data.exporting.export import export as write
@@ -76,7 +76,10 @@ def export(
             exported = write(
                 images, out, format=format, clean=plain, force=force, progress=progress
             )
-    said = {key: value for key, value in asdict(exported).items() if value is not None}
+    if exported.warning:
+        output.note(f"warning: {exported.warning}")
+    about = asdict(replace(exported, warning=None))
+    said = {key: value for key, value in about.items() if value is not None}
     output.result(
         {"output": str(out), "format": format, **said}, as_json=json, quiet=quiet, brief=out
     )

@@ -13,12 +13,12 @@ from stkit.bench.tables import OWN
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.cli import poison, train
 from stkit.core import header
-from stkit.core.checks import choose, given
+from stkit.core.checks import choose, given, whole
 from stkit.core.errors import DataError, RecipeError, StkitError
 from stkit.recipes.catalogue import DATASETS, no_source
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
-from stkit.recipes.training import PRECISIONS, STEPS, TrainingRecipe
+from stkit.recipes.training import PRECISIONS, STEPS, THREADS, TrainingRecipe
 
 
 def read(path: Path, source: str | None = None) -> Grid:
@@ -96,6 +96,7 @@ def _check(path: Path, task: Task, command: Any) -> None:
 def _check_training(params: dict[str, Any]) -> None:
     choose("precision", params["precision"], PRECISIONS)
     choose("step", params["step"], STEPS)
+    whole("threads", params["threads"], 1, THREADS)
     options = {
         name: params[(option.flag or name).replace("-", "_")] for name, option in OPTIONS.items()
     }
@@ -108,6 +109,7 @@ def _check_training(params: dict[str, Any]) -> None:
 def _check_poison(method: str, params: dict[str, Any]) -> None:
     choose("precision", params.get("precision", "auto"), PRECISIONS)
     choose("step", params.get("step", "auto"), STEPS)
+    whole("threads", params.get("threads", 1), 1, THREADS)
     recipe = METHODS[method]
     own = {field.name for field in fields(recipe)}
     given(recipe(), **{key: value for key, value in params.items() if key in own})

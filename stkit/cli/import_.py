@@ -56,7 +56,11 @@ def bring(
     ] = None,
     rounding: Annotated[
         str | None,
-        typer.Option(metavar="floor|nearest", help="Of floating point.  [default: floor]"),
+        typer.Option(
+            metavar="floor|nearest|loader",
+            help="Of floating point; loader computes as the authors' loader does, to the last bit, "
+            "which floor does nearly.  [default: floor]",
+        ),
     ] = None,
     epsilon: Annotated[
         float | None,

@@ -39,7 +39,8 @@ def inspect(
     from stkit.core import header
 
     for file in files:
-        shown = {"file": str(file), **header.read(file)}
+        shown = {"file": "", **header.read(file)}
+        shown["file"] = str(file)  # whatever a forged header has by that name
         if verify:
             from stkit.core import artifact
 

@@ -42,6 +42,6 @@ def names(
     else:
         listed = [{"name": name, "about": frame.about} for name, frame in FRAMES.items()]
     if quiet:
-        typer.echo("\n".join(row["name"] for row in listed))
+        output.say("\n".join(row["name"] for row in listed))
         return
-    typer.echo(output.rows(listed, "json" if json else "table"))
+    output.say(output.rows(listed, "json" if json else "table"))

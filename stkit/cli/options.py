@@ -1,13 +1,19 @@
 """Options that several commands share, as annotated types, and how their texts are read."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli.claims import part_of
 from stkit.cli.output import bar, note
+from stkit.core import header
+from stkit.core.errors import ArtifactError
+from stkit.recipes.training import THREADS
 
 if TYPE_CHECKING:
+    from stkit.data.folders import Skipped
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.measure.subject import Checkpoint as Trained
@@ -72,6 +78,17 @@ Step = Annotated[
 SyncBn = Annotated[
     bool, typer.Option("--sync-bn", help="On several ranks: BatchNorm over the global batch.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail where a file in a folder would be left out.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Of a CPU; they decide the last bits.  [default: as many as PyTorch takes]"),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="The same bytes again, on a GPU too, which is slower."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
 
@@ -83,15 +100,54 @@ def warn_of_training_images(images: "Images", source: str) -> None:
 
 
 def runtime(
-    device: str, precision: str = "auto", *, step: str = "auto", sync_bn: bool = False
+    device: str,
+    precision: str = "auto",
+    *,
+    step: str = "auto",
+    sync_bn: bool = False,
+    threads: int | None = None,
+    deterministic: bool = False,
+    resumed: Path | None = None,
 ) -> "Runtime":
-    """Where this command computes; the process is configured for it, and connected to the ranks."""
+    """Where this command computes; the process is configured for it, and connected to the ranks.
+
+    threads: of a CPU; None: those with which the work for `resumed`, the output, was begun, where
+    that is known, else as many as PyTorch takes. ArtifactError where it was begun on a CPU and this
+    is none.
+    """
+    import torch
+
     from stkit.engine.process import configure
     from stkit.engine.runtime import pick
 
-    picked = pick(device, precision, step=step, sync_bn=sync_bn)
+    there, begun = (None, None) if resumed is None else _begun(resumed)
+    picked = pick(
+        device, precision, step=step, sync_bn=sync_bn, deterministic=deterministic,
+        threads=begun if threads is None else threads,
+    )  # fmt: skip
+    if begun is not None and picked.device.type != "cpu":
+        raise ArtifactError(
+            f"{there}: made on a CPU, this computes on {picked.device}, where numbers differ; "
+            "pass --device cpu, or --force without --resume to start again"
+        )
+    usual = torch.get_num_threads()
     configure(picked)
+    if begun == picked.threads != usual:
+        note(f"threads: {begun}, as {there} was begun with; this process would have taken {usual}")
     return picked
+
+
+def _begun(out: Path) -> tuple[Path | None, int | None]:
+    """What there is of the work for `out`, and its threads on a CPU; None: nobody knows.
+
+    What lies there unfinished counts, else `out` itself. What cannot be read says nothing here:
+    whoever goes on from it reads it again, and says why not.
+    """
+    for path in (part_of(out), out):
+        with suppress(ArtifactError):
+            threads = header.read(path)["recipe"].get("threads")
+            return path, threads if isinstance(threads, int) and 1 <= threads <= THREADS else None
+    return None, None
 
 
 def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":
@@ -112,17 +168,29 @@ def open_source(
     default_split: str = "train",
     size: int | None = None,
     limit: int | None = None,
+    strict: bool = False,
+    skipped: "list[Skipped] | None" = None,
     runtime: "Runtime | None" = None,
 ) -> "Images":
-    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same."""
+    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same.
+
+    What a folder has that is not read is said on stderr, and appended to `skipped`.
+    """
+    from stkit.data import pictures
     from stkit.data.load import load
+
+    pictures.hush()
+    left_out = [] if skipped is None else skipped
 
     def read() -> "Images":
         with bar("reading images") as progress:
-            return load(
+            images = load(
                 source, split, default_split=default_split, size=size, limit=limit,
-                data_root=data_root, progress=progress,
+                data_root=data_root, progress=progress, strict=strict, on_skipped=left_out.append,
             )  # fmt: skip
+        for each in left_out:
+            _say_skipped(each, source)
+        return images
 
     if runtime is None or runtime.world_size == 1:
         return read()
@@ -130,3 +198,22 @@ def open_source(
         images = read()
     runtime.same(images.provenance["digest"], f"images in {source}")
     return images
+
+
+def _say_skipped(skipped: "Skipped", source: str) -> None:
+    if skipped.count:
+        note(f"note: {source}: {skipped.about}")
+    if skipped.transparent:
+        note(f"note: {source}: images whose transparency was dropped: {skipped.transparent:,}")
+
+
+def skipped_keys(skipped: "list[Skipped]") -> dict[str, Any]:
+    """What was left out of a folder, if one was read, for --json."""
+    return {
+        key: value
+        for each in skipped
+        for key, value in (
+            ("skipped", {"count": each.count, "names": list(each.names)}),
+            ("transparency_dropped", each.transparent),
+        )
+    }

@@ -1,15 +1,21 @@
-"""What the command line prints: results on stdout, everything else on stderr."""
+"""What the command line prints: results on stdout, everything else on stderr.
 
-import csv
-import io
+Whatever comes from files and their names goes through `core.text` here, by where it is shown.
+"""
+
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
+from stkit.core import text as harmless
+from stkit.core.errors import ArtifactError
 from stkit.core.header import dumps
+
+LONG = 2000
+"""Characters of an error at most: some repeat what was typed, all of it."""
 
 
 def rank() -> int:
@@ -17,16 +23,51 @@ def rank() -> int:
     return int(os.environ.get("RANK") or 0)
 
 
+def say(shown: str) -> None:
+    """Lines on stdout, at once. ArtifactError where they cannot be written."""
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:
+        raise  # who read it has seen enough
+    except OSError as error:
+        raise unsaid(error) from None
+
+
+def unsaid(error: OSError) -> ArtifactError:
+    """What to say when stdout failed; what it still holds is let go."""
+    _let_go(sys.stdout)
+    return ArtifactError(
+        f"stdout: cannot be written ({error.strerror}); what -o names is there if it was asked "
+        "for; send what is printed elsewhere"
+    )
+
+
+def _let_go(stream: TextIO) -> None:
+    """Send a stream nowhere from now on: Python writes at its end what a stream still holds."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def error(message: str, code: int) -> int:
     """One line on stderr; returns the exit code."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    shown = harmless.line(message)
+    if len(shown) > LONG:
+        shown = f"{shown[: LONG // 2]} ... {shown[-LONG // 2 :]}"
+    _aside(f"error: {shown}")
     return code
 
 
 def note(message: str) -> None:
     """A progress or log line on stderr."""
     if rank() == 0:
-        print(message, file=sys.stderr, flush=True)
+        _aside(harmless.plain(message))
+
+
+def _aside(shown: str) -> None:
+    """A line on stderr; nothing where that is gone, for which no work is given up."""
+    try:
+        print(shown, file=sys.stderr, flush=True)
+    except OSError:
+        _let_go(sys.stderr)
 
 
 def result(values: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = None) -> None:
@@ -34,14 +75,16 @@ def result(values: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = N
     if rank():
         return
     if as_json:
-        print(dumps(values))
+        say(harmless.json(dumps(values)))
     elif quiet:
-        print(brief)
+        say(harmless.plain(str(brief)))
     else:
-        wide = max(len(key) for key in values)
-        for key, value in values.items():
-            value = stages(value) if key == "stages" else value
-            print(f"{key.replace('_', ' '):<{wide}}  {text(value)}")
+        shown = {
+            harmless.plain(key.replace("_", " ")): harmless.plain(text(_told(key, value)))
+            for key, value in values.items()
+        }
+        wide = max(map(len, shown))
+        say("\n".join(f"{key:<{wide}}  {value}" for key, value in shown.items()))
 
 
 def text(value: Any) -> str:
@@ -60,27 +103,40 @@ def stages(values: list[dict[str, Any]]) -> str:
     return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in values) or "-"
 
 
+def _told(key: str, value: Any) -> Any:
+    """A result's value, `stages` as people read them; a header may have anything by that name."""
+    if key == "stages" and isinstance(value, list):
+        whole = all(isinstance(v, dict) and v.keys() >= {"epoch", "tau"} for v in value)
+        return stages(value) if whole else value
+    return value
+
+
 def rows(values: list[dict[str, Any]], form: str) -> str:
     """Rows with the same keys as table, markdown, csv or json."""
     if form == "json":
-        return dumps(values)
+        return harmless.json(dumps(values))
     keys = list(dict.fromkeys(key for row in values for key in row))
     if form == "csv":
-        out = io.StringIO()
-        writer = csv.DictWriter(out, keys, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(values)
-        return out.getvalue().rstrip("\n")
-    cells = [[key.replace("_", " ") for key in keys]]
-    cells += [[text(row.get(key)) for key in keys] for row in values]
+        lines: list[list[Any]] = [list(keys), *([row.get(key) for key in keys] for row in values)]
+        return "\n".join(",".join(map(_csv, line)) for line in lines)
+    shown = harmless.markdown if form == "markdown" else harmless.plain
+    cells = [[shown(key.replace("_", " ")) for key in keys]]
+    cells += [[shown(text(row.get(key))) for key in keys] for row in values]
     wide = [max(len(line[i]) for line in cells) for i in range(len(keys))]
     rule = ["-" * w for w in wide]
     edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")
-    lines = [
+    lined = [
         edge + gap.join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)) + edge[::-1]
         for line in (cells[0], rule, *cells[1:])
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in lined)
+
+
+def _csv(value: Any) -> str:
+    """A cell: a number as Python writes it, nothing for None, else text."""
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, (int, float)) else harmless.csv(str(value))
 
 
 @contextmanager
@@ -90,10 +146,11 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(
         console=Console(stderr=True, no_color="NO_COLOR" in os.environ), transient=True
     ) as shown:
-        task = shown.add_task(label, total=None)
+        task = shown.add_task(escape(harmless.plain(label)), total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -42,4 +42,4 @@ def plot(
         raise RecipeError(f"{out}: expected a name that ends in .png, .svg or .pdf")
     with claims.held(out, force=force):
         plots.draw(kind, paths, out, on_note=output.note, replace=force)
-    typer.echo(out if quiet else f"output  {out}")
+    output.result({"output": str(out)}, as_json=False, quiet=quiet, brief=out)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -17,6 +17,7 @@ from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting
 
 if TYPE_CHECKING:
+    from stkit.data.folders import Skipped
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.poisons.interface import Crafting, Record
@@ -55,11 +56,15 @@ class Request:
     force: bool
     json: bool
     quiet: bool
+    strict: bool = False
     device: str = "auto"
     precision: str = "auto"
     step: str = "auto"
     sync_bn: bool = False
+    threads: int | None = None
+    deterministic: bool = False
     resume: bool = False
+    skipped: "list[Skipped]" = field(default_factory=list)  # said by the reading of the source
 
 
 def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
@@ -73,8 +78,9 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
     if recipe.trains_surrogate:
         taken |= {"device": (o.Device, "auto"), "precision": (o.Precision, "auto")}
         taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
+        taken |= {"threads": (o.Threads, None), "deterministic": (o.Deterministic, False)}
         taken |= {"resume": (o.Resume, False)}
-    taken |= {"dry_run": (o.DryRun, False), "force": (o.Force, False)}
+    taken |= {"strict": (o.Strict, False), "dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
 
     def run(**options: Any) -> None:
@@ -117,14 +123,21 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
 
     runtime = None
     if recipe.trains_surrogate:
-        runtime = o.runtime(asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn)
+        runtime = o.runtime(
+            asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn,
+            threads=asked.threads, deterministic=asked.deterministic,
+            resumed=asked.out if asked.resume else None,
+        )  # fmt: skip
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with (
         nullcontext()
         if asked.dry_run
         else claims.held(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
     ):
-        images = o.open_source(asked.source, asked.split, asked.data_root, runtime=runtime)
+        images = o.open_source(
+            asked.source, asked.split, asked.data_root,
+            strict=asked.strict, skipped=asked.skipped, runtime=runtime,
+        )  # fmt: skip
         poisons.check(images, recipe, asked.seed, asked.poison_rate)
         crafting = None
         if runtime:
@@ -189,6 +202,7 @@ def _plan(
         "poisoned": round(asked.poison_rate * len(images)), "recipe": as_dict(recipe),
         "memory_bytes": 2 * images.pixels.nbytes + state,
         "disk_bytes": images.pixels.nbytes + state,
+        **(o.skipped_keys(asked.skipped) if asked.json else {}),
     }  # fmt: skip
 
 
@@ -211,7 +225,7 @@ def say(
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")},
         **({} if seconds is None else {"seconds": seconds}),
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
-        **computing,
+        **computing, **(o.skipped_keys(asked.skipped) if asked.json else {}),
     }  # fmt: skip
     if statistics.get("converged") is False:
         result["warning"] = "the error never fell to --stop-error; the best round was published"

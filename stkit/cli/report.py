@@ -8,6 +8,7 @@ import typer
 from stkit.cli import claims, output
 from stkit.cli import options as o
 from stkit.core import atomic
+from stkit.core import text as harmless
 from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.frames import NATURAL
@@ -87,11 +88,11 @@ def report(
     if gathered.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(gathered.skipped)}"
     if out is None:
-        typer.echo(text)
+        output.say(text)
     else:
         with claims.held(out, force=force):
             atomic.write_text(out, text + "\n", replace=force)
-        typer.echo(out)
+        output.say(harmless.plain(str(out)))
 
 
 def _consistent(format: str, layout: str | None, measure: str, out: Path | None) -> None:
@@ -121,8 +122,9 @@ def _tables(
     """The tables of a layout, each under its title, and where published numbers come from."""
     from stkit.report import tables
 
+    shown = harmless.markdown if format == "markdown" else harmless.plain
     text = "\n\n".join(
-        f"{table.title}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
+        f"{shown(table.title)}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
         for table in tables.arrange(made, layout) if table.rows
     ) or (UNPOISONED if made else measure.absent)  # fmt: skip
     sources = tables.sources(made) if anchors else []
@@ -144,7 +146,8 @@ def _rows(gathered: "Gathered", format: str, anchors: bool) -> str:
     if format == "csv":
         return output.rows(rows, format)
     shared = _shared(rows)
-    head = "All: " + ", ".join(f"{k} {output.text(v)}" for k, v in shared.items()) + "\n\n"
+    shown = harmless.markdown if format == "markdown" else harmless.plain
+    head = "All: " + ", ".join(f"{k} {shown(output.text(v))}" for k, v in shared.items()) + "\n\n"
     left_out = {*shared, *(column.key for column in COLUMNS if column.machines)}
     rows = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
     return (head if shared else "") + output.rows(rows, format)

@@ -10,6 +10,7 @@ import typer
 from stkit.cli import claims, output, saving
 from stkit.cli import options as o
 from stkit.core.checks import as_dict
+from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
@@ -132,6 +133,8 @@ def train(
     precision: o.Precision = "auto",
     step: o.Step = "auto",
     sync_bn: o.SyncBn = False,
+    threads: o.Threads = None,
+    deterministic: o.Deterministic = False,
     dry_run: o.DryRun = False,
     resume: o.Resume = False,
     force: o.Force = False,
@@ -148,7 +151,10 @@ def train(
     model_name(model)
     from stkit.training.loop import Training
 
-    runtime = o.runtime(device, precision, step=step, sync_bn=sync_bn)
+    runtime = o.runtime(
+        device, precision, step=step, sync_bn=sync_bn, threads=threads,
+        deterministic=deterministic, resumed=out if resume else None,
+    )  # fmt: skip
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
     with (
@@ -196,7 +202,8 @@ def interval(check_every: str | None) -> int | None:
     """What `--check-every` says as a number of steps; None: once an epoch."""
     if check_every is None or check_every == "epoch":
         return None
-    if not (check_every.isascii() and check_every.isdigit()) or int(check_every) < 1:
+    digits = check_every.isascii() and check_every.isdigit() and len(check_every) <= DIGITS
+    if not digits or int(check_every) < 1:
         raise typer.BadParameter(
             f"--check-every is {check_every!r}, expected `epoch` or a number of steps"
         )

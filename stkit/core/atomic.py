@@ -79,7 +79,7 @@ def whole_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if os.name == "nt":  # which renames no open file
+            if locks.WINDOWS:  # which renames no open file
                 file.close()
             place(temporary, path, replace=replace)
     except (OSError, RuntimeError) as error:
@@ -116,10 +116,10 @@ def _kept(temporary: Path, number: int) -> bool:
 def _remove_dead(path: Path) -> None:
     """Remove what writers of `path` left that were killed: nobody holds its lock."""
     name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.tmp")
-    with suppress(OSError):
-        for each in [other for other in os.scandir(path.parent) if name.fullmatch(other.name)]:
+    with suppress(OSError), os.scandir(path.parent) as others:
+        for each in [other.path for other in others if name.fullmatch(other.name)]:
             with suppress(OSError):
-                _remove_if_dead(Path(each.path))
+                _remove_if_dead(Path(each))
 
 
 def _remove_if_dead(temporary: Path) -> None:
@@ -189,7 +189,7 @@ def _temporary_folder(root: Path) -> tuple[Path, int | None]:
     while True:
         temporary = root.with_name(f"{root.name}.{token_hex(4)}.tmp")
         temporary.mkdir()
-        if os.name == "nt":  # which opens no folder
+        if locks.WINDOWS:  # which opens no folder
             return temporary, None
         number = os.open(temporary, os.O_RDONLY)
         if _kept(temporary, number):

@@ -8,6 +8,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stkit.core.errors import RecipeError
+from stkit.core.files import DIGITS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -42,12 +43,14 @@ def number(name: str, value: float, low: float, high: float) -> None:
 
 
 def whole(name: str, value: float, low: float, high: float) -> None:
-    """A RecipeError unless low <= value <= high, and it counts something."""
+    """A RecipeError unless low <= value <= high, it counts something, and a header may hold it."""
     number(name, value, low, high)
     try:
-        index(value)  # type: ignore[arg-type]
+        count = index(value)  # type: ignore[arg-type]
     except TypeError:
         raise RecipeError(f"{name} is {value}, expected a whole number") from None
+    if count >= 10**DIGITS:
+        raise RecipeError(f"{name} is {value}, expected a number below 10**{DIGITS}")
 
 
 def given(recipe: R, **options: Any) -> R:

@@ -21,6 +21,10 @@ class DataError(StkitError):
     """Images or labels that cannot be read or do not fit."""
 
 
+class DivergenceError(StkitError):
+    """A loss, weights or noise that are not finite any more, so that no result can be made."""
+
+
 class DeviceError(StkitError):
     """A device that is not there, or has too little memory."""
 

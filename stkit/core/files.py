@@ -18,6 +18,8 @@ HEADER = 100 << 20  # bytes of a safetensors header at most
 TEXT = 64 << 20  # bytes of a JSON or TOML file at most
 DEPTH = 100  # of objects and lists in each other
 DIGITS = 18  # of a whole number: below 2**63
+VALUES = 4_000_000  # in a JSON text, each of which takes up to 200 bytes of memory
+DOTS = 1000  # on a line of TOML: what a key of so many parts takes grows with their square
 SPARSE, DENSE = 1 << 30, 16
 """A file above SPARSE bytes is to have at least one of DENSE bytes on disk."""
 
@@ -79,12 +81,21 @@ def content(path: Path, *, limit: int = TEXT, remedy: str = "check the path") ->
 
 def parse_json(text: str | bytes) -> Any:
     """JSON as Python values. ValueError for what is none, or that no reader of ours can take:
-    nan and infinity, whole numbers of 64 bits and more, and what is nested deeper than DEPTH."""
+    nan and infinity, whole numbers of 64 bits and more, what is nested deeper than DEPTH, and more
+    than VALUES."""
+    if isinstance(text, str):
+        count = sum(text.count(mark) for mark in ",[{")
+    else:
+        count = sum(text.count(mark) for mark in (b",", b"[", b"{"))
+    if count > VALUES:
+        raise ValueError(f"it has more than {VALUES:,} values")
     return _shallow(_parsed(json.loads, text, parse_constant=_no_number, parse_int=_whole))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML as Python values; ValueError as `parse_json`."""
+    """TOML as Python values; ValueError as `parse_json`. Reads about 1 MB in a second."""
+    if any(line.count(".") > DOTS for line in text.split("\n")):
+        raise ValueError(f"a line has more than {DOTS:,} dots")
     table: dict[str, Any] = _shallow(_parsed(tomllib.loads, text))
     return table
 

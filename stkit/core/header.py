@@ -20,6 +20,8 @@ Header = dict[str, Any]
 """JSON on disk: the common part (`make`) and what belongs to the kind of file."""
 FORMAT = 1
 COMMON = ("kind", "recipe", "seed", "digest", "inputs")
+THREADS = "recipe.threads"
+"""What `differences` calls those of a CPU; older files have none, and those made on a GPU."""
 METADATA = "__metadata__"
 TENSOR = {"dtype": str, "shape": [schema.COUNT], "data_offsets": [schema.COUNT, 2]}
 """What a safetensors header says of a tensor."""
@@ -30,9 +32,13 @@ def make(
 ) -> Header:
     """A header's common part and `more`; the digest and the versions come when it is written.
 
-    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept.
+    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept, and
+    of images which split they are.
     """
-    kept = [{key: parent[key] for key in COMMON} for parent in inputs]
+    kept = [
+        {key: parent[key] for key in COMMON} | {k: v for k, v in parent.items() if k == "split"}
+        for parent in inputs
+    ]
     return {
         "format": FORMAT, "kind": kind, "recipe": recipe, "seed": seed, "digest": "",
         "inputs": kept, "versions": {"stkit": __version__}, **more,
@@ -62,7 +68,10 @@ def _plain(value: Any) -> Any:
 
 
 def differences(before: Header, now: Header) -> list[str]:
-    """The settings in which two headers differ, one readable item each."""
+    """The settings in which two headers differ, one readable item each.
+
+    Threads that are not recorded `before` are not known, so they are no difference.
+    """
     a, b = (
         flat(json.loads(dumps({k: h[k] for k in ("recipe", "seed", "inputs")})))
         for h in (before, now)
@@ -70,7 +79,7 @@ def differences(before: Header, now: Header) -> list[str]:
     return [
         f"{key} was {a.get(key, 'absent')}, now {b.get(key, 'absent')}"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key)
+        if a.get(key) != b.get(key) and (key in a or key != THREADS)
     ]
 
 

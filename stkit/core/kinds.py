@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
         },
         "progress": {
             "done": bool, "step": COUNT, "steps": COUNT, "tau?": COUNT, "loss?": NUMBER,
-            "hits?": NUMBER, "checks?": [CHECK],
+            "hits?": NUMBER, "since?": COUNT, "checks?": [CHECK],
         },
     },
     "acm": {"acm": NUMBER, "variant": str, "per_class?": COUNT},
@@ -61,7 +61,9 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """What a kind of file has besides."""
-UNFINISHED = {"tau": COUNT, "loss": NUMBER, "hits": NUMBER, "checks": [CHECK]}
+UNFINISHED = {
+    "tau": COUNT, "loss": NUMBER, "hits": NUMBER, "since": COUNT, "checks": [CHECK],
+}  # fmt: skip
 """What the progress of an unfinished checkpoint has besides."""
 
 

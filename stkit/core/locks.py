@@ -15,8 +15,9 @@ from stkit.core.errors import ArtifactError
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:
     fcntl = None  # type: ignore[assignment]
+WINDOWS = fcntl is None
 
 WORD = b"process "  # with which a lock file begins: one that is no lock is never emptied or removed
 UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EBADF)

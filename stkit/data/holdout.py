@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stkit.core import header
-from stkit.core.checks import choose, number
+from stkit.core.checks import choose, number, whole
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.sampling import balanced
@@ -35,6 +35,7 @@ def part(images: Images, holdout: int, which: str, seed: int) -> Images:
     """
     choose("part", which, PARTS)
     number("holdout", holdout, 1, len(images) - 1)
+    whole("seed", seed, 0, 2**32 - 1)
     keep, held = split(images, holdout, seed)
     chosen = images.rows(keep if which == "rest" else held)
     about = {k: v for k, v in images.header.items() if k in ("classes", "method", "statistics")}

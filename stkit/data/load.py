@@ -1,15 +1,20 @@
 """`load`: a set of images from any source."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from stkit.core import header
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
+from stkit.core.files import DIGITS
 from stkit.data import sampling, sources
+from stkit.data.folders import Skipped
 from stkit.data.images import SPLITS, Images, checked, read
 from stkit.recipes.catalogue import DATASETS
+
+LARGEST = 1 << 16  # pixels of a side
 
 
 def load(
@@ -21,6 +26,8 @@ def load(
     limit: int | None = None,
     data_root: Path | None = None,
     progress: sources.Progress | None = None,
+    strict: bool = False,
+    on_skipped: Callable[[Skipped], None] | None = None,
 ) -> Images:
     """A split of a source: a stkit file, a folder of class folders, digits, cifar10 or cifar100.
 
@@ -28,7 +35,8 @@ def load(
     size: short side to so many pixels, antialiased, centre crop. limit: a class-balanced choice of
     so many images. data_root: where cifar10 and cifar100 are, or are downloaded to; None: the
     variable STKIT_DATA, else ~/.cache/stkit. progress: called with (done, total) as a folder is
-    read.
+    read. strict: raise DataError where a file in a folder would be left out. on_skipped: called
+    once a folder is read with what was left out, which may be nothing.
 
     Gives pixels uint8 [N,3,H,W], all of one size, and labels int64 [N]; a folder's images are
     shuffled once, all else is in its source's order. Raises DataError for what is missing,
@@ -39,14 +47,18 @@ def load(
     """
     if split is not None:
         choose("split", split, SPLITS)
-    for name, value in (("size", size), ("limit", limit)):
+    for name, value, most in (("size", size, LARGEST), ("limit", limit, 10**DIGITS - 1)):
         if value is not None and value < 1:
             raise RecipeError(f"{name} is {value}, expected 1 or more")
+        if value is not None and value > most:
+            raise RecipeError(f"{name} is {value}, expected {most:,} at most")
     path = Path(source)
     if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)
     split = split or default_split
-    raw = _raw(str(source), split, size, limit, data_root, progress)
+    raw = _raw(str(source), split, size, limit, data_root, progress, strict)
+    if on_skipped and raw.skipped:
+        on_skipped(raw.skipped)
     name = str(source) if str(source) in DATASETS else "folder"
     _enough(limit, len(raw.classes))
     recipe = {"source": name, "size": size, "limit": limit}
@@ -61,6 +73,7 @@ def _raw(
     limit: int | None,
     data_root: Path | None,
     progress: sources.Progress | None,
+    strict: bool,
 ) -> sources.Raw:
     """The images of a source that is no stkit file."""
     if source == "digits":
@@ -68,7 +81,7 @@ def _raw(
     if source in DATASETS:
         root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
         return sources.torchvision_set(source, split, size, limit, root)
-    return sources.folder(Path(source), split, size, limit, progress)
+    return sources.folder(Path(source), split, size, limit, progress, strict=strict)
 
 
 def _enough(limit: int | None, classes: int) -> None:

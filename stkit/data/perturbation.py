@@ -82,7 +82,9 @@ def grey_levels(noise: np.ndarray, rounding: str) -> np.ndarray:
         np.rint(scaled, out=scaled)
     else:
         slack = np.finfo(noise.dtype).eps
-        if noise.dtype == np.float16:  # stored so only, not computed: its error is its own spacing
+        if (
+            noise.dtype.newbyteorder("=") == np.float16
+        ):  # stored so only, not computed: its error is its own spacing
             slack = np.finfo(np.float32).eps + 2 * float(np.spacing(np.abs(noise).max()))
         np.floor(scaled + 255 * slack, out=scaled)
     return scaled.clip(-255, 255).astype(np.int16)

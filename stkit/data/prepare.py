@@ -35,8 +35,10 @@ from PIL import Image
 from torch import Tensor
 
 from stkit.core import arrays
+from stkit.core.errors import DataError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float, to_uint8
+from stkit.data.threads import one_thread
 from stkit.recipes.carried import preparation
 
 BLOCK = 1 << 22  # pixel values worked on at a time: 16 MiB as floats
@@ -62,6 +64,7 @@ def prepare(
     model of `orthogonal` starts. block: pixel values worked on at a time. memory: bytes of it, see
     `arrays.fits`; the new pixels lie in a file where they do not fit. The header is that of
     `images` without its digest. RecipeError: an unknown name, a number out of its range.
+    DataError: images that are too small.
     """
     kinds = [preparation(name) for name in names]
     if not kinds:
@@ -108,7 +111,7 @@ def _jpeg(block: Tensor, value: int) -> Tensor:
     for old, new in zip(rows, out, strict=True):
         file = io.BytesIO()
         Image.fromarray(old).save(file, "JPEG", quality=value)
-        new[:] = Image.open(file)
+        new[:] = Image.open(file, formats=("JPEG",))
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
@@ -117,6 +120,18 @@ def _blur(block: Tensor) -> Tensor:
 
     blurred: Tensor = gaussian_blur(block, [KERNEL, KERNEL], [SIGMA, SIGMA])
     return blurred
+
+
+def _gauss(images: Images, value: int | None, seed: int) -> Step:
+    """The blur of images that are large enough for their border to be mirrored."""
+    height, width = images.pixels.shape[-2:]
+    least = KERNEL // 2 + 1
+    if min(height, width) < least:
+        raise DataError(
+            f"gauss: found images of {width}x{height}, expected {least}x{least} or more; take "
+            "another preparation, or larger images: stkit data SOURCE --size N -o FILE"
+        )
+    return _blur
 
 
 def directions(
@@ -164,8 +179,14 @@ def project(block: Tensor, basis: Tensor) -> Tensor:
 
 
 def _orthogonal(images: Images, value: int | None, seed: int) -> Step:
-    basis = directions(images.pixels, images.labels, len(images.classes), seed=seed)
-    return lambda block: project(block, basis)
+    with one_thread():
+        basis = directions(images.pixels, images.labels, len(images.classes), seed=seed)
+
+    def step(block: Tensor) -> Tensor:
+        with one_thread():
+            return project(block, basis)
+
+    return step
 
 
 def _fixed(step: Step) -> Kind:
@@ -187,7 +208,7 @@ KINDS: dict[str, Kind] = {
     "gray": _fixed(_gray),
     "jpeg": _numbered(_jpeg),
     "bdr": _numbered(_bdr),
-    "gauss": _fixed(_blur),
+    "gauss": _gauss,
     "orthogonal": _orthogonal,
 }
 """The kernel of each of `carried.PREPARATIONS`; a new one has its row there, and one here."""

@@ -33,6 +33,23 @@ def balanced(labels: Tensor, count: int) -> Tensor:
     return order.argsort(stable=True)[:count].sort().values
 
 
+def stratified(labels: Tensor, count: int) -> Tensor:
+    """The rows (ascending) of a choice of `count` in which classes have the shares that they have
+    in the set: the first of every class, of each that has an image at least one.
+
+    labels: int64 [N]. What whole numbers leave over goes to the largest remainders, among equal
+    ones to the lower label (scikit-learn's `train_test_split` draws these).
+    """
+    labels = labels.cpu()
+    sizes = labels.bincount()
+    quotas = sizes * count // len(labels)
+    remainders = sizes * count % len(labels)
+    first = remainders.argsort(descending=True, stable=True)[: count - int(quotas.sum())]
+    quotas[first] += 1
+    quotas = torch.maximum(quotas, sizes.clamp(max=1))
+    return (rank_in_class(labels) < quotas[labels]).nonzero().flatten()
+
+
 def assign(labels: np.ndarray, blobs: np.ndarray) -> np.ndarray:
     """For each image the row of its point: the j-th of its class, both in order of occurrence.
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from stkit.core import arrays
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
+from stkit.data.folders import Skipped, listing
+from stkit.data.pictures import KNOWN, read_image, read_picture, resize
 from stkit.data.sampling import balanced
-from stkit.recipes.catalogue import no_source
 
 Progress = Callable[[int, int], None]
 SILENCE = 30.0
@@ -37,18 +38,7 @@ class Raw:
     index: Tensor  # int64 [N], position in the source's own order
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None  # class/file, folders only
-
-
-def resize(image: Image.Image, size: int) -> Image.Image:
-    """Short side to `size`, antialiased, then the centre square."""
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
-    scale = size / min(width, height)
-    wide = (max(size, round(width * scale)), max(size, round(height * scale)))
-    image = image.resize(wide, Image.Resampling.BILINEAR)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    skipped: Skipped | None = None  # folders only
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -114,104 +104,59 @@ def torchvision_set(name: str, split: str, size: int | None, limit: int | None, 
     return Raw(resized(images, size or 32), labels[index], index, tuple(stored.classes))
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """The folder whose sub-folders are the classes: `root` itself, or its train/ or test/.
-
-    The level decides, not the name: `root` holds the splits where its train/, test/ or val/ has
-    folders of images; where they hold images themselves, they are classes that are called so.
-    """
-    if not root.is_dir():
-        raise DataError(no_source(str(root)))
-    splits = [root / name for name in ("train", "test", "val") if (root / name).is_dir()]
-    if not any(_pictures(folder) for top in splits for folder in _folders(top)) and any(
-        _pictures(folder) for folder in _folders(root)
-    ):
-        return root
-    for name in ("train",) if split == "train" else ("test", "val"):
-        if (root / name).is_dir():
-            return root / name
-    if (root / "train").is_dir():
-        raise DataError(f"{root}: has train/ but no test/ or val/; pass another folder or --split")
-    raise DataError(
-        f"{root}: found no images; expected class folders that hold images, "
-        "or train/ and test/ that hold class folders"
-    )
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _pictures(folder: Path) -> list[str]:
-    Image.init()
-    return sorted(
-        file.name
-        for file in os.scandir(folder)
-        if not file.name.startswith(".")
-        and os.path.splitext(file.name)[1].lower() in Image.EXTENSION
-        and file.is_file()
-    )
-
-
 def folder(
-    root: Path, split: str, size: int | None, limit: int | None, progress: Progress | None = None
+    root: Path,
+    split: str,
+    size: int | None,
+    limit: int | None,
+    progress: Progress | None = None,
+    *,
+    strict: bool = False,
 ) -> Raw:
     """A folder of class folders, decoded by all cores.
 
     Classes in sorted order; `index` counts sorted class and file name; the walking order is one
     fixed shuffle, because EM's model steps walk the set in order and would see one class at a time.
+    strict: DataError where a file would be left out.
     """
-    top = split_folder(root, split)
-    classes = _folders(top)
-    if not classes:
-        raise DataError(f"{top}: found no class folders; expected one folder of images a class")
-    listing = [_pictures(c) for c in classes]
-    for c, files in zip(classes, listing, strict=True):
-        if not files:
-            raise DataError(f"{c}: no images in this class folder; add some or remove the folder")
-        if c.name != c.name.encode(errors="replace").decode():
-            raise DataError(f"{c}: the class's name is not UTF-8; rename the folder")
-    names = [f"{c.name}/{f}" for c, files in zip(classes, listing, strict=True) for f in files]
-    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(f) for f in listing]))
+    listed = listing(root, split)
+    if strict and listed.others:
+        raise DataError(
+            f"{root}: {listed.skipped().about}; expected {', '.join(KNOWN)} in class folders alone:"
+            " move, convert or remove the others"
+        )
+    names = [
+        f"{c}/{f}" for c, files in zip(listed.classes, listed.images, strict=True) for f in files
+    ]
+    counts = torch.tensor([len(files) for files in listed.images])
+    labels = torch.arange(len(counts)).repeat_interleave(counts)
     index = torch.randperm(len(names), generator=stream(0, "folder"))
     index = index[balanced(labels[index], limit or len(index))]
     chosen = tuple(names[i] for i in index.tolist())
-    images = _decode([top / name for name in chosen], size, progress)
-    return Raw(images, labels[index], index, tuple(c.name for c in classes), chosen)
+    images, transparent = _decode([listed.top / name for name in chosen], size, progress)
+    return Raw(images, labels[index], index, listed.classes, chosen, listed.skipped(transparent))
 
 
-def _decode(paths: list[Path], size: int | None, progress: Progress | None) -> Tensor:
-    first = read_image(paths[0], size)
-    out = arrays.zeros((len(paths), first.shape[2], *first.shape[:2]), np.uint8)
+def _decode(paths: list[Path], size: int | None, progress: Progress | None) -> tuple[Tensor, int]:
+    """uint8 [N,3,H,W], and how many lost their transparency."""
+    height, width = read_image(paths[0], size).shape[:2]
+    out = arrays.zeros((len(paths), 3, height, width), np.uint8)
 
-    def fill(row: int) -> None:
-        array = read_image(paths[row], size)
-        if array.shape != first.shape:
-            (h, w), (h0, w0) = array.shape[:2], first.shape[:2]
+    def fill(row: int) -> bool:
+        picture = read_picture(paths[row], size)
+        h, w = picture.pixels.shape[:2]
+        if (h, w) != (height, width):
             raise DataError(
-                f"{paths[row]}: is {w}x{h}, but {paths[0]} is {w0}x{h0}; "
+                f"{paths[row]}: is {w}x{h}, but {paths[0]} is {width}x{height}; "
                 "one size is expected: run `stkit data FOLDER --size N -o FILE` first"
             )
-        out[row] = array.transpose(2, 0, 1)
+        out[row] = picture.pixels.transpose(2, 0, 1)
+        return picture.transparent
 
+    transparent = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(fill, range(len(paths))), 1):
+        for done, lost in enumerate(pool.map(fill, range(len(paths))), 1):
+            transparent += lost
             if progress and (done % 256 == 0 or done == len(paths)):
                 progress(done, len(paths))
-    return torch.from_numpy(out)
-
-
-def read_image(path: Path, size: int | None = None) -> np.ndarray:
-    """One image file as uint8 [H,W,3], turned upright, any mode made RGB; DataError names it."""
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = image.convert("RGB")
-            return np.asarray(resize(image, size) if size else image)
-    except Exception as error:  # on damaged bytes, decoders raise of every kind
-        reason = str(error).split(" '")[0] if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: unreadable image ({reason}); repair or remove it") from None
+    return torch.from_numpy(out), transparent

@@ -1,4 +1,4 @@
-"""Where, how precisely and by how many ranks to compute: the only place that picks a device.
+"""Where, how precisely and by how many ranks and threads to compute: picked here alone.
 
 A rank is one process on one device; `torchrun` starts several. Every rank walks the same data in
 the same order and takes its part of each batch; what is decided, is decided on numbers that were
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,13 +17,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stkit import __version__
-from stkit.core.checks import choose
-from stkit.core.errors import DeviceError, RankError, RecipeError, StkitError
-from stkit.recipes.training import PRECISIONS, STEPS
+from stkit.core.checks import choose, whole
+from stkit.core.errors import RankError, RecipeError, StkitError
+from stkit.engine import devices
+from stkit.recipes.training import PRECISIONS, STEPS, THREADS
 
 Record = Callable[[Callable[[], Any], Callable[[], None]], Callable[[], Any]]
 """What records a step: what runs it, and what puts back what that changed -> what replays it."""
-UNKNOWN = "unknown device {!r}; choose one of auto, cpu, cuda, cuda:N, mps"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Runtime:
 
     how: `eager`; `graph`, steps replayed as a CUDA graph; `compile`, by torch.compile, and on a GPU
     replayed. sync_bn: BatchNorm over the global batch, else over each rank's part, as is usual.
+    threads: of a CPU, for each rank; sums are cut up among them, so their number decides the last
+    bits. deterministic: by operations alone that give the same bytes again, on a GPU too.
     record: what records steps in the place of CUDA graphs, on any device.
     """
 
@@ -41,6 +43,8 @@ class Runtime:
     world_size: int = 1
     sync_bn: bool = False
     how: str = "eager"
+    threads: int = field(default_factory=torch.get_num_threads)
+    deterministic: bool = False
     record: Record | None = None
 
     def __repr__(self) -> str:
@@ -82,7 +86,9 @@ class Runtime:
     def recipe(self) -> dict[str, Any]:
         """What of this decides the numbers, for a header."""
         ranks = {"ranks": self.world_size, "sync_bn": self.sync_bn} if self.world_size > 1 else {}
-        return {"precision": self.precision, **ranks}
+        threads = {"threads": self.threads} if self.device.type == "cpu" else {}
+        exact = {"deterministic": True} if self.deterministic else {}
+        return {"precision": self.precision, **threads, **exact, **ranks}
 
     @property
     def machine(self) -> str:
@@ -90,7 +96,7 @@ class Runtime:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         elif self.device.type == "cpu":
-            name = f"cpu, {torch.get_num_threads()} threads"
+            name = f"cpu, {self.threads} threads"
         else:
             name = self.device.type
         return name if self.world_size == 1 else f"{self.world_size} x {name}"
@@ -218,19 +224,28 @@ class Runtime:
 
 
 def pick(
-    device: str = "auto", precision: str = "auto", *, step: str = "auto", sync_bn: bool = False
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    step: str = "auto",
+    sync_bn: bool = False,
+    threads: int | None = None,
+    deterministic: bool = False,
 ) -> Runtime:
     """The runtime for `--device auto|cpu|cuda|cuda:N|mps`, `--precision auto|fp32|bf16`, `--step`.
 
     auto takes the GPU when there is one, bf16 on a GPU that has it, and CUDA graphs on one GPU.
+    threads: to compute with on a CPU; None: as many as PyTorch has now; elsewhere nothing.
     Under torchrun a rank takes the GPU of its own number. Nothing of the process is changed, that
     is `process.configure`'s. DeviceError when the device named is not there, RecipeError when there
     is no such name.
     """
     choose("precision", precision, PRECISIONS)
     choose("step", step, STEPS)
+    threads = torch.get_num_threads() if threads is None else threads
+    whole("threads", threads, 1, THREADS)
     rank, world_size = (int(os.environ.get(k) or d) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
-    chosen = _device(device, world_size)
+    chosen = devices.named(device, world_size)
     if precision == "auto":
         able = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if able else "fp32"
@@ -240,50 +255,4 @@ def pick(
         raise RecipeError(f"step graph needs a GPU, the device is {chosen}; leave --step out")
     if step != "eager" and world_size > 1:
         raise RecipeError(f"step {step} is for one rank, {world_size} were started; leave it out")
-    return Runtime(chosen, precision, rank, world_size, sync_bn, step)
-
-
-def _device(name: str, world_size: int) -> torch.device:
-    """The device of this name, that of this rank where there are several."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available() and world_size == 1:
-            name = "mps"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(UNKNOWN.format(name)) from None
-    if world_size > 1:
-        device = _of_rank(device)
-    if device.type == "cuda":
-        _check_cuda(device)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps is asked for but not there; pass --device cpu")
-    elif device.type not in ("cpu", "mps"):
-        raise RecipeError(UNKNOWN.format(name))
-    return device
-
-
-def _of_rank(device: torch.device) -> torch.device:
-    """The device of this rank on its machine."""
-    if device.type == "cpu":
-        return device
-    if device.type != "cuda" or device.index is not None:
-        raise RecipeError(f"device {device} is one device, for several ranks pass --device cuda")
-    mine, ranks = (int(os.environ[k]) for k in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    count = torch.cuda.device_count()
-    if ranks > count:
-        raise DeviceError(
-            f"{ranks} ranks on a machine with {count} GPU(s), expected one GPU a rank; "
-            f"pass torchrun --nproc-per-node {max(count, 1)}, or --device cpu"
-        )
-    return torch.device("cuda", mine)
-
-
-def _check_cuda(device: torch.device) -> None:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (device.index or 0) >= count:
-        raise DeviceError(
-            f"device {device} is asked for, but {count or 'no'} GPU is there; "
-            "pass --device cpu, or auto"
-        )
+    return Runtime(chosen, precision, rank, world_size, sync_bn, step, threads, deterministic)

@@ -6,6 +6,7 @@ whole of it, augmentation, forward, backward and update, is one CUDA graph (`cap
 """
 
 import inspect
+import math
 from collections.abc import Sequence
 
 import torch
@@ -121,8 +122,9 @@ def descend(
 class Step:
     """A phase's step: augment, perturb where the phase has an adversary, mix, and descend.
 
-    sums: this rank's loss and right answers over the steps taken, on the device. network: the model
-    as `ranks.wrap` gives it; model: itself.
+    sums: on the device, over the steps since they were zeroed: this rank's loss, its right answers,
+    and how many steps there were before the first whose loss was NaN or infinite. network: the
+    model as `ranks.wrap` gives it; model: itself.
     """
 
     def __init__(
@@ -140,7 +142,8 @@ class Step:
         self.dtype = next(model.parameters()).dtype
         self.seed = seed
         self.sgd = optimizer(model, layers, phase)
-        self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
+        self.sums = torch.zeros(3, dtype=runtime.sums, device=runtime.device)
+        self._sums = self.sums[0], self.sums[:2], self.sums[2]  # views, made once: that takes time
         self.size = self.batch_size = 0  # of the batch at hand
         self._run = Captured(self._body, runtime, self._state)
 
@@ -187,7 +190,9 @@ class Step:
             self.network, self.sgd, x, labels, self.runtime,
             total=self.runtime.total(self.batch_size), mixed=mixed,
         )  # fmt: skip
-        self.sums += torch.stack((loss, hits))
+        loss_sum, both, sound = self._sums
+        both.add_(torch.stack((loss, hits)))
+        sound.add_(loss_sum < math.inf)  # not so of NaN; a sum stays what it became
 
     def _augmented(self, x: Tensor, labels: Tensor, table: Tensor) -> Tensor:
         """Of each image's augmented copies that of the largest loss, as UEraser-Max has it.

@@ -23,12 +23,13 @@ from stkit.measure.subject import (
     Checkpoint,
     asking,
     batches,
+    check_finite,
     module_of,
     parent,
     place,
 )
 from stkit.models.structure import number_type
-from stkit.recipes.frames import Adversary
+from stkit.recipes.frames import Adversary, pgd20
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,8 @@ class Evaluation:
     """A model's predictions on a data set, and how they were asked for.
 
     confusion int64 [K,K]: rows are true classes, columns predictions; robust: under the adversary.
-    model: its header's part. images: None where they came from a DataLoader.
+    model: its header's part. images, batch_size: None where they came from a DataLoader.
+    threads: of a CPU.
     """
 
     confusion: Tensor
@@ -46,6 +48,8 @@ class Evaluation:
     seed: int
     model: dict[str, Any]
     images: Images | None
+    batch_size: int | None = None  # each batch has a random start of its own
+    threads: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -80,22 +84,22 @@ class Evaluation:
         more["n"] = self.n
         if self.robust is not None:
             more["robust_accuracy"] = self.robust_accuracy
+        recipe: dict[str, Any] = {"adversary": asked, "precision": self.precision}
+        if self.threads is not None:
+            recipe["threads"] = self.threads
+        if self.batch_size is not None:
+            recipe["batch_size"] = self.batch_size
         head = header.make(
-            "eval", {"adversary": asked, "precision": self.precision}, seed=self.seed,
+            "eval", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
             **more,
         )  # fmt: skip
         return artifact.write(Path(path), {"confusion": self.confusion}, head, replace=replace)
 
 
-def accuracy(confusion: Tensor) -> float:
-    """The share on the diagonal."""
-    return int(confusion.diagonal().sum()) / int(confusion.sum())
-
-
-def pgd20(epsilon: float) -> Adversary:
-    """The adversary of robust accuracy: PGD-20, random start, step epsilon / 4."""
-    return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
+def accuracy(confusion: Tensor, count: int | None = None) -> float:
+    """The share of right answers. count: of images, where some may have no answer that counts."""
+    return int(confusion.diagonal().sum()) / (int(confusion.sum()) if count is None else count)
 
 
 def default_batch(size: int) -> int:
@@ -125,12 +129,16 @@ class Evaluator:
         self.feed = Feed(images.pixels, images.labels, runtime)
         batches = torch.split(torch.arange(len(images)), batch_size or default_batch(images.size))
         self.batches = batches[runtime.rank :: runtime.world_size]
-        self.classes = len(images.classes)
+        self.classes, self.count = len(images.classes), len(images)
         self.counts = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
         self._run = Captured(self._body, runtime, lambda: [self.counts])
 
     def confusion(self) -> Tensor:
-        """int64 [K,K] on the device, over all ranks; the host does not wait."""
+        """int64 [K,K] on the device, over all ranks; the host does not wait.
+
+        Without images to which the model's answers are not finite: they sum up to less than `count`
+        then.
+        """
         self.counts.zero_()
         with pgd.evaluating(self.model):
             for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
@@ -153,8 +161,9 @@ class Evaluator:
                 f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
                 f"{self.classes} classes; pass the data set it was trained for"
             )
-        places = labels * self.classes + answers.argmax(1)
-        self.counts.scatter_add_(0, places, torch.ones_like(labels))
+        best = answers.max(1)
+        counted = best.values.isfinite().long()  # -inf may stand for a class that is left out
+        self.counts.scatter_add_(0, labels * self.classes + best.indices, counted)
 
 
 def logits(
@@ -194,8 +203,8 @@ def evaluate(
     DataLoader, read once. adversary: also under PGD; a radius, 4/255 say, is `pgd20` of it. seed:
     of the adversary's random starts. batch_size: images at a time, of a set; None: 512 up to 32 px,
     above fewer. runtime: None: where the model is, in float32 or its own type, by this process
-    alone. DataError: the data are not for this model. RecipeError: no adversary, or a model that
-    cannot take the images or gives other than [B,K].
+    alone. DataError: the data are not for this model, or its weights or answers are not finite.
+    RecipeError: no adversary, or a model that cannot take the images or gives other than [B,K].
 
         evaluate(model, load("digits", "test"), adversary=4 / 255).robust_accuracy
     """
@@ -212,6 +221,7 @@ def evaluate(
     module = module_of(model)
     runtime = place(module, runtime)
     images = data if isinstance(data, Images) else None
+    batch_size = None if images is None else batch_size or default_batch(images.size)
     if images is not None and isinstance(model, Checkpoint):
         model.check(images)
     adversaries = (None,) if adversary is None else (None, adversary)
@@ -225,12 +235,15 @@ def evaluate(
                     ).confusion()
                     for which in adversaries
                 ]  # fmt: skip
+            count = len(data)
         else:
-            both = _of_batches(module, data, runtime, adversaries, seed)
+            both, count = _of_batches(module, data, runtime, adversaries, seed)
+    check_finite(model, "answers", finite=all(int(each.sum()) == count for each in both))
     robust = None if adversary is None else both[1].cpu()
     return Evaluation(
-        both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images
-    )
+        both[0].cpu(), robust, adversary, runtime.precision, seed, parent(model), images,
+        batch_size, runtime.recipe.get("threads"),
+    )  # fmt: skip
 
 
 def _of_batches(
@@ -239,14 +252,17 @@ def _of_batches(
     runtime: Runtime,
     adversaries: Sequence[Adversary | None],
     seed: int,
-) -> list[Tensor]:
-    """The confusion under each adversary on a loader's images; of several ranks each takes all."""
+) -> tuple[list[Tensor], int]:
+    """The confusion under each adversary on a loader's images, without answers that are not finite,
+    and how many images there are; of several ranks each takes all."""
     confusions: list[Tensor] = []
+    count = 0
     dtype = number_type(model)
     with pgd.evaluating(model):
         for clock, (pixels, labels) in enumerate(batches(data)):
             x = to_float(runtime.place(pixels), dtype).contiguous(memory_format=torch.channels_last)
             y = runtime.place(labels)
+            count += len(y)
             for i, adversary in enumerate(adversaries):
                 generator = stream(seed, "evaluate", clock, x.device)
                 start = None
@@ -262,8 +278,9 @@ def _of_batches(
                     )
                 if len(confusions) <= i:
                     confusions.append(y.new_zeros(classes, classes))
-                places = y * classes + answers.argmax(1)
-                confusions[i].view(-1).scatter_add_(0, places, torch.ones_like(y))
+                best = answers.max(1)
+                counted = best.values.isfinite().long()
+                confusions[i].view(-1).scatter_add_(0, y * classes + best.indices, counted)
     if not confusions:
         raise DataError("found no batch, expected at least one; pass a DataLoader with images")
-    return confusions
+    return confusions, count

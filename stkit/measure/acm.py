@@ -9,6 +9,7 @@ are not squared; 1e-12 in every denominator gives classes collapsed to points a 
 class without samples is left out of k. There is no code of the authors to differ from.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from stkit.measure.subject import (
     Batches,
     Checkpoint,
     asking,
+    check_finite,
     collected,
     home,
     module_of,
@@ -47,7 +49,7 @@ class Acm:
     """ACM of a model on a draw D^s, in every variant; per_class: samples of its largest class.
 
     seed: of the draw. layer: whose features, None: the penultimate ones. model: its header's part.
-    images: what D^s was drawn from, where that was no DataLoader.
+    images: what D^s was drawn from, where that was no DataLoader. threads: of a CPU.
     """
 
     variant: str
@@ -58,6 +60,7 @@ class Acm:
     model: dict[str, Any]
     images: Images | None = None
     layer: str | None = None
+    threads: int | None = None
 
     @property
     def acm(self) -> float:
@@ -78,6 +81,8 @@ class Acm:
         recipe: dict[str, Any] = {"variant": self.variant, "per_class": self.per_class}
         if self.layer is not None:
             recipe["layer"] = self.layer
+        if self.threads is not None:
+            recipe["threads"] = self.threads
         head = header.make(
             "acm", recipe, seed=self.seed,
             inputs=[self.model, *([] if self.images is None else [self.images.provenance])],
@@ -108,8 +113,8 @@ def acm(
     output are the features; None: the input of the classifier. per_class: images of a class; None:
     100 up to 10 classes, else 50. seed: of the draw; None: the training's, else 0. runtime: None:
     where the model is, by this process alone. RecipeError: unknown variant or layer, or a model
-    that cannot take the images. DataError: data of another shape, or fewer than two classes have
-    images.
+    that cannot take the images. DataError: data of another shape, fewer than two classes have
+    images, or weights or features that are not finite.
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
@@ -132,9 +137,11 @@ def acm(
         measured = measure(
             module, pixels[rows], labels[rows], classes, layer=layer, runtime=runtime
         )
+    values = scores(measured)
+    check_finite(model, "features", finite=math.isfinite(values[variant]))
     return Acm(
-        variant, int(measured.counts.max()), scores(measured), measured, seed, parent(model),
-        images, layer,
+        variant, int(measured.counts.max()), values, measured, seed, parent(model),
+        images, layer, runtime.recipe.get("threads"),
     )  # fmt: skip
 
 

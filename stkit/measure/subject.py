@@ -21,6 +21,7 @@ from stkit.engine.memory import out_of_memory
 from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import number_type, reason
+from stkit.models.weights import not_finite
 
 Batches = Iterable[Sequence[Tensor]]
 """A DataLoader, or anything else that gives images and labels, batch by batch: uint8 [B,3,H,W], or
@@ -77,6 +78,19 @@ def module_of(model: nn.Module | Checkpoint) -> nn.Module:
             "pass stkit.load_checkpoint(path)"
         )
     return module
+
+
+def check_finite(model: nn.Module | Checkpoint, what: str, *, finite: bool) -> None:
+    """DataError where the model holds NaN or infinity, or where `what` it gave is not `finite`.
+
+    Asked after it has run, which a lazy module needs to have weights at all.
+    """
+    name = not_finite(module_of(model))
+    if finite and name is None:
+        return
+    who = model.name if isinstance(model, Checkpoint) else f"a {type(model).__name__}"
+    bad = f"its {what} to an image hold" if name is None else f"{name!r} holds"
+    raise DataError(f"{who}: {bad} NaN or infinity, expected finite numbers; train it again")
 
 
 def parent(model: nn.Module | Checkpoint) -> dict[str, Any]:

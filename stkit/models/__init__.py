@@ -16,7 +16,7 @@ from stkit.core.rng import stream
 from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
 from stkit.models.activations import classifiers, features, layer_name
 from stkit.models.structure import layers, number_type, refuse_compiled
-from stkit.recipes.catalogue import TIMM, model_name
+from stkit.recipes.catalogue import SMALL, TIMM, model_name
 
 __all__ = [
     "BUILDERS", "classifiers", "create", "features", "layer_name", "layers", "normalisation",
@@ -76,7 +76,7 @@ def timm_name(name: str, size: int) -> str | None:
     """What timm calls the model of this name for images of this size; None: it is one of ours."""
     if model_name(name).startswith(TIMM):
         return name.removeprefix(TIMM)
-    return LARGE.get(name) if size > 64 else None
+    return LARGE.get(name) if size > SMALL else None
 
 
 def normalisation(name: str, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -88,14 +88,16 @@ def poison(
     """The data set as its poisoner gives it away: 8-bit images, and which of them carry noise.
 
     The noise is made with the whole set; round(poison_rate * N) images drawn from the seed get it,
-    the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed.
+    the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed, but
+    no larger rate that rounds to none.
 
     Arguments: recipe, or a method's name for its defaults. For methods that train a surrogate:
     surrogate, a net of one's own in place of `recipe.model`, of which a copy learns (float
     [N,3,H,W] in [0,1] -> [N,K]; the header has its class's name for a model); runtime, see
     `engine.runtime.pick`, by default a GPU where there is one; on_record, called with what is told
     on the way. Errors: RecipeError for settings out of range or not fitting the images or the
-    method, DataError for a set that is poisoned already.
+    method, DataError for a set that is poisoned already, or of one class where the method tells
+    classes apart (OPS does not: it looks at each class alone).
 
         poisoned = poison(load("digits"), EM(model="small"), on_record=print)
     """
@@ -131,13 +133,28 @@ def method(recipe: Recipe[Any]) -> str:
 def check(images: Images, recipe: Recipe[Any], seed: int, poison_rate: float) -> None:
     """RecipeError or DataError when this set cannot be poisoned so."""
     require(images, "images")
-    number("poison-rate", poison_rate, 0, 1)
+    _check_rate(poison_rate, len(images))
     whole("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
-    method(recipe)
+    name = method(recipe)
+    if recipe.trains_surrogate and len(images.labels.unique()) < 2:
+        raise DataError(
+            f"found images of one class only, expected two or more, which the surrogate of {name} "
+            "is to tell apart; pass a set of more classes"
+        )
     if images.poisoned is not None:
         raise DataError(
             f"found a data set poisoned already ({images.header.get('method', 'unknown method')}), "
             "expected a clean one; pass the source it was made from"
+        )
+
+
+def _check_rate(poison_rate: float, count: int) -> None:
+    """RecipeError for what is no share, and for one so small that it is of no image."""
+    number("poison-rate", poison_rate, 0, 1)
+    if poison_rate > 0 and round(poison_rate * count) == 0:
+        raise RecipeError(
+            f"poison-rate is {poison_rate:g}, which is none of {count} images; pass 0 if that is "
+            f"meant, or {1 / count:.2g} and more"
         )
 
 
@@ -182,8 +199,8 @@ def finish(crafting: Crafting, poison_rate: float = 1.0) -> Images:
 
     Of several ranks all must call this, and rank 0 gets it, the others the clean images.
     """
-    number("poison-rate", poison_rate, 0, 1)
     images, rounding = crafting.images, crafting.recipe.rounding
+    _check_rate(poison_rate, len(images))
     poisoned = perturbation.draw(len(images), poison_rate, crafting.seed)
     crafted = crafting.result()
     head = recorded(crafting, poison_rate)
@@ -212,7 +229,7 @@ def at_rate(images: Images, clean: Images, poison_rate: float) -> Images:
     the noise again: the images of a smaller rate are among those of a larger one. Errors: DataError
     for a set that `poison` did not make of these clean images, RecipeError for a rate above its.
     """
-    number("poison-rate", poison_rate, 0, 1)
+    _check_rate(poison_rate, len(images))
     recipe = images.header["recipe"]
     if images.poisoned is None or "poison_rate" not in recipe:
         raise DataError(

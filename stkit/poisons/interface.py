@@ -55,7 +55,8 @@ class Crafting(Protocol):
     """Noise in the making: iterate `steps()` to the end, then ask for `result()`.
 
     Between two steps `tensors()` and `head()` are what a `state` file holds, from which `resume`
-    goes on; of several ranks all must call these.
+    goes on; of several ranks all must call these. What is not finite is a DivergenceError, in a
+    step and before it would be saved.
     """
 
     images: Images

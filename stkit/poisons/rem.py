@@ -32,7 +32,7 @@ from stkit.engine.graphs import Captured
 from stkit.engine.runtime import Runtime
 from stkit.poisons import storage
 from stkit.poisons.interface import Crafted
-from stkit.poisons.surrogate import Surrogate, refuse_divergence
+from stkit.poisons.surrogate import Surrogate, check_answers
 from stkit.recipes.carried import AUGMENTS
 from stkit.recipes.frames import Adversary
 from stkit.recipes.poisons import REM, resolve
@@ -147,7 +147,7 @@ class Crafting:
         if self.at % RECORD_EVERY and self.at != self.recipe.model_steps:
             return None
         mean = float(self.runtime.sum_(loss))
-        refuse_divergence(mean, self.place)
+        self.surrogate.check(self.place)
         self.records.append(SurrogateStep(self.at, lr, mean))
         return self.records[-1]
 
@@ -157,6 +157,9 @@ class Crafting:
         rows = torch.arange(len(self.images))[number * self.batch : (number + 1) * self.batch]
         x, labels = self._batch(rows)
         noise = yield from self._make_noise(x, labels, "final noise", number, len(rows))
+        with pgd.evaluating(self.surrogate.frozen), torch.no_grad():
+            best = self.surrogate.answers((x + noise).clamp(0, 1)).amax(1)
+        check_answers(bool(best.isfinite().all()), self.place)
         rows = rows[self.runtime.part(len(rows))]
         self.noise[rows] = (noise * 255).round().to("cpu", torch.int8)
         self.at += 1
@@ -223,7 +226,8 @@ class Crafting:
         return {"noise": noise, **self.surrogate.tensors()}
 
     def head(self) -> dict[str, Any]:
-        """The header of the `state` file."""
+        """The header of the `state` file. DivergenceError: it would be of no use."""
+        self.surrogate.check(self.place)
         return self.surrogate.head(
             "rem", self.recipe, {"at": self.at, "draws": augment.STREAMS}, self.records
         )

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-from stkit.core.errors import RecipeError
+from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.sampling import assign
@@ -27,6 +27,11 @@ def make(images: Images, recipe: SP, *, poisoned: Tensor, seed: int) -> Made:
     """See `interface`; scikit-learn draws the noise."""
     height, width = images.pixels.shape[-2:]
     labels, classes = images.labels.numpy(), len(images.classes)
+    if len(np.unique(labels)) < 2:
+        raise DataError(
+            "found images of one class only, expected two or more, which the noise of sp is to "
+            "separate; pass a set of more classes"
+        )
     recipe = resolve(recipe, (height, width), classes)
     patches = noise(labels, classes, (height, width), recipe=recipe, seed=seed)
     # The authors add float32 noise to float64 images: the noise is taken at its word.

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from stkit import models
 from stkit.core import header, rng
 from stkit.core.checks import as_dict
-from stkit.core.errors import DataError, RecipeError
+from stkit.core.errors import DivergenceError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.engine import pgd, ranks, step
 from stkit.engine.memory import fitted
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import learnable, unfit
-from stkit.models.weights import fill
+from stkit.models.weights import fill, not_finite
 from stkit.poisons.interface import Record
 from stkit.recipes.frames import Phase
 from stkit.recipes.settings import HasFields
@@ -36,6 +36,8 @@ class Surrogate:
     module: a net of the caller's own, of which a copy learns; it takes float [N,3,H,W] in [0,1] and
     gives [N,K]. None: `model`, a name, with fresh weights from the seed, which subtracts `mean`
     first. frozen: what to call while noise is made. dtype: the parameters', in which images come.
+    sums: on the device, of the steps from number `first` on: this rank's loss, and how many there
+    were before the first that was not finite.
     Errors: RecipeError for a module that cannot learn, cannot take the images, or gives other than
     a number a class.
     """
@@ -55,7 +57,8 @@ class Surrogate:
     ) -> None:
         self.runtime, self.seed, self.source = runtime, seed, images.provenance
         self.name = model if module is None else type(module).__name__
-        size, classes = images.size, len(images.classes)
+        self.size = size = images.size
+        classes = len(images.classes)
         if module is None:
             net = models.create(model, classes=classes, size=size, seed=seed, mean=(mean,) * 3)
         else:
@@ -67,6 +70,27 @@ class Surrogate:
         self.sgd = step.optimizer(net, [list(dict(net.named_parameters()))], phase)
         self.network = ranks.wrap(net, runtime, size)
         self.frozen = ranks.alone(net, self.network)
+        self.sums = torch.zeros(2, dtype=runtime.sums, device=runtime.device)
+        self.first: int | None = None
+
+    @torch.no_grad()
+    def needs_two(self) -> bool:
+        """Whether a BatchNorm of the net would see one value a channel of an image alone, of which
+        it has no variance to learn with."""
+        alone: list[bool] = []
+        handles = [
+            module.register_forward_pre_hook(
+                lambda _, inputs: alone.append(inputs[0].numel() == inputs[0].shape[1])
+            )
+            for module in self.model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        image = next(self.model.parameters()).new_zeros(1, 3, self.size, self.size)
+        with pgd.evaluating(self.model):
+            self.model(image)
+        for handle in handles:
+            handle.remove()
+        return any(alone)
 
     def answers(self, inputs: Tensor) -> Tensor:
         """What the frozen net says of images [N,3,H,W]: at least float32 [N,K]."""
@@ -99,7 +123,25 @@ class Surrogate:
             return loss
 
         loss: Tensor = fitted(descend, (inputs, labels), self.runtime)
+        self.first = clock if self.first is None else self.first
+        self.sums[0].add_(loss)
+        self.sums[1].add_(self.sums[0] < math.inf)  # not so of NaN; a sum stays what it became
         return loss
+
+    def check(self, place: str) -> None:
+        """DivergenceError where a loss so far or a weight is not finite: noise made against it
+        would be none. place: how far the noise has come. Of several ranks all must ask."""
+        loss = float(self.runtime.sum_(self.sums[0].clone()))
+        name = self.runtime.shared(not_finite(self.model))
+        if math.isfinite(loss) and name is None:
+            return
+        what = f"{name!r} holds NaN or infinity"
+        if not math.isfinite(loss):
+            sound = min(self.runtime.gathered(int(self.sums[1])))
+            what = f"the loss of its step {(self.first or 0) + sound + 1} is NaN or infinite"
+        raise DivergenceError(
+            f"the surrogate diverged at {place}: {what}, expected finite numbers; lower --lr"
+        )
 
     def set_lr(self, lr: float) -> None:
         """The learning rate of the steps to come."""
@@ -138,10 +180,14 @@ class Surrogate:
             buffer.copy_(tensors[MOMENTUM + name])
 
 
-def refuse_divergence(loss: float, place: str) -> None:
-    """DataError when the surrogate has diverged: noise made against it would be none."""
-    if not math.isfinite(loss):
-        raise DataError(f"the surrogate diverged at {place} (loss {loss}); lower --lr or --clip")
+def check_answers(finite: bool, place: str) -> None:
+    """DivergenceError unless what the surrogate says of noise is `finite`: the sign of a gradient
+    that is not is 0, so that the noise would stay where it was."""
+    if not finite:
+        raise DivergenceError(
+            f"the surrogate diverged at {place}: its answers are NaN or infinite, expected finite "
+            "numbers; lower --lr"
+        )
 
 
 def _copied(module: nn.Module, name: str, images: Images) -> nn.Module:

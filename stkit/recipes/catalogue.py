@@ -39,7 +39,8 @@ MODELS = {
     "wrn-34-10": Net("Wide ResNet 34-10, pre-activation", 46_160_474, 35),
     "small": Net("a thin ResNet-10 for laptops", 309_114, 14),
 }
-"""The models of stkit, as they are up to 64 pixels."""
+"""The models of stkit, as they are on images of up to SMALL pixels."""
+SMALL = 64
 TIMM = "timm:"
 """Before the name of a model that timm makes."""
 

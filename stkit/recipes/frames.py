@@ -12,6 +12,7 @@ data, or on another setting: `resolve` settles it, and a header records what was
 settings may be changed, `recipes/options.py` says. Values only: no torch, no behaviour.
 """
 
+import math
 from dataclasses import dataclass, field
 from math import inf
 
@@ -44,6 +45,11 @@ class Adversary:
         whole("steps", self.steps, 1, 10000)
 
 
+def pgd20(epsilon: float) -> Adversary:
+    """The adversary of robust accuracy: PGD-20, random start, step epsilon / 4."""
+    return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
+
+
 @dataclass(frozen=True, repr=False)
 class Staged:
     """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.
@@ -52,7 +58,7 @@ class Staged:
     go on with slower shallow layers; beta then has no part. No frame of the paper does that.
     """
 
-    beta: float = 0.25  # sec. 4.1
+    beta: float = 0.25  # sec. 4.1; 1/n, see Eq. 7
     variant: str = "literal"
     gamma: float | None = None  # None: the variant's own, see VARIANTS
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
@@ -65,6 +71,12 @@ class Staged:
         choose("ACM variant", self.variant, VARIANTS)
         choose("restore", self.restore, RESTORES)
         number("beta", self.beta, 0.01, 1)
+        if abs(1 / self.beta - round(1 / self.beta)) > 0.01:  # 0.333 is taken for a third
+            low, high = math.floor(1 / self.beta), math.ceil(1 / self.beta)
+            raise RecipeError(
+                f"beta is {self.beta:g}, expected one by a whole number of stages; "
+                f"pass 1/{low} or 1/{high}"
+            )
         if self.gamma is not None:
             number("gamma", self.gamma, 0, inf)
         if self.check_every is not None:

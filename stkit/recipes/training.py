@@ -11,6 +11,8 @@ from stkit.recipes.frames import Frame
 PRECISIONS = ("auto", "fp32", "bf16")
 STEPS = ("auto", "eager", "graph", "compile")
 """How a training step is run, see `runtime.pick`."""
+THREADS = 1024
+"""Of a CPU at most, for one process."""
 OWN = "own:"
 """Before the class name of a model that is nobody's but the user's, as `timm:` before timm's."""
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from math import ceil, floor, isfinite, log10
 
+from stkit.core.text import html
 from stkit.report.result import Result
 
 WIDTH, HEIGHT = 460, 250
@@ -86,7 +86,7 @@ def chart(lines: list[Line], *, title: str, x: str, y: str, log: bool) -> str:
     scale = Scale(max(px for px, _ in points) or 1, low, max(high, low + 1), log)
     ordered = sorted(lines, key=lambda line: line.on)  # what is drawn last lies above
     return "".join([
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>',
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{html(title)}</title>',
         *_axes(scale, x, y),
         *(element for line in ordered if line.points for element in _drawn(line, scale)),
         "</svg>",
@@ -102,8 +102,8 @@ def _axes(scale: Scale, x: str, y: str) -> Iterator[str]:
     for number in sorted({round(scale.right * quarter / 4) for quarter in range(5)}):
         place = f'x="{scale.across(number)}" y="{HEIGHT - BOTTOM + 16}"'
         yield f'<text {place} text-anchor="middle">{number}</text>'
-    yield f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x)}</text>'
-    yield f'<text x="{LEFT}" y="12">{escape(y)}</text>'
+    yield f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{html(x)}</text>'
+    yield f'<text x="{LEFT}" y="12">{html(y)}</text>'
 
 
 def _drawn(line: Line, scale: Scale) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _drawn(line: Line, scale: Scale) -> Iterator[str]:
     shown = line.points[::step] + (line.points[-1:] if step > 1 else [])
     style = f'class="{styled("line", line.number, line.on)}" data-line="{line.number}"'
     places = " ".join(map(scale.place, shown))
-    yield f'<polyline {style} points="{places}"><title>{escape(line.name)}</title></polyline>'
+    yield f'<polyline {style} points="{places}"><title>{html(line.name)}</title></polyline>'
     if len(shown) == 1:
         yield _dot(scale.place(shown[0]), style, 3)
     for mark in line.marks[:POINTS]:

@@ -5,8 +5,8 @@ frames are coloured at first, the others grey.
 """
 
 from dataclasses import dataclass
-from html import escape
 
+from stkit.core.text import html
 from stkit.recipes.frames import PAPER
 from stkit.report import charts
 from stkit.report.groups import Group, grouped
@@ -64,7 +64,7 @@ def _block(block: Block) -> str:
         return ""
     keys = "".join(_key(group.frame, block) for group in block.groups)
     return (
-        f'<div class="curves{" many" if block.many else ""}"><h3>{escape(block.title)}</h3>'
+        f'<div class="curves{" many" if block.many else ""}"><h3>{html(block.title)}</h3>'
         f'<p class="keys">{keys}</p><div class="charts">{figures}</div></div>'
     )
 
@@ -92,5 +92,5 @@ def _key(name: str, block: Block) -> str:
     number, on = block.numbers[name], name in block.on
     return (
         f'<button class="{charts.styled("key", number, on)}" data-line="{number}" '
-        f'aria-pressed="{str(on).lower()}"><i></i>{escape(name)}</button>'
+        f'aria-pressed="{str(on).lower()}"><i></i>{html(name)}</button>'
     )

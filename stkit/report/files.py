@@ -5,11 +5,10 @@ the checkpoint, versions, device, and the provenance of the images and of the we
 report needs, so the checkpoint may go. It has no paths and no time stamps.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from stkit.core import atomic, header, kinds, schema
+from stkit.core import atomic, files, header, kinds, schema
 from stkit.core.errors import ArtifactError
 from stkit.report import result
 
@@ -42,6 +41,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """What a report relies on, by kind of file; see `core.schema`."""
+PRINTED = {key: shape for kind in (RUN, "poison") for key, shape in SHAPES[kind].items()
+           if key.endswith("?")}  # fmt: skip
+"""The same of what a process printed, whichever it was."""
 
 
 def run(
@@ -53,8 +55,8 @@ def run(
     """
     said = {key: value for key, value in printed.items() if key != "output"}
     return {
-        "format": FORMAT, "kind": RUN, "name": name, "settings": settings, "seed": head["seed"],
-        **result.summary(head), **said, **more, "history": history(head["records"]),
+        **said, **result.summary(head), **more, "format": FORMAT, "kind": RUN, "name": name,
+        "settings": settings, "seed": head["seed"], "history": history(head["records"]),
         "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
         "versions": head["versions"],
     }  # fmt: skip
@@ -65,7 +67,7 @@ def poison(name: str, head: dict[str, Any], printed: dict[str, Any], **more: Any
     said = {key: value for key, value in printed.items() if key != "output"}
     kept = ("recipe", "seed", "digest", "inputs", "statistics", "versions")
     return {
-        "format": FORMAT, "kind": "poison", "name": name, **said, **more,
+        **said, **more, "format": FORMAT, "kind": "poison", "name": name,
         **{key: head[key] for key in kept},
     }  # fmt: skip
 
@@ -92,11 +94,10 @@ def write(path: Path, value: dict[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """A JSON result. ArtifactError when it is missing, damaged, or was not written by a bench."""
+    text = files.content(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}; check the path") from None
-    except (ValueError, RecursionError) as error:
+        value = files.parse_json(text.decode())
+    except ValueError as error:
         raise ArtifactError(f"{path}: damaged, it is no JSON ({error}); make it again") from None
     if not isinstance(value, dict) or value.get("kind") not in tuple(SHAPES):
         raise ArtifactError(
@@ -109,15 +110,14 @@ def read(path: Path) -> dict[str, Any]:
             "use the stkit that wrote it"
         )
     try:
-        names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
-        value = {k: v if k in names else header.numbers(v) for k, v in value.items()}
-        schema.check(value, SHAPES[value["kind"]])
+        return check(value)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    except RecursionError:
-        raise ArtifactError(f"{path}: damaged, it is nested too deep; make it again") from None
+
+
+def check(value: dict[str, Any]) -> dict[str, Any]:
+    """A result of a known kind with numbers for nan and inf; ArtifactError where it is damaged."""
+    names = ("name", "frame", "model", "settings", "recipe", "inputs", "versions")
+    value = {k: v if k in names else header.numbers(v) for k, v in value.items()}
+    schema.check(value, SHAPES[value["kind"]])
     return value
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"found {text}")

@@ -1,5 +1,6 @@
 """What a report is of: each training that files and folders hold, read alike from either."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -74,13 +75,15 @@ def gather(paths: Iterable[Path]) -> Gathered:
     """
     gathered, seen = Gathered(), set()
     for path in paths:
-        if path.resolve() in seen:  # named twice, or in a folder that is named too
+        place = os.path.realpath(path)
+        if place in seen:  # named twice, or in a folder that is named too
             continue
-        seen.add(path.resolve())
+        seen.add(place)
         if path.is_dir():
             for file in sorted(path.glob("*.json")):
-                if file.resolve() not in seen:
-                    seen.add(file.resolve())
+                place = os.path.realpath(file)
+                if place not in seen:
+                    seen.add(place)
                     _take(gathered, file, named=False)
         elif path.suffix != ".json":
             _take_file(gathered, path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stkit.core.errors import ArtifactError
+from stkit.core.text import figure as figure_text
 from stkit.report import gather
 from stkit.report.charts import Points
 from stkit.report.groups import Group, grouped
@@ -28,7 +29,7 @@ def draw(
     groups = grouped(gather.noted(paths, on_note=on_note).results, None)
     grounds = {group.first.ground for group in groups}
     for number, group in enumerate(groups):
-        label = group.frame if len(grounds) == 1 else _called(group)
+        label = figure_text(group.frame if len(grounds) == 1 else _called(group))
         for result in group.results:
             line, marks = points(result)
             if not line:

@@ -1,15 +1,15 @@
 """A report as one HTML page that asks for nothing: no script, style, font or image from elsewhere.
 
 The frame of the page (style, the sorting script, a policy that forbids requests) is `page.html`.
-All text from files goes through `escape`.
+All text from files goes through `core.text.html`.
 """
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from stkit.core.errors import StkitError
+from stkit.core.text import html
 from stkit.recipes.frames import NATURAL
 from stkit.report import curves, literature, pictures, tables
 from stkit.report.gather import Gathered
@@ -26,7 +26,7 @@ def page(
     paths: the files and folders asked for; data sets are looked for there. absent: what to say
     where no accuracies were taken.
     """
-    summary = _summary(made, with_anchors) or f"<p>{escape(absent)}</p>"
+    summary = _summary(made, with_anchors) or f"<p>{html(absent)}</p>"
     sections = [
         ("accuracies", "Accuracies", summary),
         ("curves", "Curves", curves.curves(gathered.results)),
@@ -40,7 +40,7 @@ def page(
     body += [f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in shown]
     frame = files("stkit.report").joinpath("page.html").read_text(encoding="utf-8")
     before, after = frame.split("{{body}}")
-    before = before.replace("{{title}}", escape(f"stkit: {_datasets(gathered)}"))
+    before = before.replace("{{title}}", html(f"stkit: {_datasets(gathered)}"))
     return before + "\n".join(body) + after
 
 
@@ -49,17 +49,17 @@ def _head(gathered: Gathered) -> str:
     seeds = len({result.seed for result in results})
     versions = sorted({f"stkit {result.versions.get('stkit')}" for result in results})
     lines = [
-        f"<h1>What is left of the protection: {escape(_datasets(gathered))}</h1>",
+        f"<h1>What is left of the protection: {html(_datasets(gathered))}</h1>",
         f'<p class="soft">{_many(len(results), "training")}, {_many(seeds, "seed")}; '
-        f"{escape(', '.join(versions))}. Tables show means over seeds ± standard deviation; "
+        f"{html(', '.join(versions))}. Tables show means over seeds ± standard deviation; "
         f"in brackets the difference to natural training ({NATURAL}) on the same images. "
         "An accuracy is that of the last weights, where it is not called another.</p>",
     ]
     mixed = gathered.versions()
     if mixed:
-        lines.append(f'<p class="note">Made by different versions: {escape(mixed)}</p>')
+        lines.append(f'<p class="note">Made by different versions: {html(mixed)}</p>')
     for file, why in gathered.skipped.items():
-        said = escape(f"{Path(file).name}: {why}")
+        said = html(f"{Path(file).name}: {why}")
         lines.append(f'<p class="note">Skipped {said}</p>')
     return "\n".join(lines)
 
@@ -82,11 +82,11 @@ def table(
     values = list(rows)
     numbers = [not any(isinstance(row[i], str) for row in values) for i in range(len(heads))]
     head = "".join(
-        f'<th scope="col"{" class=number" if number else ""}><button>{escape(name)}</button></th>'
+        f'<th scope="col"{" class=number" if number else ""}><button>{html(name)}</button></th>'
         for name, number in zip(heads, numbers, strict=True)
     )
     lines = [f"<tr>{''.join(map(_td, row))}</tr>" for row in values]
-    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    above = f"<caption>{html(caption)}</caption>" if caption else ""
     body = "\n".join(lines)
     return (
         f'<div class="{f"wide {style}".strip()}">'
@@ -102,17 +102,17 @@ def _td(value: Shown) -> str:
         return f'<td class="number" data-v="{value[1]!r}">{value[0]}</td>'
     if isinstance(value, (int, float)):
         return f'<td class="number" data-v="{value!r}">{value:.4g}</td>'
-    return f"<td>{escape(str(value))}</td>"
+    return f"<td>{html(str(value))}</td>"
 
 
 def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:
     """What stands in a table of the paper, as HTML; published values below, with their source."""
     if group is None:
         return None
-    text = escape(group.text())
+    text = html(group.text())
     if with_anchors and group.anchors:
         values = "<br>".join(
-            f'<span title="{escape(f"{a.source}: {a.setting}")}">{escape(key)} '
+            f'<span title="{html(f"{a.source}: {a.setting}")}">{html(key)} '
             f"{a.accuracy * 100:.2f}</span>"
             for key, a in group.anchors.items()
         )
@@ -159,11 +159,11 @@ def _strips(name: str, clean: Path, poisoned: Path) -> str:
     except (StkitError, OSError, KeyError, ValueError, EOFError):
         return ""  # a file that went away, or no images: the report does without
     shown = "".join(
-        f'<img src="{picture.uri()}" alt="{escape(f"{name}, {what}")}">'
+        f'<img src="{picture.uri()}" alt="{html(f"{name}, {what}")}">'
         for picture, what in ((before, "clean"), (after, "as published"), (delta, "difference"))
     )
     return (
-        f'<figure class="strips">{shown}<figcaption>{escape(name)}: clean, as published, and the '
+        f'<figure class="strips">{shown}<figcaption>{html(name)}: clean, as published, and the '
         f"difference, times {factor:.3g}</figcaption></figure>"
     )
 

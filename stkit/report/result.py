@@ -21,6 +21,8 @@ MEASURED = {
     "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
+LAST_BITS = ("threads", "deterministic")
+"""Settings that decide the last bits of a result alone, where another seed changes more."""
 Value = str | int | float | list[dict[str, int]] | None
 Row = dict[str, Value]
 """For machines: columns that apply, by their keys. Accuracies in [0,1]."""
@@ -217,11 +219,13 @@ def _unmeasured(
     """What was trained on what and how, from what a result and a checkpoint's header share."""
     images, tested = lineage.of(value["inputs"][0]), value["inputs"][1:2]
     setup = {"train": value["recipe"], "images": images.made_by, "data": images.reading}
+    told = header.flat(setup).items()
     return Result(
         file=file, kind=value["kind"], label=label, dataset=names.dataset(dataset, images),
         split="validation" if any(lineage.of(test).held for test in tested) else "test",
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
-        frame=frame, model=model, seed=seed, epochs=epochs, setup=header.flat(setup),
+        frame=frame, model=model, seed=seed, epochs=epochs,
+        setup={k: v for k, v in told if k.rpartition(".")[2] not in LAST_BITS},
         known_as=names.literature(images, value["recipe"]), versions=value["versions"],
         images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,

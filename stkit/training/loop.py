@@ -4,8 +4,13 @@ D^s is a fixed balanced draw from the training set as published. The cosine is s
 st-full is two runs in one: the second starts from the first's weights with a fresh optimizer and is
 plain training. The result is the last state. On several ranks each takes its part of every batch;
 what is judged was added up over all of them.
+
+A loss or weights that are not finite end it; while a stage is left, they roll back instead, at the
+next check or at the epoch's end. They are looked for where sums are read: at checks, at an epoch's
+end, and before a save. Which step it was, the device has noted.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +22,7 @@ from torch import Tensor, nn
 
 from stkit import models
 from stkit.core import artifact, header
-from stkit.core.errors import ArtifactError
+from stkit.core.errors import ArtifactError, DivergenceError
 from stkit.data.images import Images, fits
 from stkit.engine import augment as augmentation
 from stkit.engine import ranks
@@ -25,7 +30,7 @@ from stkit.engine.feed import Batch
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import Step, set_lr
 from stkit.models import dropout
-from stkit.models.weights import fill
+from stkit.models.weights import fill, not_finite
 from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule
 from stkit.training.plan import model_of, plan, recorded
@@ -73,6 +78,7 @@ class Training:
         )  # fmt: skip
         self._enter(0)
         self.executed = 0  # steps
+        self.since = 0  # the step after which the sums of this epoch begin
         self.stopped = False  # by the schedule
         self.checks: list[Check] = []  # of this epoch
         self.epochs: list[Epoch] = []
@@ -109,8 +115,7 @@ class Training:
         ends = self.executed % self.plan.steps_per_epoch == 0
         held = self.sets.accuracies() if ends else {}
         if self.staged is not None and self._check_due(self.staged, ends):
-            self.checks.append(self.staged.check(self.executed))
-            self.stopped = self.staged.stopped
+            self._check(self.staged)
         return self._close(held) if ends or self.stopped else None
 
     def _enter(self, which: int) -> None:
@@ -141,26 +146,66 @@ class Training:
             set_lr(self.step.sgd, self.lr, (1.0,) * len(self.layers))
 
     def _check_due(self, staged: StagedTraining, ends: bool) -> bool:
-        """After so many steps of the phase; when nothing is judged any more, once an epoch."""
+        """After so many steps of the phase, and at an epoch's end where something is not finite;
+        when nothing is judged any more, once an epoch."""
         settings = self.phase.staged
         assert settings is not None
         if staged.tau >= schedule.last_stage(settings.beta):
             return ends
-        return (self.executed - self.first * self.plan.steps_per_epoch) % settings.check_every == 0
+        steps = self.executed - self.first * self.plan.steps_per_epoch
+        return steps % settings.check_every == 0 or (ends and self._fault() is not None)
+
+    def _check(self, staged: StagedTraining) -> None:
+        """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
+        if not staged.judges:
+            self._refuse()
+        loss, _ = self._sums()
+        self.checks.append(staged.check(self.executed, loss=loss))
+        self.stopped = staged.stopped
+        ends = self.executed % self.plan.steps_per_epoch == 0
+        if not (math.isfinite(loss) or ends or self.stopped):
+            self.step.sums.zero_()
+            self.since = self.executed
+
+    def _fault(self) -> tuple[int, str] | None:
+        """What is not finite and since which step, from 1; the same on all ranks."""
+        loss, _ = self._sums()
+        name = self.runtime.shared(not_finite(self.model))
+        if not math.isfinite(loss):
+            sound = min(self.runtime.gathered(int(self.step.sums[2])))
+            return self.since + sound + 1, "the loss is NaN or infinite"
+        return None if name is None else (self.executed, f"{name!r} holds NaN or infinity")
+
+    def _refuse(self) -> None:
+        """DivergenceError where there is a fault."""
+        fault = self._fault()
+        if fault is None:
+            return
+        step, what = fault
+        remedy = "" if self.runtime.precision == "fp32" else ", or pass --precision fp32"
+        raise DivergenceError(
+            f"training diverged at step {step} of {self.plan.steps}, epoch "
+            f"{(step - 1) // self.plan.steps_per_epoch + 1}: {what}, expected finite numbers; "
+            f"lower --lr{remedy}"
+        )
 
     def _sums(self) -> tuple[float, float]:
-        """Loss and right answers over this epoch's steps so far, of all ranks."""
-        loss, hits = self.runtime.sum_(self.step.sums.clone()).tolist()
+        """Loss and right answers over this epoch's steps so far, of all ranks.
+
+        After a bad loss that was rolled back, over the steps since then."""
+        loss, hits, _ = self.runtime.sum_(self.step.sums.clone()).tolist()
         return loss, hits
 
     def _close(self, held: Mapping[str, float]) -> Epoch:
         """The epoch's record. Its accuracies are those of the weights before a roll-back."""
-        steps = self.executed - self.epoch * self.plan.steps_per_epoch
+        steps = self.executed - self.since
         loss, hits = self._sums()
         last = self.checks[-1] if self.checks else None
         rolled_back = (
             last is not None and last.verdict is not Verdict.KEEP and last.step == self.executed
         )
+        if not rolled_back:
+            self._refuse()
         final = self.sets.accuracies() if rolled_back and self.done else None
         held = {**(final or {}), **held}
         record = Epoch(
@@ -172,6 +217,7 @@ class Training:
         self.epochs.append(record)
         self.checks = []
         self.step.sums.zero_()
+        self.since = self.executed
         return record
 
     def tensors(self) -> dict[str, Tensor]:
@@ -182,14 +228,20 @@ class Training:
         return live(self.model, self.step.sgd) | {f"{TRUSTED}{k}": v for k, v in trusted.items()}
 
     def head(self) -> dict[str, Any]:
-        """A checkpoint's header: enough to use the model, and, unfinished, to go on."""
+        """A checkpoint's header: enough to use the model, and, unfinished, to go on.
+
+        DivergenceError: unfinished, and what is at hand is not finite and will not be rolled back.
+        """
         progress: dict[str, Any] = {"done": self.done, "step": self.executed}
         progress["steps"] = self.plan.steps
         if not self.done:
+            if self.staged is None or not self.staged.judges:
+                self._refuse()
             loss, hits = self._sums()
             checks = [check.to_json() for check in self.checks]
             tau = 0 if self.staged is None else self.staged.tau
             progress |= {"tau": tau, "checks": checks, "loss": loss, "hits": hits}
+            progress["since"] = self.since
             progress["draws"] = augmentation.STREAMS
         recipe, images = self.recipe, self.images
         head = header.make(
@@ -237,6 +289,8 @@ class Training:
             }
             now = {"tau": progress["tau"], "trusted": trusted}
             self.staged.load_state_dict(self.staged.state_dict() | now)
-        if self.runtime.first:  # the others add to it from zero
-            sums = [progress["loss"], progress["hits"]]
-            self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))
+        self.since = progress["since"]
+        sums = [progress["loss"], progress["hits"], self.executed - self.since]
+        if not self.runtime.first:  # these add to the first's from zero
+            sums[:2] = 0.0, 0.0
+        self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stkit import models
 from stkit.core import artifact
 from stkit.core.checks import as_dict
-from stkit.core.errors import RecipeError
+from stkit.core.errors import DataError, RecipeError
 from stkit.data.holdout import split
 from stkit.data.images import Images, fits
 from stkit.engine.pgd import evaluating
@@ -55,7 +55,11 @@ class Plan:
 
 
 def plan(images: Images, recipe: TrainingRecipe) -> Plan:
-    """Fill in what the recipe leaves to the data set. RecipeError when nothing is left to train."""
+    """Fill in what the recipe leaves to the data set.
+
+    RecipeError when nothing is left to train, and for a schedule that would never judge; DataError
+    for one of a single class, which ACM cannot compare.
+    """
     fits(images, images.classes, images.size, f"model {recipe.model}")
     if recipe.holdout >= len(images):
         raise RecipeError(
@@ -68,10 +72,28 @@ def plan(images: Images, recipe: TrainingRecipe) -> Plan:
         resolve(phase, size=images.size, classes=len(images.classes), steps_per_epoch=steps)
         for phase in recipe.frame.phases
     )
+    for phase in phases:
+        _check_schedule(phase, phase.epochs * steps, images.labels[rows])
     mean, std = NONE if recipe.own_model else models.normalisation(recipe.model, images.size)
     mean = mean if recipe.mean is None else recipe.mean
     std = std if recipe.std is None else recipe.std
     return Plan(phases, rows, held, batch, steps, mean, std)
+
+
+def _check_schedule(phase: ResolvedPhase, steps: int, labels: Tensor) -> None:
+    """The errors of `plan` where a phase of so many steps is staged."""
+    if phase.staged is None:
+        return
+    if phase.staged.check_every > steps:
+        raise RecipeError(
+            f"check-every is {phase.staged.check_every}, but the phase has {steps} steps, so ACM "
+            f"would never be judged; pass --check-every from 1 to {steps}, or more --epochs"
+        )
+    if len(labels.unique()) < 2:
+        raise DataError(
+            "found training images of one class only, expected two or more, whose clusters ACM "
+            "compares; pass a set of more classes, or another --frame"
+        )
 
 
 def model_of(

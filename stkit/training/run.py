@@ -78,6 +78,8 @@ def train(
     precision: str = "auto",
     step: str = "auto",
     sync_bn: bool = False,
+    threads: int | None = None,
+    deterministic: bool = False,
     runtime: Runtime | None = None,
     on_epoch: Callable[[Epoch], object] | None = None,
     **options: Unpack[Options],
@@ -91,9 +93,9 @@ def train(
     augment: names as `--augment` has them, or a function `(images, generator) -> images` on float
     [B,3,H,W] in [0,1], called each step outside what is recorded as a CUDA graph; either stands in
     the place of all that the frame carries of its own. test: measured after each epoch, decides
-    nothing. mean, std: subtracted and divided by in the model. device, precision, step, sync_bn:
-    see `pick`; runtime: in the place of these. on_epoch: called with each record as it is made.
-    options: those of the frame, see `OPTIONS`.
+    nothing. mean, std: subtracted and divided by in the model. device, precision, step, sync_bn,
+    threads, deterministic: see `pick`; runtime: in the place of these. on_epoch: called with each
+    record as it is made. options: those of the frame, see `OPTIONS`.
 
     RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
     that the frame does not have. DataError for a test set that does not fit the images.
@@ -108,7 +110,9 @@ def train(
         batch_size, seed, holdout, pretrained, _floats("mean", mean),
         _floats("std", std), own and _name(own),
     )  # fmt: skip
-    runtime = runtime or pick(device, precision, step=step, sync_bn=sync_bn)
+    runtime = runtime or pick(
+        device, precision, step=step, sync_bn=sync_bn, threads=threads, deterministic=deterministic
+    )
     with settings(runtime):
         training = Training(
             images, recipe, runtime=runtime, test=test,

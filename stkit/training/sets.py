@@ -91,6 +91,9 @@ class Sets:
         return images
 
     def accuracies(self) -> dict[str, float]:
-        """The model's accuracy on each set, by the name of the field in `Epoch`."""
+        """The model's accuracy on each set, by the name of the field in `Epoch`.
+
+        An answer that is not finite is a wrong one.
+        """
         self.runtime.broadcast_(*self.model.buffers())
-        return {key: accuracy(e.confusion()) for key, e in self.evaluators.items()}
+        return {key: accuracy(e.confusion(), e.count) for key, e in self.evaluators.items()}

@@ -9,11 +9,12 @@
 
 A *layer* is a parameter group of the optimizer, counted from the input; `layer_groups` makes one of
 each conv or linear module with its norm, shortcuts included. It learns at alpha_i times the rate.
-A check whose ACM is above gamma (strictly; NaN counts as larger) returns to the state at the last
-accepted check, at first to the initial one, and goes on with a larger stage tau, with which shallow
-layers learn more slowly. Where the paper is silent or ambiguous: tau = 0 is all ones; tau counts up
-to the integer 1/beta - 1 and never falls; when it is reached, ACM is measured and no longer judged;
-frozen layers keep their BatchNorm statistics moving.
+A check whose ACM is above gamma (strictly; what is not finite, a loss or weights too, counts as
+larger) returns to the state at the last accepted check, at first to the initial one, and goes on
+with a larger stage tau, with which shallow layers learn more slowly. Where the paper is silent or
+ambiguous: tau = 0 is all ones; tau counts up to the integer 1/beta - 1 and never falls; when it is
+reached, ACM is measured and no longer judged; frozen layers keep their BatchNorm statistics moving.
+What is not finite in the last stage is an error, as nothing is left that would learn more slowly.
 
 What rolls back: the model's `state_dict` (weights and buffers) and every tensor of the optimizer's
 state. What does not: the clock and the history, so order, augmentation, rate and budget go on with
@@ -24,6 +25,7 @@ perturbed where the set is, still trained on, never augmented, measured in eval 
 input of the last linear layer.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,10 +33,11 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core.errors import DataError, RecipeError
+from stkit.core.errors import DataError, DivergenceError, RecipeError
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import set_lr
 from stkit.measure import acm
+from stkit.models.weights import not_finite
 from stkit.recipes.frames import Staged
 from stkit.training import schedule
 from stkit.training.schedule import Check, Verdict
@@ -100,7 +103,8 @@ class StagedTraining:
     filled in place, so that a recorded CUDA graph sees them.
 
     Errors: RecipeError for an optimizer whose parameters are not grouped by layer or that lacks
-    some, DataError for a probe that is not of that form, or of one class only.
+    some, DataError for a probe that is not of that form, or of one class only, DivergenceError for
+    weights that are not finite.
     """
 
     def __init__(
@@ -126,6 +130,12 @@ class StagedTraining:
         self.lr = float(optimizer.param_groups[0]["lr"])
         self.stopped = False  # by a schedule that stops instead of rolling back
         self.checks = 0
+        name = not_finite(model)
+        if name is not None:
+            raise DivergenceError(
+                f"{name!r} holds NaN or infinity before the first step, expected finite weights; "
+                "make the model anew"
+            )
         self.trusted: dict[str, Tensor] = {}  # the state at the last accepted check
         self._keep()
 
@@ -151,18 +161,27 @@ class StagedTraining:
         self.lr = lr
         set_lr(self.optimizer, lr, self.scales)
 
-    def check(self, step: int | None = None) -> Check:
+    def check(self, step: int | None = None, *, loss: float = 0.0) -> Check:
         """Measure ACM on the probe and keep the weights or roll back; the rates follow at once.
 
-        step: what the record says of the time; by default the number of this check, from 1.
+        step: what the record says of the time; by default the number of this check, from 1. loss:
+        of the steps since the last check, their sum or mean; what is not finite rolls back.
+        DivergenceError: something is not finite, and nothing is judged any more.
         """
         scores = dict(self.measure(self.model, *self.probe))
+        score = scores[self.settings.variant]
+        fault = self._fault(loss, score)
+        if fault is not None and not self.judges:
+            raise DivergenceError(
+                f"training diverged before check {step or self.checks + 1}: {fault}, and no stage "
+                "is left to roll back to; lower the learning rate"
+            )
         verdict = schedule.judge(
-            self.tau, scores[self.settings.variant], self.settings.threshold, self.settings.beta,
-            stop=self.settings.stop,
+            self.tau, score if fault is None else math.nan, self.settings.threshold,
+            self.settings.beta, stop=self.settings.stop,
         )  # fmt: skip
         if verdict is not Verdict.KEEP:
-            self._roll_back()
+            self._roll_back(fault is not None)
             self.stopped = verdict is Verdict.STOP
             self.tau += not self.stopped
             self.set_lr(self.lr)
@@ -170,6 +189,15 @@ class StagedTraining:
             self._keep()
         self.checks += 1
         return Check(self.checks if step is None else step, scores, self.tau, verdict, self.scales)
+
+    def _fault(self, loss: float, score: float) -> str | None:
+        """What is not finite, for people."""
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        name = not_finite(self.model)
+        if name is not None:
+            return f"{name!r} holds NaN or infinity"
+        return None if math.isfinite(score) else f"ACM is {score}"
 
     def state_dict(self) -> dict[str, Any]:
         """Stage, rate and the state at the last accepted check; not the model's, the optimizer's.
@@ -197,11 +225,12 @@ class StagedTraining:
                 self.trusted[name] = value.detach().clone()
 
     @torch.no_grad()
-    def _roll_back(self) -> None:
-        """Back to the last accepted state; of the optimizer's as `frames.RESTORES` says."""
+    def _roll_back(self, diverged: bool) -> None:
+        """Back to the last accepted state; of the optimizer's as `frames.RESTORES` says, but that
+        momentum which has diverged does not go on."""
         now = live(self.model, self.optimizer)
         copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)
-        if self.settings.restore == "weights":
+        if self.settings.restore == "weights" and not diverged:
             return
         for parameter, named in list(_states(self.model, self.optimizer)):
             for name, tensor in named:

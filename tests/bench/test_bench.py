@@ -6,6 +6,7 @@ runs a grid of real tasks, each of which costs seconds of imports.
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -219,6 +220,25 @@ def test_side_by_side_on_several_devices(bench, tmp_path, stand_in):
     assert {line.split("--device=")[1] for line in trained} == {"cuda:0", "cuda:1"}
     told = {files.read(path)["device"] for path in (tmp_path / "out").glob("*.json")}
     assert told == {"cuda:0", "cuda:1"}
+
+
+def test_the_tasks_are_the_same_side_by_side(bench, tmp_path, stand_in):
+    """Their threads, which decide the last bits, too."""
+    extra = "seeds = [0]\n[train]\nthreads = 3"
+    seen = []
+    for more in ("", extra):
+        grid = toml(tmp_path, extra=more)
+        for jobs in (1, 2):
+            stand_in.write_text("")
+            assert bench(grid, "-o", f"out{len(seen)}", "--work", "w", "--jobs", jobs).code == 0
+            seen.append(sorted(stand_in.read_text().splitlines()))
+            shutil.rmtree(tmp_path / "w")
+    assert seen[0] == seen[1] and seen[2] == seen[3]
+    for lines, count in ((seen[0], 1), (seen[2], 3)):
+        trained = [line for line in lines if line.startswith("train")]
+        assert len(trained) == 4 and all(line.count("--threads=") == 1 for line in trained)
+        assert all(f"--threads={count} " in line for line in trained)
+        assert not any("--threads" in line for line in lines if line not in trained)
 
 
 @pytest.mark.parametrize("folder", ["out", "large"])
@@ -524,7 +544,7 @@ def real(tmp_path_factory) -> Path:
     grid, out = root / "grid.toml", root / "out"
     grid.write_text(REAL)
     words = [sys.executable, "-m", "stkit", "bench", str(grid), "-o", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
 
     def trains() -> bool:
@@ -539,8 +559,9 @@ def real(tmp_path_factory) -> Path:
     assert first.returncode == 143 and "0 of 2 runs are done" in said
     assert len(list((out / "work").glob("ops_long*.part"))) == 1
     done = subprocess.run(
-        [*words, "-q"], capture_output=True, text=True, timeout=LIMIT, env=environment
-    )
+        [*words, "-q", "--jobs", "2"], capture_output=True, text=True, timeout=LIMIT,
+        env=environment | {"OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{out}\n", "")
     return root
 
@@ -553,6 +574,7 @@ def test_real_runs(real):
     assert "resuming at step" in next((out / "work/logs").glob("ops_long*.log")).read_text()
     staged = files.read(out / "ops_st_small_s0.json")
     assert staged["recipe"]["phases"][0]["staged"]["check_every"] == 2
+    assert staged["recipe"]["threads"] == gone_on["recipe"]["threads"] == 1
     assert staged["stages"] and staged["acm"] > 0 and staged["images_per_second"] > 0
     assert "lr_scales" not in str(staged["history"]) and staged["device"].startswith("cpu")
     poison = files.read(out / "ops_s0.json")

@@ -13,7 +13,7 @@ import signal
 import pytest
 import torch
 from conftest import SIDE, picture, snapshot
-from PIL import Image
+from PIL import Image, ImageFile
 from safetensors.torch import save_file
 
 from stkit import load
@@ -96,6 +96,18 @@ RANGES = [
     ("data photos --size 0 -o x", "size is 0, expected 1 or more"),
     ("data photos --limit -1 -o x", "limit is -1, expected 1 or more"),
     ("data photos --size big -o x", "'--size'"),
+    (f"data clean.safetensors --limit {10**30} -o x", "limit is 1000.*at most"),
+    (f"data photos --size {10**30} -o x", "size is 1000.*, expected 65,536 at most"),
+    (f"data photos --holdout 2 --seed {10**30} -o x", "seed is 1000"),
+    (f"train clean.safetensors {NT} --batch-size {10**30} -o x", r"expected a number below 10\*\*"),
+    (f"train clean.safetensors {NT} --epochs {'9' * 5000} -o x", "'--epochs'"),
+    (f"train clean.safetensors {ST} --check-every {'9' * 5000} -o x", "expected `epoch` or"),
+    (f"train clean.safetensors {ST} --beta 1e999999/3 -o x", "beta is inf, expected"),
+    (f"train clean.safetensors {NT} --lr 1e999999 -o x", "lr is inf, expected"),
+    ("poison sp clean.safetensors --epsilon 1e999999/3 -o x", "outside"),
+    (f"acm nt.safetensors clean.safetensors --per-class {'9' * 4000} {CPU}", "per-class is 999"),
+    (f"bench nowhere --jobs {10**30}", "jobs is 1000"),
+    ("bench nowhere --time-limit 1e999", "time-limit is inf"),
     (f"train clean.safetensors {NT} --epochs 0 -o x", "epochs is 0, expected"),
     (f"train clean.safetensors {NT} --batch-size 0 -o x", "batch-size is 0, expected"),
     (f"train clean.safetensors {NT} --lr nan -o x", "lr is nan, expected"),
@@ -196,10 +208,10 @@ def test_an_unreadable_image_is_named(ending, damage, refused, work):
 
 @pytest.mark.parametrize("error", [RuntimeError("codec"), MemoryError(), EOFError("end")])
 def test_whatever_a_decoder_raises_names_the_image(error, refused, monkeypatch):
-    def convert(*_):
+    def decode(*_):
         raise error
 
-    monkeypatch.setattr(Image.Image, "convert", convert)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
     refused("data photos -o x", r"photos/train/\w+/\d\.(png|jpg): unreadable image \(.*\); repair")
 
 

@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import snapshot
 
 from stkit.core import artifact, locks
+from stkit.engine.step import SGD
 
 NT = ("train", "--frame", "nt", "--model", "small", "--epochs", 1, "--batch-size", 8,
       "--device", "cpu")  # fmt: skip
@@ -35,14 +35,14 @@ def within(monkeypatch):
     """`within(step, act)` calls act in the n-th step of SGD from now on."""
 
     def arm(step, act):
-        count, descend = itertools.count(1), torch.optim.SGD.step
+        count, descend = itertools.count(1), SGD.step
 
         def sgd_step(self, *args, **kwargs):
             if next(count) == step:
                 act()
             return descend(self, *args, **kwargs)
 
-        monkeypatch.setattr(torch.optim.SGD, "step", sgd_step)
+        monkeypatch.setattr(SGD, "step", sgd_step)
 
     return arm
 

@@ -83,11 +83,10 @@ def test_non_finite_numbers_in_a_header_become_text(tmp_path):
     assert header.read(tmp_path / "f")["more"] == [{"acm": "nan"}]
 
 
-def test_parents_are_kept_with_their_parents_and_nothing_else():
+def test_parents_are_kept_with_their_parents_and_split_and_nothing_else():
     child = header.make("checkpoint", {}, seed=0, inputs=[{**HEAD, "digest": "d"}])
-    assert child["inputs"] == [
-        {"kind": "dataset", "recipe": {"a": 1}, "seed": 3, "digest": "d", "inputs": []}
-    ]
+    kept = {"kind": "dataset", "recipe": {"a": 1}, "seed": 3, "digest": "d", "inputs": []}
+    assert child["inputs"] == [kept | {"split": "train"}]
 
 
 @pytest.mark.parametrize("cut", [4, 60, -1])

@@ -51,6 +51,15 @@ def test_too_large_and_sparse_files_are_refused(tmp_path: Path) -> None:
         files.open_regular(path)
 
 
+def test_what_would_take_gigabytes_to_parse_is_a_value_error() -> None:
+    text = "[" + "[]," * files.VALUES + "1]"
+    for given in (text, text.encode()):
+        with pytest.raises(ValueError, match="values"):
+            files.parse_json(given)
+    with pytest.raises(ValueError, match="dots"):  # 128 KB of it took 16 GB
+        files.parse_toml("a." * 65_000 + "a = 1")
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 5000, "[" * 300 + "]" * 300, "9" * 5000, "1" * 20, "NaN", "-Infinity", "{", ""]
 )

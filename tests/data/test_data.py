@@ -19,8 +19,8 @@ from stkit.data.exporting import trees
 from stkit.data.exporting.export import export
 from stkit.data.images import Images, read, to_float, to_uint8
 from stkit.data.load import load
+from stkit.data.pictures import read_image
 from stkit.data.sampling import balanced
-from stkit.data.sources import read_image
 
 
 def pixels(path: Path) -> torch.Tensor:

@@ -275,6 +275,31 @@ def test_export_command(cli, photos, tmp_path):
         assert looked[key] == wanted[key]
 
 
+@pytest.mark.parametrize("scope", ["class", "sample"])
+@pytest.mark.parametrize("most", [9, 10])
+def test_what_tues_reader_clamps_is_said(cli, photos, tmp_path, scope, most):
+    """Once, on stderr, of noise of more than nine grey levels: its reader clamps to these."""
+    clean = load(photos)
+    noise = torch.zeros(3, *clean.pixels.shape[1:], dtype=torch.int16)
+    noise[1, 2, 3, 4] = most
+    pixels = (clean.pixels.clamp(64, 128) + noise[clean.labels]).to(torch.uint8)
+    plain = replace(clean, pixels=clean.pixels.clamp(64, 128))
+    if scope == "sample":
+        pixels[0, 0, 0, 0] += 1
+    marks = torch.ones(len(clean), dtype=torch.bool)
+    replace(clean, pixels=pixels, poisoned=marks).save(tmp_path / "x")
+    plain.save(tmp_path / "clean")
+    line = ("export", tmp_path / "x", "--format", "em", "--clean", tmp_path / "clean")
+    found = cli(*line, "-o", tmp_path / "p.pt", "--json")
+    assert found.json["scope"] == scope and set(found.json) == {"output", "format", "n", "scope"}
+    assert found.err.count("TUE's reader clamps it to 9") == (most > 9)
+    read = torch.load(tmp_path / "p.pt", weights_only=True).mul(255).clamp(-9, 9)  # as TUE does
+    labels = clean.labels[clean.index.argsort()]
+    theirs = plain.pixels[clean.index.argsort()] + (read[labels] if scope == "class" else read)
+    same = torch.equal(theirs.to(torch.uint8), pixels[clean.index.argsort()])
+    assert same == (most == 9)
+
+
 def test_export_that_fails_is_one_line(cli, photos, tmp_path):
     ops = tmp_path / "ops.safetensors"
     poison(load(photos), OPS()).save(ops)

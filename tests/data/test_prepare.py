@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 import reference
-from stkit.core.errors import RecipeError
+from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, to_float
 from stkit.data.prepare import KINDS, directions, project
@@ -84,6 +84,13 @@ def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
                             v, u = (12 - q if q > 6 else q for q in (v, u))
                             total += wy * wx * image[c][v][u]
                     assert abs(int(found[k, c, y, x]) - total) <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_gauss_needs_a_border_to_mirror(size: int) -> None:
+    with pytest.raises(DataError, match=f"gauss: found images of {size}x{size}, expected 3x3"):
+        prepared(images(size=size), ("gauss",))
+    assert prepared(images(size=3), ("gauss",)).size == 3
 
 
 def test_orthogonal_equals_the_transcription() -> None:
@@ -178,3 +185,17 @@ def test_preparations_are_made_in_their_order_and_leave_the_given_set_alone() ->
 def test_what_is_no_preparation(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         prepared(images(), (name,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_change_no_pixel(kind: str) -> None:
+    """On a GPU no header says how many the CPU had, which prepares there too."""
+    poisoned, before, found = images(600, 32, 10), torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        try:
+            found.append(prepared(poisoned, (kind,)).pixels)
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stkit.core.rng import stream
-from stkit.data.sampling import assign, balanced, place_by_class, rank_in_class
+from stkit.data.sampling import assign, balanced, place_by_class, rank_in_class, stratified
 
 CASES = [(0, 1), (1, 3), (40, 4), (300, 7)]
 
@@ -52,3 +52,27 @@ def test_the_jth_of_a_class_gets_the_jth_point_of_it(count: int, classes: int) -
     queues = {label: (blobs == label).nonzero().flatten().tolist() for label in labels.tolist()}
     wanted = [queues[label].pop(0) for label in labels.tolist()]
     assert assign(labels.numpy(), blobs.numpy().astype(np.int32)).tolist() == wanted
+
+
+@pytest.mark.parametrize("sizes", [(37, 11, 90, 4, 2), (500, 100, 20, 3), (53, 29, 12, 5)])
+def test_stratified_has_the_counts_of_scikit_learn(sizes: tuple[int, ...]) -> None:
+    """But where remainders are equal, which none is here: there it draws."""
+    from sklearn.model_selection import train_test_split
+
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = labels[torch.randperm(len(labels), generator=stream(0, "labels"))]
+    for share in (0.2, 0.3, 0.7):
+        theirs, _ = train_test_split(
+            labels.numpy(), train_size=share, test_size=1 - share, stratify=labels.numpy()
+        )
+        want = torch.bincount(torch.from_numpy(theirs), minlength=len(sizes)).clamp(min=1)
+        rows = stratified(labels, int(share * len(labels)))
+        assert torch.equal(labels[rows].bincount(), want)
+        assert torch.equal(rows, rows.sort().values)
+
+
+def test_stratified_is_balanced_where_classes_are_equal() -> None:
+    labels = torch.arange(10).repeat(12)[torch.randperm(120, generator=stream(0, "labels"))]
+    for count in (10, 24, 96, 120):
+        assert torch.equal(stratified(labels, count), balanced(labels, count))
+    assert labels[stratified(labels, 3)].unique().tolist() == list(range(10))

@@ -418,6 +418,7 @@ def test_the_name_of_what_computes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"X{device.index}00")
     cpu = torch.device("cpu")
     assert Runtime(cpu, "fp32").machine == f"cpu, {torch.get_num_threads()} threads"
+    assert Runtime(cpu, "fp32", threads=3).machine == "cpu, 3 threads"
     assert Runtime(torch.device("cuda:1"), "bf16").machine == "X100"
     assert Runtime(torch.device("cuda:1"), "bf16", 0, 4).machine == "4 x X100"
     assert Runtime(torch.device("mps"), "fp32").machine == "mps"

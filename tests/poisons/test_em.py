@@ -10,11 +10,11 @@ import torch
 import reference
 from stkit import models, poisons
 from stkit.core import arrays, artifact
-from stkit.core.errors import ArtifactError, DataError, RecipeError
+from stkit.core.errors import ArtifactError, DivergenceError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images
 from stkit.data.load import load
-from stkit.data.sampling import balanced
+from stkit.data.sampling import stratified
 from stkit.engine.runtime import pick
 from stkit.poisons import em
 from stkit.poisons.rounds import Round, Rounds
@@ -49,7 +49,7 @@ def test_noise_equals_the_transcription(scope, digits):
 
     everything = torch.arange(40)
     subset = permuted(everything, "fifth", 0)
-    subset = subset[balanced(digits.labels[subset], 32)]
+    subset = subset[stratified(digits.labels[subset], 32)]
     classy = scope == "class"
     noise, errors = reference.em(
         slow, digits.pixels.double() / 255, digits.labels, per_class=classy, epsilon=8 / 255,
@@ -117,6 +117,16 @@ def test_sign_positive_drops_the_negative_half(digits):
     assert (noise < 0).any() and (half == noise.clip(0, None)).all()
 
 
+def test_the_fifth_is_stratified(digits):
+    """Unequal classes keep their shares, as by the authors' `train_test_split(stratify=...)`."""
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 2).repeat_interleave(5)
+    images = digits.rows(torch.zeros(len(labels), dtype=torch.int64))
+    images = replace(images, labels=labels, index=torch.arange(len(labels)))
+    recipe = replace(QUICK, scope="class")
+    some = em.Crafting(images, recipe, seed=0, runtime=CPU).some
+    assert labels[some].bincount().tolist() == [50, 30, 2] and len(some.unique()) == 82
+
+
 def test_class_wise_noise_is_one_a_class(digits):
     crafting = crafted(digits, replace(QUICK, scope="class", steps=1))
     assert crafting.noise.shape == (10, 3, 32, 32)
@@ -162,6 +172,20 @@ def test_noise_that_does_not_fit_lies_in_a_file(digits):
     assert pixels.abs().max() <= 8
 
 
+@pytest.mark.parametrize(("count", "size", "other"), [(17, 8, 7), (3, 2, 3), (7, 2, 4)])
+def test_a_last_batch_of_one_image_is_refused_where_a_norm_needs_two(count, size, other, digits):
+    """At 16x16 the small net ends in one pixel, at 32x32 in four."""
+    pixels = torch.randint(256, (count, 3, 16, 16), dtype=torch.uint8)
+    images = Images.from_tensors(pixels, torch.arange(count) % 2)
+    recipe = replace(QUICK, batch_size=size)
+    with pytest.raises(RecipeError, match=f"batch-size is {size}, .* pass --batch-size {other}$"):
+        em.Crafting(images, recipe, seed=0, runtime=CPU)
+    crafted(images, replace(recipe, batch_size=other, max_rounds=1))
+    crafted(images, replace(recipe, scope="class", max_rounds=1), share=1.0)
+    larger = digits.rows(torch.arange(count))
+    crafted(larger, replace(recipe, max_rounds=1))
+
+
 def test_a_surrogate_that_diverges_is_an_error(digits):
-    with pytest.raises(DataError, match=r"diverged at round 1.*lower --lr"):
+    with pytest.raises(DivergenceError, match=r"diverged at round 1.*lower --lr"):
         crafted(digits, replace(QUICK, lr=1000.0, clip=1e30, model_steps=20))

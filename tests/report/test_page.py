@@ -1,5 +1,6 @@
 """The HTML report: whole, self-contained, escaped, sortable in a browser; and the pictures."""
 
+import json
 import re
 import shutil
 import struct
@@ -16,6 +17,7 @@ from processes import PATIENCE
 
 from stkit import load, poison
 from stkit.core import header
+from stkit.core.errors import DataError
 from stkit.recipes.poisons import OPS
 from stkit.report import charts, pictures
 
@@ -332,3 +334,22 @@ def test_plots_that_cannot_be(cli, made, tmp_path, monkeypatch):
     wrong = cli("plot", "acm", tmp_path / "r", "-o", tmp_path / "o.jpg")
     assert wrong.code == 2 and "ends in .png" in wrong.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("images", {"dtype": "U8", "shape": [1, 3, 10**9, 10**9], "data_offsets": [0, 8]}),
+        ("images", {"dtype": "U8", "shape": [1, 3, 0, 0], "data_offsets": [0, 0]}),
+        ("images", {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}),
+        ("labels", {"dtype": "I64", "shape": [10**12], "data_offsets": [0, 8]}),
+        ("labels", {"dtype": "I64", "shape": [0], "data_offsets": [0, 0]}),
+        ("labels", {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}),
+    ],
+)
+def test_a_header_that_promises_more_than_there_is(tmp_path, name, about):
+    path = tmp_path / "x.safetensors"
+    text = json.dumps({name: about, "rest": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}})
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + bytes(8))
+    with pytest.raises(DataError):
+        pictures.strip(path, [0]) if name == "images" else pictures.rows_of_classes(path)

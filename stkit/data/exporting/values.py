@@ -12,10 +12,12 @@ Progress = Callable[[int, int], None]  # done, total
 
 @dataclass(frozen=True)
 class Exported:
-    """The number of images written, and of noise its scope, class or sample."""
+    """The number of images written, of noise its scope, class or sample; and what some reader will
+    not read as it is."""
 
     n: int
     scope: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)

@@ -47,16 +47,16 @@ def frame(shape: tuple[int, ...], clean: Images, what: str, *, last: bool = Fals
             f"{what} is for {have[2]}x{have[1]} images, the clean ones are {want[2]}x{want[1]}; "
             "noise is never resized: pass the clean images in the frame it was made for"
         )
+    if not shape[0]:
+        raise DataError(f"{what} is empty, {list(shape)}")
 
 
 def extremes(values: np.ndarray, what: str) -> tuple[float, float]:
-    """The least and the greatest value. DataError where one is NaN or infinite, or none is."""
-    if not values.size:
-        raise DataError(f"{what} is empty, {list(values.shape)}")
+    """The least and the greatest value, of at least one. DataError where one is NaN or infinite."""
     low, high = np.inf, -np.inf
     for piece in perturbation.pieces(len(values), values[0].size):
         least, greatest = float(values[piece].min()), float(values[piece].max())
-        if not np.isfinite(least + greatest):
+        if not np.isfinite((least, greatest)).all():
             bad = ~np.isfinite(values[piece].reshape(-1, values[0].size)).all(1)
             raise DataError(
                 f"{what} holds NaN or infinity, first in row {piece.start + int(bad.argmax())} "

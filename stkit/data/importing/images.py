@@ -1,7 +1,8 @@
 """Poisoned images as others hand them on: content -> uint8 images, once they are seen to fit.
 
-Floating-point images are floored to 8 bits, unless `rounding` says otherwise: so do NTGA's loader
-and torchvision's conversion, which PIL's trainer uses. Each image is compared with the clean one.
+Floating-point images are floored to 8 bits, unless `rounding` says otherwise: nearly so do NTGA's
+loader and torchvision's conversion, which PIL's trainer uses (see `loaders`). Each image is
+compared with the clean one.
 """
 
 from dataclasses import replace
@@ -13,8 +14,8 @@ from torch import Tensor
 from stkit.core.errors import DataError
 from stkit.data import perturbation
 from stkit.data.images import Images
-from stkit.data.importing import fitting, foreign
-from stkit.data.importing.values import Options, Reading
+from stkit.data.importing import fitting, foreign, loaders
+from stkit.data.importing.values import LOADER, Options, Reading
 
 
 def labelled(data: np.ndarray, labels: np.ndarray, clean: Images, options: Options) -> Reading:
@@ -23,19 +24,28 @@ def labelled(data: np.ndarray, labels: np.ndarray, clean: Images, options: Optio
     data: float [0,1] or uint8. DataError where count, frame, labels or order do not fit.
     """
     fitting.frame(data.shape, clean, "data")
+    rows = placed(data.shape, labels.shape, clean)
     labels = foreign.class_numbers(labels, len(clean.classes), "labels")
-    rows = fitting.rows(len(data), clean)
-    if rows is None or len(labels) != len(data):
-        raise DataError(
-            f"has {len(data)} images and {len(labels)} labels, the clean set has {len(clean)} "
-            "images; pass the clean set it was made from, and its split"
-        )
     fitting.same_labels(labels[rows], clean.labels.numpy())
     pixels = rounded(data, options)[torch.from_numpy(rows)]
     reading = compared(pixels, clean, options, f"{data.dtype} {list(data.shape)}")
     if data.dtype == np.uint8:
         return reading
     return replace(reading, rounding=options.rounding or "floor")
+
+
+def placed(data: tuple[int, ...], labels: tuple[int, ...], clean: Images) -> np.ndarray:
+    """The row of each clean image, see `fitting.rows`, in images and labels of these shapes.
+
+    DataError where their counts do not fit.
+    """
+    rows = fitting.rows(data[0], clean)
+    if rows is None or labels[:1] != data[:1] or len(labels) > 2:
+        raise DataError(
+            f"has {data[0]} images and {labels[0] if labels else 'no'} labels, the clean set has "
+            f"{len(clean)} images; pass the clean set it was made from, and its split"
+        )
+    return rows
 
 
 def compared(pixels: Tensor, clean: Images, options: Options, content: str) -> Reading:
@@ -64,6 +74,9 @@ def rounded(values: np.ndarray, options: Options) -> Tensor:
     pixels = np.empty(values.shape, np.uint8)
 
     def work(rows: slice) -> None:
+        if options.rounding == LOADER:
+            pixels[rows] = loaders.pictures(values[rows])
+            return
         levels = perturbation.grey_levels(values[rows], options.rounding or "floor")
         pixels[rows] = levels.clip(0, 255)
 

@@ -12,7 +12,7 @@ from stkit.core.checks import choose
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
-from stkit.data.importing import foreign
+from stkit.data.importing import fitting, foreign
 from stkit.data.importing.layouts import LAYOUTS
 from stkit.data.importing.values import Layout, Options, Reading
 
@@ -27,7 +27,8 @@ def load(
     clean: the images it was made for, matched by their `index`; labels and classes are theirs.
     layout: a name of `LAYOUTS`, or "auto". The images are uint8 [n,3,H,W] in the clean set's order;
     `poisoned` marks those that differ. Errors: DataError for what is damaged, not plain data or
-    does not fit; RecipeError for what is ambiguous, or an option that the layout does not have.
+    does not fit; ArtifactError for what is no file; RecipeError for what is ambiguous, or an option
+    that the layout does not have.
     """
     options = options or Options()
     choose("format", layout, ("auto", *LAYOUTS))
@@ -41,11 +42,11 @@ def load(
             f"{path}: found a {kind} file, expected {LAYOUTS[layout].about}; pass another --format"
         )
     content = foreign.content(path, kind)
-    chosen = guess(content, kind, options) if layout == "auto" else LAYOUTS[layout]
-    for option in LIMITED:
-        if getattr(options, option) is not None and option not in chosen.options:
-            raise RecipeError(f"option {option} does not belong to {chosen.about}")
     try:
+        chosen = guess(content, kind, clean, options) if layout == "auto" else LAYOUTS[layout]
+        for option in LIMITED:
+            if getattr(options, option) is not None and option not in chosen.options:
+                raise RecipeError(f"option {option} does not belong to {chosen.about}")
         reading = chosen.read(content, clean, options)
     except DataError as error:
         named = str(error).startswith(str(path))
@@ -53,8 +54,10 @@ def load(
     return _poisoned(clean, chosen, options, reading)
 
 
-def guess(content: Any, kind: str, options: Options) -> Layout:
+def guess(content: Any, kind: str, clean: Images, options: Options) -> Layout:
     """The layout of the content of a file. RecipeError where the user must say it."""
+    if kind == "npy":  # its values tell what it is: looked at only where they can fit
+        fitting.frame(content.shape, clean, "the array", last=True)
     known = [layout for layout in LAYOUTS.values() if layout.kind == kind]
     for layout in reversed(known):
         if layout.matches(content, options):

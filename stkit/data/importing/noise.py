@@ -1,10 +1,12 @@
 """Noise as others hand it on, added to the clean images: content -> uint8 images.
 
-It is rounded once, as the authors' loaders do (floor; whole grey levels need none), then added and
-clipped by `perturbation.add`; rows are matched with the clean set by its `index`.
+It is rounded once (floor, unless told otherwise; whole grey levels need none), then added and
+clipped by `perturbation.add`: the authors' loaders add first, which `loaders` does. Rows are
+matched with the clean set by its `index`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,11 +18,14 @@ from stkit.core.rng import stream
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.data.importing import fitting
-from stkit.data.importing.values import Options, Reading
+from stkit.data.importing.values import LOADER, Options, Reading
 
 CAP = 0.2  # 51 grey levels: more is in another unit, or is no noise
+LARGE = 1e6  # more than this no root mean square brings down to the cap
+INDEX = 1 << 28  # a larger position in a data set is no position
 ENOUGH = 100  # pixel values outside [0,255] that tell a right order from a wrong one
-Levels = Callable[[np.ndarray], np.ndarray]  # rows of a file -> grey levels int16 [n,3,H,W]
+Levels = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Rows of a file and the images that they are for, uint8 [n,3,H,W] -> grey levels int16."""
 
 
 def most_pixels(values: np.ndarray) -> int:
@@ -29,26 +34,23 @@ def most_pixels(values: np.ndarray) -> int:
     return max(int((values[rows] != 0).any(3).sum((1, 2)).max()) for rows in some)
 
 
-def checked(
-    values: np.ndarray,
-    clean: Images,
-    options: Options,
-    kind: str,
-    *,
-    last: bool = False,
-    cap: float = CAP,
-    norm: bool = False,
-) -> tuple[float, float]:
-    """The extremes of noise whose type, frame, values and size have been seen to fit.
-
-    norm: the size is the largest root mean square of a row, not the largest value.
-    """
+def framed(values: np.ndarray, clean: Images, kind: str, *, last: bool = False) -> None:
+    """DataError unless the type and shape of noise fit; its values are not looked at."""
     if values.dtype.kind != kind:
         raise DataError(f"the noise is {values.dtype}, expected floating point in [0,1] units")
     fitting.frame(values.shape, clean, "the noise", last=last)
+
+
+def checked(
+    values: np.ndarray, options: Options, *, cap: float = CAP, norm: bool = False
+) -> tuple[float, float]:
+    """The extremes of noise whose values and size have been seen to fit.
+
+    norm: the size is the largest root mean square of a row, not the largest value.
+    """
     low, high = fitting.extremes(values, "the noise")
-    size = max(-low, high) / (255 if kind == "i" else 1)
-    if norm:
+    size = max(-low, high) / (255 if values.dtype.kind == "i" else 1)
+    if norm and size < LARGE:
         pieces = perturbation.pieces(len(values), values[0].size)
         means = (np.square(values[p], dtype=np.float64).mean((1, 2, 3)).max() for p in pieces)
         size = float(max(means)) ** 0.5
@@ -56,32 +58,41 @@ def checked(
     return low, high
 
 
-def nhwc(values: np.ndarray, rounding: str, kind: type) -> Levels:
-    """Levels of float noise [N,H,W,3], taken to be as exact as `kind` (see `grey_levels`)."""
-    return lambda rows: perturbation.grey_levels(values[rows].astype(kind), rounding).transpose(
-        0, 3, 1, 2
-    )
+def nhwc(
+    values: np.ndarray,
+    rounding: str,
+    kind: type,
+    loader: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Levels:
+    """Levels of float noise [N,H,W,3], taken to be as exact as `kind` (see `grey_levels`), or as
+    the authors' loader has them."""
+
+    def levels(rows: np.ndarray, images: np.ndarray) -> np.ndarray:
+        if rounding == LOADER:
+            return loader(values[rows], images)
+        whole = perturbation.grey_levels(values[rows].astype(kind), rounding)
+        return whole.transpose(0, 3, 1, 2)
+
+    return levels
 
 
 def add(levels: Levels, rows: np.ndarray, clean: Images) -> Tensor:
     """The clean images, each with the noise of its row of the file, as uint8 [N,3,H,W]."""
-    every = torch.ones(len(clean), dtype=torch.bool)
-    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some]))
+    every, images = torch.ones(len(clean), dtype=torch.bool), clean.pixels.numpy()
+    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some], images[some]))
 
 
-def indexed(
-    levels: Levels,
-    count: int,
-    clean: Images,
-    options: Options,
-    *,
-    dtype: np.dtype,
-    shape: tuple[int, ...],
-    choices: int = 0,
-) -> Reading:
-    """Noise by the image's index or by its class, whichever the count of rows says.
+@dataclass(frozen=True)
+class Place:
+    """For each clean image the row of its noise in a file, int64 [N]; scope: class or sample."""
 
-    levels: gives the grey levels of so many rows of the file. dtype, shape: the file's, for people.
+    rows: np.ndarray
+    scope: str
+
+
+def place(count: int, clean: Images, options: Options, *, choices: int = 0) -> Place:
+    """Whether a file of so many noises has one for each index or for each class, and which.
+
     choices: so many noises a class there are, one class after another, of which one is drawn.
     RecipeError where the count leaves both open, DataError where it fits neither.
     """
@@ -100,15 +111,25 @@ def indexed(
             f"has {count} noises, expected {len(clean)} (one an image) or {classes} (one a class); "
             "pass the clean set it was made for"
         )
-    notes: list[str] = []
     if choices:
         wide = int(clean.index.max()) + 1
+        if wide > INDEX:
+            raise DataError(f"the clean set's index goes up to {wide - 1:,}; make it again")
         drawn = torch.randint(choices, (wide,), generator=stream(options.seed, "import"))
         rows = rows + classes * drawn[clean.index].numpy()
-    elif scope == "sample":
-        notes = _doubts(levels, rows, clean)
-    content = described(dtype, shape, scope)
-    return Reading(add(levels, rows, clean), content, scope=scope, notes=tuple(notes))
+    return Place(rows, scope)
+
+
+def placed(
+    levels: Levels, where: Place, clean: Images, content: str, *, drawn: bool = False
+) -> Reading:
+    """The clean images, each with its noise. content: the file's in words.
+
+    drawn: the noise was drawn among several, and none was made for one image.
+    """
+    doubts = [] if drawn or where.scope == "class" else _doubts(levels, where.rows, clean)
+    pixels = add(levels, where.rows, clean)
+    return Reading(pixels, content, scope=where.scope, notes=tuple(doubts))
 
 
 def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
@@ -124,8 +145,8 @@ def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
         )
     some = np.linspace(0, len(rows) - 1, min(fitting.SAMPLE, len(rows))).astype(int)
     images = clean.pixels[some].numpy()
-    own = fitting.overflow(levels(rows[some]), images)
-    other = fitting.overflow(levels(np.roll(rows[some], 1)), images)
+    own = fitting.overflow(levels(rows[some], images), images)
+    other = fitting.overflow(levels(np.roll(rows[some], 1), images), images)
     if other >= ENOUGH and own > other / 2:
         notes.append(
             "the noise does not look as if made for these images: it leads out of the range of "

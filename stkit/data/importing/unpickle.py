@@ -1,11 +1,11 @@
-"""One NumPy array out of a pickle, with nothing of the file ever called.
+"""One NumPy array out of a pickle of which nothing is called, see `pickles`.
 
-A pickle is a program: it names functions and has them called. Here each of the few names that a
-bare array needs is answered by a stand-in that only keeps its arguments; every other name is
-refused before anything is called. The array is built afterwards, from what was kept, by us.
+Of the names that a file may mention only those that a bare array needs are admitted, and what was
+to be called with them is looked at, not done: the array is built from its bytes, by us.
 """
 
-import pickle
+import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,77 +13,15 @@ from typing import Any
 import numpy as np
 
 from stkit.core.errors import DataError
+from stkit.core.files import open_regular
+from stkit.data.importing.pickles import Call, Name, RefusedError, walk
+from stkit.data.importing.shapes import DIMENSIONS, readable
 
 PLAIN = re.compile(r"[iuf][1248]|b1")  # types of numbers; "O" would be objects
-
-
-class _Ndarray:
-    """Stands for the class numpy.ndarray, which a pickled array names."""
-
-
-class _Dtype:
-    """Stands for a dtype: its code, and its byte order once its state is set."""
-
-    def __init__(self, code: Any, *flags: Any) -> None:
-        self.code, self.order = code, "|"
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1]
-
-
-class _Array:
-    """Stands for an array: shape, dtype, whether Fortran's order, and its bytes."""
-
-    def __init__(self, *state: Any) -> None:
-        self.state = state
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = tuple(state)[-4:]  # the first of five is a version
-
-    def built(self) -> np.ndarray:
-        shape, dtype, fortran, data = self.state
-        if not PLAIN.fullmatch(dtype.code) or dtype.order not in ("<", ">", "|", "="):
-            raise ValueError(f"its type is {dtype.order}{dtype.code}")
-        data = data.encode("latin1") if isinstance(data, str) else data
-        array = np.frombuffer(data, np.dtype(dtype.order + dtype.code))
-        return array.reshape(shape, order="F" if fortran else "C")
-
-
-def _reconstruct(*kept: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    return _Array(shape, dtype, order == "F", data)
-
-
-def _encode(text: Any, coding: Any) -> bytes:
-    if not isinstance(text, str) or coding != "latin1":
-        raise ValueError("its bytes are coded in an unknown way")
-    return text.encode("latin1")
-
-
-ADMITTED = {
-    "numpy._core.multiarray._reconstruct": _reconstruct,  # protocols up to 4
-    "numpy._core.numeric._frombuffer": _frombuffer,  # protocol 5
-    "numpy.ndarray": _Ndarray,
-    "numpy.dtype": _Dtype,
-    "_codecs.encode": _encode,  # bytes, up to protocol 2
-}
-"""Names as NumPy 2 writes them; NumPy 1 has `core` for `_core`."""
-
-
-class _Refused(Exception):
-    pass
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        known = ADMITTED.get(full.replace("numpy.core.", "numpy._core."))
-        if known is None:
-            raise _Refused(full)
-        return known
+RECONSTRUCT = "numpy._core.multiarray._reconstruct"  # protocols up to 4
+FROMBUFFER = "numpy._core.numeric._frombuffer"  # protocol 5
+DTYPE, ENCODE = "numpy.dtype", "_codecs.encode"  # encode: bytes, up to protocol 2
+ADMITTED = (RECONSTRUCT, FROMBUFFER, "numpy.ndarray", DTYPE, ENCODE)
 
 
 def bare_array(path: Path) -> np.ndarray:
@@ -91,20 +29,76 @@ def bare_array(path: Path) -> np.ndarray:
 
     DataError for anything but one array of plain numbers; it names what was found.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
-            held = _Reader(file, encoding="latin1").load()  # Python 2's bytes were text
-        except _Refused as name:
-            raise DataError(_expected(path, str(name)) + "; nothing of it was run") from None
+            held = walk(file, os.fstat(file.fileno()).st_size, ADMITTED)
+        except RefusedError as refused:
+            what = readable(refused)
+            raise DataError(_expected(path, what) + "; nothing of it was run") from None
         except Exception as error:  # a damaged pickle raises of every kind
-            raise DataError(f"{path}: not a readable pickle ({error}); get it again") from None
-    if not isinstance(held, _Array):
-        raise DataError(_expected(path, f"a {type(held).__name__.strip('_').lower()}"))
+            reason = readable(error)
+            raise DataError(f"{path}: not a readable pickle ({reason}); get it again") from None
+    if not isinstance(held, Call) or held.name not in (RECONSTRUCT, FROMBUFFER):
+        raise DataError(_expected(path, f"a {_kind(held)}"))
     try:
-        return held.built()
+        return _built(held)
     except Exception as error:  # whatever the file put in place of shape, type and bytes
-        raise DataError(f"{path}: not an array of numbers ({error}); get it again") from None
+        raise DataError(
+            f"{path}: not an array of numbers ({readable(error)}); get it again"
+        ) from None
 
 
 def _expected(path: Path, content: str) -> str:
     return f"{path}: the pickle holds {content}, expected one bare NumPy array and nothing else"
+
+
+def _kind(held: Any) -> str:
+    """What a pickle holds that is no array, for people."""
+    if isinstance(held, Call):
+        return "dtype" if held.name == DTYPE else "bytes"
+    return "type" if isinstance(held, Name) else type(held).__name__.lower()
+
+
+def _built(held: Call) -> np.ndarray:
+    """The array of a call of `_reconstruct` or `_frombuffer`. Errors of every kind."""
+    axes = None
+    if held.name == RECONSTRUCT:  # the first of five is a version
+        shape, dtype, fortran, data = tuple(held.state)[-4:]
+        order = "F" if fortran else "C"
+    else:
+        data, dtype, shape, order, *more = held.arguments
+        axes = more[0] if more and order == "K" else None  # NumPy 2.4: the bytes' order of axes
+    numbers = _dtype(dtype)
+    if len(shape) > DIMENSIONS or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError("its shape is none")
+    data = _bytes(data)
+    if math.prod(shape) * numbers.itemsize != len(data):
+        raise ValueError(f"{list(shape)} {numbers} in {len(data):,} bytes")
+    array = np.frombuffer(data, numbers).reshape(shape, order="F" if order == "F" else "C")
+    array.flags.writeable = False
+    return array if axes is None else array.transpose(axes)
+
+
+def _dtype(held: Any) -> np.dtype:
+    """The type of numbers; ValueError for what is none."""
+    if not isinstance(held, Call) or held.name != DTYPE:
+        raise ValueError("it has no type")
+    code = held.arguments[0]
+    order = "|" if held.state is None else held.state[1]
+    if not isinstance(code, str) or not PLAIN.fullmatch(code) or order not in ("<", ">", "|", "="):
+        raise ValueError("its type is none of plain numbers")
+    return np.dtype(order + code)
+
+
+def _bytes(held: Any) -> bytes | bytearray:
+    """The bytes of an array, which pickles before protocol 3 hold as text."""
+    if isinstance(held, Call) and held.name == ENCODE:
+        text, coding = held.arguments
+        if coding != "latin1" or not isinstance(text, str):
+            raise ValueError("its bytes are coded in an unknown way")
+        held = text
+    if isinstance(held, str):
+        return held.encode("latin1")
+    if not isinstance(held, bytes | bytearray):
+        raise ValueError("it has no bytes")
+    return held

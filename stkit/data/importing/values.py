@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
 
 
+LOADER = "loader"  # the arithmetic of the authors' loader, see `loaders`
+
+
 @dataclass(frozen=True)
 class Options:
     """The user's word on a file; None lets the file speak for itself.
 
+    rounding: floor or nearest, of noise as if it were exact, or LOADER.
     epsilon: in [0,1]; the noise may be no larger (SP: the root mean square of an image's noise);
     without one a cap is put on what is plausible. labels: the `.npy` file with the labels of SP
     noise or NTGA images. seed: of the draw among several noises a class.
@@ -34,7 +38,7 @@ class Options:
         for name, value, known in (
             ("scope", self.scope, ("sample", "class")),
             ("sign", self.sign, ("both", "positive")),
-            ("rounding", self.rounding, ROUNDINGS),
+            ("rounding", self.rounding, (*ROUNDINGS, LOADER)),
         ):
             if value is not None:
                 choose(name, value, known)

@@ -1,11 +1,11 @@
-"""PIL's operations on batches, each image with its own: what AutoAugment and TrivialAugment do.
+"""What AutoAugment and TrivialAugment do, on batches, each image with its own operation.
 
-Everything is counted in whole grey levels, as torchvision's operations on uint8 images do. An
-operation is one of three things, and each of these is done to the whole batch at once, so nothing
-depends on who drew what: a change of place (nearest pixel, black outside), a table of 256 values
-for each channel of each image, or a blend with a picture made from the image. Where an image drew
-another kind, that step is the identity. At 32 px and a batch of 128 on one CPU core, one operation
-costs about as much as the colour jitter.
+The operations are torchvision's on uint8 tensors, in whole grey levels; PIL's differ (see
+docs/differences.md). An operation is one of three things, and each of these is done to the whole
+batch at once, so nothing depends on who drew what: a change of place (nearest pixel, black
+outside), a table of 256 values for each channel of each image, or a blend with a picture made from
+the image. Where an image drew another kind, that step is the identity. At 32 px and a batch of 128
+on one CPU core, one operation costs about as much as the colour jitter.
 """
 
 import torch

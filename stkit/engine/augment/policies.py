@@ -10,9 +10,9 @@ batch of tensors; here once an image.
 
 TrivialAugment (Mueller and Hutter 2021), as UEraser (Qin et al. 2023) has it: the operations and
 ranges of kornia's policy, without identity and colour. Differences from kornia: one operation an
-image, where kornia draws one for the batch; operations as PIL defines them; both signs, and shears
-of that size, where kornia's are drawn positive and shears are of hundredths of a degree; 1 to 4
-bits, as 0 bits is a black image.
+image, where kornia draws one for the batch; operations as torchvision has them for tensors, not as
+PIL does; both signs, and shears of that size, where kornia's are drawn positive and shears are of
+hundredths of a degree; 1 to 4 bits, as 0 bits is a black image.
 """
 
 import math

@@ -19,6 +19,7 @@ def draw(figure: "Figure", paths: Sequence[Path], *, on_note: Callable[[str], No
 
     from stkit.core import header
     from stkit.core.errors import DataError
+    from stkit.core.text import figure as figure_text
     from stkit.report import pictures
 
     for path in paths:
@@ -39,5 +40,5 @@ def draw(figure: "Figure", paths: Sequence[Path], *, on_note: Callable[[str], No
     for axes, (name, strip) in zip(places, strips, strict=True):
         pixels = np.frombuffer(strip.pixels, np.uint8).reshape(strip.height, strip.width, 3)
         axes.imshow(pixels, interpolation="nearest")
-        axes.set_title(name, fontsize=9, loc="left")
+        axes.set_title(figure_text(name), fontsize=9, loc="left")
         axes.set_axis_off()

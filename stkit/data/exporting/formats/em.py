@@ -3,7 +3,7 @@
 EM's readers multiply the noise, in [0,1] units, by 255 and truncate, in float32 or float64, before
 or after adding it. float32(k/255) may lie below k/255 and would then lose a grey level, so
 (k + HAIR)/255 is stored (0 stays 0): more than the rounding of any of them, and 5e-7 in [0,1]. The
-EM authors' own loader drops negative noise, whoever wrote it.
+EM authors' own loader drops negative noise, whoever wrote it, and TUE's clamps to TUE levels.
 """
 
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
 
 HAIR = 2**-13  # of a grey level
+TUE = 9  # grey levels, by `clamp_(-9, 9)` in its CIFAR loaders
 
 
 def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Progress) -> Exported:
@@ -27,11 +28,19 @@ def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Pr
     images, plain = noise.paired(images, clean)
     levels = noise.one_a_class(images, plain)
     values = torch.empty(plain.shape) if levels is None else unit(levels)
+    most = 0 if levels is None else int(levels.abs().max())
     if levels is None:
         for rows in noise.slices(plain):
-            values[rows] = unit(images.pixels[rows].short() - plain[rows])
+            delta = images.pixels[rows].short() - plain[rows]
+            values[rows] = unit(delta)
+            most = max(most, int(delta.abs().max()))
     torch.save(values, file)
-    return Exported(len(images), "sample" if levels is None else "class")
+    warning = (
+        f"the noise goes up to {most} grey levels; TUE's reader clamps it to {TUE}, so its images "
+        "are others, those of other readers are these"
+    )
+    scope = "sample" if levels is None else "class"
+    return Exported(len(images), scope, warning if most > TUE else None)
 
 
 def unit(levels: "Tensor") -> "Tensor":

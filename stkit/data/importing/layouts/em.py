@@ -1,13 +1,15 @@
 """EM, TUE, AUE: float noise in [0,1] units, [N,3,H,W], [K,3,H,W] or [P,K,3,H,W].
 
-EM's loader drops the negative half of its noise, here it is kept unless `sign` is "positive"; of
-several noises a class each image takes one drawn from `stream(seed, "import")` by its index.
+EM's loader drops the negative half of its noise, here it is kept unless `sign` is "positive"; it
+truncates sums in float32, here noise is floored unless `rounding` is "loader". Of several noises a
+class each image takes one drawn from `stream(seed, "import")` by its index.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stkit.data.importing.values import Layout, Options, Reading
+from stkit.core.errors import DataError
+from stkit.data.importing.values import LOADER, Layout, Options, Reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,23 +20,27 @@ if TYPE_CHECKING:
 def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """Noise by class or by index, rounded and added."""
     from stkit.data import perturbation
-    from stkit.data.importing import noise
+    from stkit.data.importing import loaders, noise
 
+    if isinstance(values, dict):
+        raise DataError("found a dict of tensors, expected one tensor of noise; pass --format pil")
     shape, choices = values.shape, 0
     if values.ndim == 5:
         choices, values = len(values), values.reshape(shape[0] * shape[1], *shape[2:])
-    low, _ = noise.checked(values, clean, options, "f")
+    noise.framed(values, clean, "f")
+    where = noise.place(shape[1 if choices else 0], clean, options, choices=choices)
+    low, _ = noise.checked(values, options)
     sign = options.sign or "both"
     rounding = options.rounding or "floor"
 
-    def levels(rows: "np.ndarray") -> "np.ndarray":
+    def levels(rows: "np.ndarray", images: "np.ndarray") -> "np.ndarray":
+        if rounding == LOADER:
+            return loaders.em(values[rows], images, positive=sign == "positive")
         whole = perturbation.grey_levels(values[rows], rounding)
         return whole.clip(0, None) if sign == "positive" else whole
 
-    reading = noise.indexed(
-        levels, shape[1 if choices else 0], clean, options,
-        dtype=values.dtype, shape=shape, choices=choices,
-    )  # fmt: skip
+    content = noise.described(values.dtype, shape, where.scope)
+    reading = noise.placed(levels, where, clean, content, drawn=choices > 0)
     notes = reading.notes
     if low < 0 and options.sign is None:
         notes += (

@@ -6,20 +6,20 @@ from stkit.core.errors import DataError
 from stkit.data.importing.values import Layout, Options, Reading
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from stkit.data.images import Images
+    from stkit.data.importing.numpy_files import Member
 
 
-def read(content: "dict[str, np.ndarray]", clean: "Images", options: Options) -> Reading:
+def read(content: "dict[str, Member]", clean: "Images", options: Options) -> Reading:
     """The images, once they are seen to be nearest to their own clean ones."""
     from stkit.data.importing import fitting, images
 
-    data = content["data"]
+    data, targets = content["data"], content["targets"]
     if data.dtype != "uint8":
         raise DataError(f"data is {data.dtype}, expected uint8 images")
     fitting.frame(data.shape, clean, "data", last=True)
-    return images.labelled(data.transpose(0, 3, 1, 2), content["targets"], clean, options)
+    images.placed(data.shape, targets.shape, clean)  # before anything is unpacked
+    return images.labelled(data.read().transpose(0, 3, 1, 2), targets.read(), clean, options)
 
 
 LAYOUT = Layout("npz", 80, "npz", "an .npz of data and targets", "data and targets (.npz)", read)

@@ -20,10 +20,10 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """The images, each in the place of its nearest clean one."""
     from stkit.data.importing import fitting, foreign, images
 
-    labels = foreign.own_labels(options.labels, len(values), len(clean.classes))
     fitting.frame(values.shape, clean, "the array", last=True)
     if len(values) > len(clean):
         raise DataError(f"has {len(values)} images, the clean set has only {len(clean)}")
+    labels = foreign.own_labels(options.labels, len(values), len(clean.classes))
     pixels = images.rounded(values.transpose(0, 3, 1, 2), options)
     rows = fitting.partners(pixels, labels, clean, options.epsilon or FAR)
     order = rows.argsort(stable=True)

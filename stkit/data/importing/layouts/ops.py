@@ -19,19 +19,21 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """Noise by class or by index, rounded and added."""
     import numpy as np
 
-    from stkit.data.importing import noise
+    from stkit.data.importing import loaders, noise
 
-    noise.checked(values, clean, options, "f", last=True, cap=1.0)
+    noise.framed(values, clean, "f", last=True)
+    where = noise.place(len(values), clean, options)
+    noise.checked(values, options, cap=1.0)
     if options.epsilon is None and (most := noise.most_pixels(values)) > 1:
         raise DataError(
             f"the noise changes up to {most} pixels of an image, expected 1 of OPS; pass "
             "--epsilon 1 if so many are meant, or --format sp with --labels FILE"
         )
     rounding = options.rounding or "floor"  # of differences that float32 images may have made
-    reading = noise.indexed(
-        noise.nhwc(values, rounding, np.float32), len(values), clean, options,
-        dtype=values.dtype, shape=values.shape,
-    )  # fmt: skip
+    content = noise.described(values.dtype, values.shape, where.scope)
+    reading = noise.placed(
+        noise.nhwc(values, rounding, np.float32, loaders.ops), where, clean, content
+    )
     return replace(reading, rounding=rounding)
 
 

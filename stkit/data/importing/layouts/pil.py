@@ -15,6 +15,8 @@ def read(content: "dict[str, np.ndarray]", clean: "Images", options: Options) ->
     """The images, once they are seen to be nearest to their own clean ones."""
     from stkit.data.importing import images
 
+    if not isinstance(content, dict):
+        raise DataError("found one tensor, expected a dict of data and labels; pass --format em")
     if "labels" not in content:
         raise DataError("found a dict with data but no labels, expected both")
     return images.labelled(content["data"], content["labels"], clean, options)

@@ -17,7 +17,7 @@ def read(content: dict[int, Path], clean: "Images", options: Options) -> Reading
     import torch
 
     from stkit.data.importing import fitting, images
-    from stkit.data.sources import read_image
+    from stkit.data.pictures import read_image
 
     index = clean.index.tolist()
     missing = sorted(set(index) - content.keys())

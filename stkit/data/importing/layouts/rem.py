@@ -19,15 +19,16 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
 
     if values.dtype != np.int8:
         raise DataError(f"REM noise is {values.dtype}, expected int8 grey levels")
-    noise.checked(values, clean, options, "i")
+    noise.framed(values, clean, "i")
+    where = noise.place(len(values), clean, options)
+    noise.checked(values, options)
 
-    def levels(rows: np.ndarray) -> np.ndarray:
+    def levels(rows: np.ndarray, images: np.ndarray) -> np.ndarray:
         whole: np.ndarray = values[rows].astype(np.int16)
         return whole
 
-    return noise.indexed(
-        levels, len(values), clean, options, dtype=values.dtype, shape=values.shape
-    )
+    content = noise.described(values.dtype, values.shape, where.scope)
+    return noise.placed(levels, where, clean, content)
 
 
 LAYOUT = Layout(

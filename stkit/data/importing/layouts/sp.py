@@ -16,11 +16,12 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     """Noise by its labels, rounded and added."""
     import numpy as np
 
-    from stkit.data.importing import foreign, noise
+    from stkit.data.importing import foreign, loaders, noise
     from stkit.data.sampling import assign
 
+    noise.framed(values, clean, "f", last=True)
     labels = foreign.own_labels(options.labels, len(values), len(clean.classes))
-    noise.checked(values, clean, options, "f", last=True, norm=True)
+    noise.checked(values, options, norm=True)
     order = clean.index.numpy().argsort(kind="stable")
     ordered = clean.labels.numpy()[order]
     want = np.bincount(ordered, minlength=len(clean.classes))
@@ -34,7 +35,7 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     rows[order] = assign(ordered, labels)
     rounding = options.rounding or "floor"
     # The authors add float32 noise to float64 images: it is taken at its word.
-    pixels = noise.add(noise.nhwc(values, rounding, np.float64), rows, clean)
+    pixels = noise.add(noise.nhwc(values, rounding, np.float64, loaders.sp), rows, clean)
     content = noise.described(values.dtype, values.shape, "sample")
     return Reading(pixels, content, scope="sample", rounding=rounding)
 
