@@ -42,5 +42,5 @@ code=0
 "$home/venv/bin/python" -m pytest -W default -n 2 --dist loadfile "${tests[@]}" || code=$?
 "$home/venv/bin/python" --version
 "$home/venv/bin/pip" list --format freeze --exclude-editable |
-  grep -E '^(torch|torchvision|timm|typer|click|rich|safetensors|numpy|scikit-learn|pillow|matplotlib)=='
+  grep -iE '^(torch|torchvision|timm|typer|click|rich|safetensors|numpy|scikit-learn|pillow|matplotlib)=='
 exit "$code"
