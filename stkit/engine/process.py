@@ -18,6 +18,8 @@ from stkit.engine.runtime import Runtime
 # how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
 # file; that a rank has died, gloo and torchrun notice at once
 PATIENCE = timedelta(hours=2)
+MOST = 32
+"""Threads for each core: OpenMP ends a process that cannot have as many as it asks for."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 WORKSPACES = (":4096:8", ":16:8")
 """Those with which cuBLAS gives the same bytes again, says NVIDIA; it reads that when it starts."""
@@ -126,7 +128,14 @@ def _apply(runtime: Runtime) -> None:
 
 
 def _take_threads(count: int) -> None:
-    """Compute on so many. DeviceError where OpenMP would start fewer and not say so."""
+    """Compute on so many. DeviceError where OpenMP would start fewer and not say so, or might end
+    the process because it cannot start as many."""
+    cores = os.cpu_count() or 1
+    if count > MOST * cores:
+        raise DeviceError(
+            f"{count} threads are asked for on {cores} cores, expected {MOST * cores} at most; "
+            "pass fewer as --threads; what was begun with more goes on where there are more cores"
+        )
     limit = os.environ.get("OMP_THREAD_LIMIT", "")
     if limit.isascii() and limit.isdigit() and 0 < int(limit) < count:
         raise DeviceError(

@@ -192,7 +192,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
     images, progress = lineage.of(head["inputs"][0]), head["progress"]
     epochs = history.read(head["records"], head["recipe"])
     last = head["records"][-1] if head["records"] else {}
-    final = last.get("final", last)  # after a roll-back at the end
+    final = last.get("final") or last  # after a roll-back at the end
     best = max(epochs, key=lambda epoch: epoch.accuracy or 0.0) if "accuracy" in final else None
     check = next((check for epoch in reversed(epochs) for check in reversed(epoch.checks)), None)
     stopped = check is not None and check.verdict == "stop"

@@ -273,6 +273,7 @@ class Training:
         if progress["done"]:
             raise ArtifactError("found a finished training, expected an unfinished one; move it")
         augmentation.same_streams(progress)
+        self.plan.check_place(progress["step"], progress["since"])
         epoch = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # of the last step
         self._enter(self.plan.phase_at(epoch)[0])
         fill(self.model, tensors)

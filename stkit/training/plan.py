@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stkit import models
 from stkit.core import artifact
 from stkit.core.checks import as_dict
-from stkit.core.errors import DataError, RecipeError
+from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.data.holdout import split
 from stkit.data.images import Images, fits
 from stkit.engine.pgd import evaluating
@@ -52,6 +52,15 @@ class Plan:
                 return which, first
             first += phase.epochs
         raise AssertionError(epoch)
+
+    def check_place(self, step: int, since: int) -> None:
+        """ArtifactError unless a run can have been stopped after this step, in an epoch whose sums
+        begin after the other."""
+        if not 0 <= step - since <= self.steps_per_epoch or step >= self.steps:
+            raise ArtifactError(
+                f"damaged, it is at step {step} of {self.steps}, its sums begin at {since}; "
+                "pass --force to start again"
+            )
 
 
 def plan(images: Images, recipe: TrainingRecipe) -> Plan:
