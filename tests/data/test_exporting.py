@@ -1,6 +1,8 @@
 """What is written for others: read as they read it, and imported again, the same images."""
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -319,3 +321,21 @@ def test_a_format_is_a_module_with_a_place_of_its_own():
     code = f"import sys, {formats.__name__}; print({{'torch', 'numpy'}} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "set()\n"
+
+
+def test_a_signal_while_em_noise_is_written_comes_after_it(clean, tmp_path, monkeypatch):
+    """torch.save would end with an error of its own."""
+    save, seen = torch.save, []
+
+    def saved(values, file):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == []
+        save(values, file)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    monkeypatch.setattr("torch.save", saved)
+    try:
+        export(poison(clean, SP()), tmp_path / "p.pt", format="em", clean=clean)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM] and torch.load(tmp_path / "p.pt").ndim == 4

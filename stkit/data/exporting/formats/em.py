@@ -23,6 +23,7 @@ def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Pr
     """Class-wise noise where that is exact, else sample-wise."""
     import torch
 
+    from stkit.core import locks
     from stkit.data.exporting import noise
 
     images, plain = noise.paired(images, clean)
@@ -34,7 +35,8 @@ def write(images: "Images", clean: "Images | None", file: BinaryIO, progress: Pr
             delta = images.pixels[rows].short() - plain[rows]
             values[rows] = unit(delta)
             most = max(most, int(delta.abs().max()))
-    torch.save(values, file)
+    with locks.uninterrupted():  # a signal inside torch.save would end as an error of its own
+        torch.save(values, file)
     warning = (
         f"the noise goes up to {most} grey levels; TUE's reader clamps it to {TUE}, so its images "
         "are others, those of other readers are these"
