@@ -70,16 +70,25 @@ def report(
     """
     format = "json" if json else choose("format", format, FORMATS)
     _consistent(format, layout, measure, out)
-    if out is not None:
-        atomic.free(out, force=force)
+    if out is None:
+        output.say(_report(files, format, layout, measure, anchors))
+        return
+    with claims.held(out, force=force):
+        text = _report(files, format, layout, measure, anchors)
+        atomic.write_text(out, text + "\n", replace=force)
+    output.say(harmless.plain(str(out)))
+
+
+def _report(files: list[Path], format: str, layout: str | None, measure: str, anchors: bool) -> str:
+    """The report, in whichever format."""
     from stkit.report import gather, groups, tables
 
     gathered = gather.noted(files, on_note=output.note)
     shown = groups.MEASURES[measure]
     made = groups.grouped(gathered.results, shown)
     if format == "html":
-        text = _page(gathered, made, files, shown, anchors)
-    elif layout is None:
+        return _page(gathered, made, files, shown, anchors)
+    if layout is None:
         text = _rows(gathered, format, anchors)
     elif format in ("csv", "json"):
         text = output.rows(tables.records(made, with_anchors=anchors), format)
@@ -87,12 +96,7 @@ def report(
         text = _tables(made, layout, shown, format, anchors)
     if gathered.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(gathered.skipped)}"
-    if out is None:
-        output.say(text)
-    else:
-        with claims.held(out, force=force):
-            atomic.write_text(out, text + "\n", replace=force)
-        output.say(harmless.plain(str(out)))
+    return text
 
 
 def _consistent(format: str, layout: str | None, measure: str, out: Path | None) -> None:
