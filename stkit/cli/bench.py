@@ -169,7 +169,7 @@ def _cores() -> int:
     from stkit.core.arrays import available
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(cores or 1, available() // MEMORY))
+    return max(1, min(cores or 1, available() // MEMORY, 1000))
 
 
 def _places(devices: str, jobs: int | None, cores: int) -> "Places":

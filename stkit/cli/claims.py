@@ -1,7 +1,7 @@
 """One FILE, one run: holding the place of what is written, and what lies there already."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,16 +109,51 @@ def _finished(
                 f"{out}: exists already and was made with other settings: {'; '.join(other)}; "
                 "pass --force to replace it or another -o"
             )
-        part.unlink(missing_ok=True)
+        _let_go(part, expected)
         return head
     if not part.exists():
         return None
-    head = header.read(part)
+    with told(part):
+        head = header.read(part)
     if head["kind"] != kind or not _whole(head) or header.differences(head, expected):
         return None
-    artifact.read(part, verify=True)
+    with told(part):
+        artifact.read(part, verify=True)
     atomic.place(part, out, replace=force)
     return head
+
+
+def _let_go(part: Path, expected: dict[str, Any]) -> None:
+    """Remove what the finished work has left unfinished; what is of another work stays."""
+    from stkit.core import header
+
+    if not part.exists():
+        return
+    with suppress(ArtifactError):
+        # an unfinished poison says nothing of its rate
+        kept = {k: v for k, v in header.read(part).items() if k in ("recipe", "seed", "inputs")}
+        rate = expected["recipe"].get("poison_rate")
+        with_rate = kept | {"recipe": {"poison_rate": rate} | kept["recipe"]}
+        if not header.differences(kept if rate is None else with_rate, expected):
+            part.unlink()
+            return
+    output.note(f"note: {part} is of other work, and was left as it is")
+
+
+@contextmanager
+def told(part: Path) -> Iterator[None]:
+    """What is wrong with unfinished work is said with the way out."""
+    try:
+        yield
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; pass --force without --resume to start again") from None
+
+
+def begun(out: Path, *, resume: bool, force: bool) -> Path | None:
+    """The file that says how the work for `out` was begun, if it is to be gone on with."""
+    if not resume:
+        return None
+    return out if out.exists() and not force else part_of(out)
 
 
 def _whole(head: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""stkit data, inspect: getting images in, and looking at them."""
+"""stkit data: getting images in."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli.claims import part_of
 from stkit.cli.output import bar, note
 from stkit.core import header
 from stkit.core.errors import ArtifactError
@@ -107,47 +106,46 @@ def runtime(
     sync_bn: bool = False,
     threads: int | None = None,
     deterministic: bool = False,
-    resumed: Path | None = None,
+    begun: Path | None = None,
 ) -> "Runtime":
     """Where this command computes; the process is configured for it, and connected to the ranks.
 
-    threads: of a CPU; None: those with which the work for `resumed`, the output, was begun, where
-    that is known, else as many as PyTorch takes. ArtifactError where it was begun on a CPU and this
-    is none.
+    threads: of a CPU; None: those with which the work that is gone on with was begun, as the header
+    of the file `begun` has them, else as many as PyTorch takes. ArtifactError where it was begun on
+    a CPU and this is none.
     """
     import torch
 
     from stkit.engine.process import configure
     from stkit.engine.runtime import pick
 
-    there, begun = (None, None) if resumed is None else _begun(resumed)
+    before = None if begun is None else _threads(begun)
     picked = pick(
         device, precision, step=step, sync_bn=sync_bn, deterministic=deterministic,
-        threads=begun if threads is None else threads,
+        threads=before if threads is None else threads,
     )  # fmt: skip
-    if begun is not None and picked.device.type != "cpu":
+    if before is not None and picked.device.type != "cpu":
         raise ArtifactError(
-            f"{there}: made on a CPU, this computes on {picked.device}, where numbers differ; "
+            f"{begun}: made on a CPU, this computes on {picked.device}, where numbers differ; "
             "pass --device cpu, or --force without --resume to start again"
         )
     usual = torch.get_num_threads()
     configure(picked)
-    if begun == picked.threads != usual:
-        note(f"threads: {begun}, as {there} was begun with; this process would have taken {usual}")
+    if before == picked.threads != usual:
+        note(f"threads: {before}, as {begun} was begun with; this process would have taken {usual}")
     return picked
 
 
-def _begun(out: Path) -> tuple[Path | None, int | None]:
-    """What there is of the work for `out`, and its threads on a CPU; None: nobody knows.
+def _threads(begun: Path) -> int | None:
+    """On how many of a CPU a file was made; None: nobody knows.
 
-    What lies there unfinished counts, else `out` itself. What cannot be read says nothing here:
-    whoever goes on from it reads it again, and says why not.
+    What cannot be read says nothing here: whoever goes on from it reads it again, and says why not.
     """
-    for path in (part_of(out), out):
-        with suppress(ArtifactError):
-            threads = header.read(path)["recipe"].get("threads")
-            return path, threads if isinstance(threads, int) and 1 <= threads <= THREADS else None
-    return None, None
+    with suppress(ArtifactError):
+        threads = header.read(begun)["recipe"].get("threads")
+        if isinstance(threads, int) and 1 <= threads <= THREADS:
+            return threads
+    return None
 
 
 def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":

@@ -126,7 +126,7 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
         runtime = o.runtime(
             asked.device, asked.precision, step=asked.step, sync_bn=asked.sync_bn,
             threads=asked.threads, deterministic=asked.deterministic,
-            resumed=asked.out if asked.resume else None,
+            begun=claims.begun(asked.out, resume=asked.resume, force=asked.force),
         )  # fmt: skip
         runtime.agree(recipe, asked.seed, asked.poison_rate, asked.resume)
     with (
@@ -223,7 +223,7 @@ def say(
     result = {
         "output": str(asked.out), "method": asked.method, "n": count,
         **{key: statistics[key] for key in ("linf", "l2_mean", "l0_max")},
-        **({} if seconds is None else {"seconds": seconds}),
+        "seconds": seconds,
         **{key: value for key, value in statistics.items() if key in ("rounds", "best")},
         **computing, **(o.skipped_keys(asked.skipped) if asked.json else {}),
     }  # fmt: skip

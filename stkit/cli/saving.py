@@ -108,7 +108,7 @@ def take_up(work: Work[Any], out: Path, kind: str) -> None:
     from stkit.engine.memory import out_of_memory
 
     part, runtime = claims.part_of(out), work.runtime
-    with runtime.together():
+    with runtime.together(), claims.told(part):
         unfinished = artifact.read(part, kind, verify=True) if part.exists() else None
     runtime.same(
         unfinished and unfinished[0]["digest"], f"{part} (it must lie where all ranks read it)"

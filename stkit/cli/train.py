@@ -153,7 +153,7 @@ def train(
 
     runtime = o.runtime(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
-        deterministic=deterministic, resumed=out if resume else None,
+        deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
     recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
     runtime.agree(recipe, recipe.frame.name, resume)
@@ -182,7 +182,7 @@ def _run(
     if resume:
         done = claims.finished(out, "checkpoint", training.head(), runtime, force=force)
         if done is not None:
-            return _summary(done, out)
+            return _summary(done, out) | {"seconds": None, "images_per_second": None}
         saving.take_up(training, out, "checkpoint")
     first, start = training.executed, perf_counter()
     saving.run(

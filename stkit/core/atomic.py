@@ -6,6 +6,7 @@ that nobody has, is opened through no link, and is locked while it is written, s
 writer sees which are left by dead ones, and removes those.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -18,6 +19,9 @@ from typing import BinaryIO
 
 from stkit.core import files, locks
 from stkit.core.errors import ArtifactError, Taken
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk without space says."""
 
 
 def free(path: Path, *, force: bool = False) -> None:
@@ -142,15 +146,28 @@ def place(temporary: Path, path: Path, *, replace: bool) -> None:
             raise Taken(path)
     if replace:
         os.replace(temporary, path)
-        return
-    try:
-        os.link(temporary, path)  # fails where a file is, in one step
-    except FileExistsError:
-        raise Taken(path) from None
-    except (OSError, AttributeError):  # a file system without hard links
-        os.rename(temporary, path)
     else:
-        temporary.unlink()
+        try:
+            os.link(temporary, path)  # fails where a file is, in one step
+        except FileExistsError:
+            raise Taken(path) from None
+        except (OSError, AttributeError):  # a file system without hard links
+            os.rename(temporary, path)
+        else:
+            temporary.unlink()
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a new name to the disk, where the system can."""
+    if locks.WINDOWS:
+        return
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def write_text(path: Path, text: str, *, replace: bool = True) -> None:
@@ -191,13 +208,14 @@ def _temporary_folder(root: Path) -> tuple[Path, int | None]:
         temporary.mkdir()
         if locks.WINDOWS:  # which opens no folder
             return temporary, None
-        number = os.open(temporary, os.O_RDONLY)
-        if _kept(temporary, number):
-            return temporary, number
-        os.close(number)
+        with suppress(FileNotFoundError):  # taken for a dead writer's, and removed
+            number = os.open(temporary, os.O_RDONLY)
+            if _kept(temporary, number):
+                return temporary, number
+            os.close(number)
 
 
 def _unwritten(path: Path, error: OSError) -> ArtifactError:
-    return ArtifactError(
-        f"{path}: cannot be written ({error.strerror or error}); free some space or pass another -o"
-    )
+    space = "free some space or " if error.errno in (*FULL, None) else ""
+    reason = error.strerror or error
+    return ArtifactError(f"{path}: cannot be written ({reason}); {space}pass another -o")

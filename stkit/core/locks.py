@@ -51,7 +51,7 @@ def _open(lock: Path, busy: Callable[[str], str]) -> int | None:
     """The lock file, locked, with this process's name in it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             said = os.read(file, 200)
             if said and not said.startswith(WORD):

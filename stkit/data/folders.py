@@ -15,7 +15,7 @@ from stkit.data.pictures import KNOWN, SUFFIXES
 from stkit.recipes.catalogue import no_source
 
 SPLITS = ("train", "test", "val")
-SYSTEM_S = ("thumbs.db", "desktop.ini")
+UNSEEN = ("thumbs.db", "desktop.ini")
 SHOWN = 10
 
 
@@ -114,7 +114,7 @@ def _items(folder: str | Path) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(folder) as items:
             return sorted(
-                (e for e in items if e.name[0] != "." and e.name.lower() not in SYSTEM_S),
+                (e for e in items if e.name[0] != "." and e.name.lower() not in UNSEEN),
                 key=lambda item: item.name,
             )
     except OSError as error:

@@ -47,12 +47,15 @@ def within(monkeypatch):
     return arm
 
 
-def test_killed_between_the_rename_and_the_end(cli, line, tmp_path):
+def test_killed_between_the_rename_and_the_end(cli, line, tmp_path, signalled):
     """FILE is whole and FILE.part is still there: the same command says so and exits 0."""
     out, part = tmp_path / "f", tmp_path / "f.part"
-    first = cli(*line, "-o", out, "--json").json
+    with signalled(signal.SIGTERM, 2):
+        assert cli(*line, "-o", out).code == 143
+    unfinished = part.read_bytes()
+    first = cli(*line, "-o", out, "--json", "--resume").json
     whole = out.read_bytes()
-    part.write_bytes(b"of any content")
+    part.write_bytes(unfinished)
     (tmp_path / "f.lock").write_text("process 1 on elsewhere\n")
     (tmp_path / "f.01234567.tmp").write_bytes(whole[:100])
     found = cli(*line, "-o", out, "--json", "--resume")
@@ -72,6 +75,22 @@ def test_a_finished_file_of_other_settings(cli, line, tmp_path):
     assert "exists already and was made with other settings: seed was 0, now 1; pass" in found.err
     assert "exists already; pass --force" in cli(*line, "-o", out).err
     assert snapshot(tmp_path) == before
+
+
+def test_unfinished_work_of_other_settings_outlives_a_finished_file(cli, line, tmp_path, signalled):
+    """FILE is there and `--resume` finds it finished: what lies beside it is not its, and stays."""
+    out, part = tmp_path / "f", tmp_path / "f.part"
+    assert cli(*line, "-o", out).code == 0
+    with signalled(signal.SIGTERM, 2):
+        assert cli(*line, "-o", out, "--seed", 1, "--force").code == 143
+    for content in (part.read_bytes(), b"of any content"):
+        part.write_bytes(content)
+        found = cli(*line, "-o", out, "--resume")
+        assert found.code == 0 and "is of other work, and was left" in found.err
+        assert part.read_bytes() == content
+    found = cli(*line, "-o", out, "--resume", "--force")
+    assert (found.code, found.err.count("\n")) == (1, 1)
+    assert found.err.endswith("pass --force without --resume to start again\n")
 
 
 @pytest.mark.parametrize("remedy", ["--force", "move"])

@@ -7,6 +7,7 @@ on with gigabytes, for ever, by a traceback, or by running it.
 import copyreg
 import io
 import os
+import pickle
 import socket
 import struct
 import time
@@ -135,6 +136,7 @@ def torches() -> dict[str, bytes]:
         "old count": old[:cut] + struct.pack("<Q", 1 << 62) + old[cut + 8 :],
         "old, cut": old[: cut + 4], "old magic only": old[:30],
         "nested": rezipped(new, {"data.pkl": new}),
+        "a key of 5,000 digits": rezipped(new, {"data.pkl": pickle.dumps({10**5000: 1}, 2)}),
     }  # fmt: skip
 
 

@@ -99,6 +99,8 @@ class _Machine:
         if name in IGNORED:
             return
         if name in LITERALS:
+            if isinstance(argument, int) and abs(argument) >= WHOLE:
+                raise RefusedError("a whole number of more than 128 bits")
             self.stack.append(argument)
         elif name in VALUES:
             self.stack.append(VALUES[name](self))
@@ -173,6 +175,7 @@ def _paired(items: list[Any]) -> dict[Any, Any]:
 
 
 IGNORED = {"PROTO", "FRAME", "STOP"}
+WHOLE = 1 << 128  # far above the number that an old .pt begins with
 LITERALS = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
     "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
