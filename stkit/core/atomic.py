@@ -190,6 +190,8 @@ def whole_folder(root: Path) -> Iterator[Path]:
         temporary, held = _temporary_folder(root)
         try:
             yield temporary
+            if held is not None and not locks.is_at(temporary, held):
+                raise FileNotFoundError(errno.ENOENT, "it was removed while it was written")
             unused(root)
             temporary.rename(root)
         finally:

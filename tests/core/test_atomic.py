@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,13 @@ def test_a_folder_that_cannot_be_given_its_place(
         (tmp_path / "new" / "other").touch()
     assert snapshot_names(tmp_path / "new") == ["other"]
     assert snapshot_names(tmp_path) == ["full", "here", "link", "new"]
+
+
+def test_a_folder_that_vanishes_while_it_is_written_is_not_there(tmp_path: Path) -> None:
+    """What is made anew under its name, by another thread, say, holds half at most."""
+    removed = "cannot be written .it was removed while it was written"
+    with pytest.raises(ArtifactError, match=removed), atomic.whole_folder(tmp_path / "f") as place:
+        (place / "a").touch()
+        shutil.rmtree(place)
+        place.mkdir()
+    assert snapshot_names(tmp_path) == []

@@ -53,10 +53,11 @@ def write(images: Images, root: Path, names: list[str], progress: Progress) -> E
     """Every image under its name in `root`, by all cores."""
     pixels = images.pixels.permute(0, 2, 3, 1)
 
+    for folder in sorted({(root / name).parent for name in names}):
+        folder.mkdir(parents=True, exist_ok=True)
+
     def save(row: int) -> None:
-        path = root / names[row]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[row].contiguous().numpy()).save(path)
+        Image.fromarray(pixels[row].contiguous().numpy()).save(root / names[row])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(save, range(len(images))), 1):
