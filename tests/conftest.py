@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,9 @@ def cli(capsys):
         return Result(code, *capsys.readouterr())
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
+    before, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
     yield run
+    sys.unraisablehook = hook
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from importlib import import_module
@@ -97,6 +98,7 @@ def _has_others() -> bool:
 def _run(args: list[str] | None, obj: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    sys.unraisablehook = _stop_again
     shrunk.watch()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in somebody's images
     if rank() and not _by_all_ranks(sys.argv[1:] if args is None else args):
@@ -247,3 +249,16 @@ def _usage(wrong: Any) -> str:
 
 def _stop(number: int, _: object) -> None:
     raise _Stop(number)
+
+
+def _stop_again(ignored: Any) -> None:
+    """Send a signal again whose _Stop was lost: a C extension was running, which passes nothing on.
+
+    Soon, not now, as that one still runs. Of other lost errors Python tells as ever.
+    """
+    if not isinstance(ignored.exc_value, _Stop):
+        sys.__unraisablehook__(ignored)
+        return
+    again = threading.Timer(0.02, os.kill, (os.getpid(), ignored.exc_value.args[0]))
+    again.daemon = True
+    again.start()

@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,23 @@ def test_a_full_disk_leaves_no_lock(made, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"), locks.held(tmp_path / "o.lock", str):
         pass
     assert not snapshot(tmp_path)
+
+
+def test_a_signal_that_a_c_extension_loses_is_sent_again(cli, made, tmp_path):
+    """As in a finalizer, of which Python only says that an exception was ignored."""
+
+    class Last:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            sum(range(10))  # the handler runs here, and what it raises is lost
+
+    def wait(*_: object, **__: object) -> None:
+        del held[:]
+        time.sleep(20)
+
+    held = [Last()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stkit.data.images.Images.save", wait)
+        found = cli("data", made / "clean.safetensors", "-o", tmp_path / "f")
+    assert (found.code, found.err) == (143, "error: interrupted; nothing was left to save\n")
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
+from stkit.core import text as harmless
 from stkit.core.errors import DataError
 
 DIMENSIONS = 8  # of an array at most
@@ -20,8 +21,7 @@ WORDS = 200  # of a file's own in a message at most: characters
 def readable(text: object) -> str:
     """Words of a file or of an error, for a message: one line, of a bounded length, no control
     characters."""
-    line = " ".join(str(text).split()) or type(text).__name__
-    return "".join(each if each.isprintable() else "?" for each in line[:WORDS])
+    return harmless.line(str(text))[:WORDS] or type(text).__name__
 
 
 def plain(dtype: np.dtype, shape: tuple[int, ...], where: Path | str) -> int:
