@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import Steep
 from torch import Tensor, nn
 
 from stkit.core.errors import DivergenceError
@@ -18,19 +19,6 @@ FEW_EM = EM(batch_size=8, model_steps=3, steps=1, max_rounds=1, stop_error=0.0, 
 FEW_REM = REM(batch_size=8, model_steps=3, steps=1, eot=1, adversary_steps=1)
 MAKERS = [(em, FEW_EM), (em, replace(FEW_EM, scope="class")), (rem, FEW_REM)]
 IDS = ["em-sample", "em-class", "rem"]
-
-
-class Steep(torch.autograd.Function):
-    """Its argument; the gradient times a number."""
-
-    @staticmethod
-    def forward(context, x: Tensor, factor: float) -> Tensor:
-        context.factor = factor
-        return x.clone()
-
-    @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * context.factor, None
 
 
 class Net(nn.Module):

@@ -64,13 +64,9 @@ class Disks:
     def good(self, job: Job) -> tuple[dict[str, bytes | None], int, int]:
         """What a command writes on a good disk, its calls that write, and the bytes."""
         if job.name not in self.known:
-            home = jobs.empty(self.home)
-            done = warm.run(job.words(self.given), cwd=home, trap=Trap(home))
-            if done.code:
-                raise RuntimeError(f"{job.name}: {done.err}")
-            tree = jobs.settled(jobs.tree(home))
-            size = sum(len(data) for data in tree.values() if data)
-            self.known[job.name] = tree, done.calls, size
+            done = jobs.undisturbed(job, self.given, self.home)
+            size = sum(len(data) for data in done.tree.values() if data)
+            self.known[job.name] = done.tree, done.calls, size
         return self.known[job.name]
 
     def try_(self, number: int) -> None:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import traps
 import warm
 
 FRAMES = (
@@ -146,6 +147,25 @@ def _timeless(value: object) -> object:
     if isinstance(value, dict):
         return {key: _timeless(inner) for key, inner in value.items() if key not in OFTEN}
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a command does when nothing goes wrong: the folder then, its calls that write, how long
+    it takes."""
+
+    tree: dict[str, bytes | None]
+    calls: int
+    seconds: float
+
+
+def undisturbed(job: Job, given: Path, home: Path) -> Undisturbed:
+    """A command to its end, in the emptied folder `home`."""
+    empty(home)
+    done = warm.run(job.words(given), cwd=home, trap=traps.Trap(home))
+    if done.code:
+        raise RuntimeError(f"{job.name}: {done.err}")
+    return Undisturbed(settled(tree(home)), done.calls, done.seconds)
 
 
 def empty(folder: Path) -> Path:

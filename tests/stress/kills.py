@@ -53,15 +53,6 @@ class Case:
     orphans: bool  # what a bench leaves behind is killed too
 
 
-@dataclass(frozen=True)
-class Undisturbed:
-    """What a command does when nobody kills it."""
-
-    tree: dict[str, bytes | None]
-    calls: int
-    seconds: float
-
-
 class Kills:
     """The cases and what they are compared with."""
 
@@ -70,17 +61,12 @@ class Kills:
         self.given = jobs.make_given(root / "given")
         only = run.options.only or "*"
         self.jobs = [job for name, job in jobs.JOBS.items() if fnmatch.fnmatch(name, only)]
-        self.known: dict[str, Undisturbed] = {}
+        self.known: dict[str, jobs.Undisturbed] = {}
 
-    def undisturbed(self, job: Job) -> Undisturbed:
+    def undisturbed(self, job: Job) -> jobs.Undisturbed:
         """The command to its end."""
         if job.name not in self.known:
-            home = jobs.empty(self.home)
-            done = warm.run(job.words(self.given), cwd=home, trap=Trap(home))
-            if done.code:
-                raise RuntimeError(f"{job.name}: {done.err}")
-            tree = jobs.settled(jobs.tree(home))
-            self.known[job.name] = Undisturbed(tree, done.calls, done.seconds)
+            self.known[job.name] = jobs.undisturbed(job, self.given, self.home)
         return self.known[job.name]
 
     def case(self, number: int) -> Case:

@@ -170,6 +170,21 @@ class Child:
         )  # fmt: skip
 
 
+@contextmanager
+def _ending() -> Iterator[list[int]]:
+    """End this process, a forked one, with the code that the block appends, or 70."""
+    ended: list[int] = []
+    try:
+        yield ended
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(ended[0] if ended else 70)
+
+
 def start(
     words: list[str],
     *,
@@ -186,8 +201,7 @@ def start(
     pid = os.fork()
     if pid:
         return Child(pid, streams, shared)
-    code = 70
-    try:
+    with _ending() as ended:
         os.setsid()  # no Ctrl-C to the harness is one to it
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, stream in enumerate((nothing, streams[0].fileno(), streams[1].fileno())):
@@ -201,14 +215,8 @@ def start(
             prepare()
         if trap:
             traps.arm(trap, shared)
-        code = main(words)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        ended.append(main(words))
+    raise AssertionError("the process has ended")
 
 
 def run(words: list[str], *, cwd: Path, trap: traps.Trap | None = None, **more: Any) -> Ended:
@@ -252,8 +260,7 @@ class ForkedPopen:
         self.pid = os.fork()
         if self.pid:
             return
-        code = 70
-        try:
+        with _ending() as ended:
             traps.disarm()
             os.setpgid(0, 0)
             for handled in (signal.SIGINT, signal.SIGTERM):
@@ -262,14 +269,7 @@ class ForkedPopen:
                 os.dup2(stream if isinstance(stream, int) else stream.fileno(), number)
             os.environ.clear()
             os.environ |= how.get("env") or {}
-            code = main(words[words.index("stkit") + 1 :])
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+            ended.append(main(words[words.index("stkit") + 1 :]))
 
     def poll(self) -> int | None:
         if self.returncode is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import Steep
 from torch import Tensor, nn
 
 from stkit.core import artifact, header
@@ -26,19 +27,6 @@ def digits() -> Images:
     return load("digits", limit=60)
 
 
-class Steep(torch.autograd.Function):
-    """The images, and an infinite gradient in a step that is called steep."""
-
-    @staticmethod
-    def forward(context, x: Tensor, steep: bool) -> Tensor:
-        context.steep = steep
-        return x.clone()
-
-    @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * (torch.inf if context.steep else 1), None
-
-
 class Net(nn.Module):
     """Two layers and a norm; in the passes of training numbered `steep`, from 1, weights blow up
     without a bad loss, in those numbered `bad` the loss is NaN or infinite."""
@@ -52,7 +40,7 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self.passes += self.training
         now = self.passes if self.training else 0
-        x = Steep.apply(self.conv(images), now in self.steep)
+        x = Steep.apply(self.conv(images), torch.inf if now in self.steep else 1.0)
         return self.fc(self.norm(x).relu().mean((2, 3))) + self.bad.get(now, 0.0)
 
 
