@@ -28,6 +28,7 @@ from stkit.training.loop import Training
 from stkit.training.schedule import Verdict
 
 CPU = pick("cpu", "fp32")
+SIDE = 20  # the smaller, the faster; on 16 the small net ends in one value a channel
 WAITS = ("_local_scalar_dense", "nonzero", "item", "masked_select", "unique")
 
 
@@ -84,12 +85,14 @@ def names(tape: Tape) -> list[str]:
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return load("digits", limit=60)
+    return load("digits", limit=60, size=SIDE)
 
 
 def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training:
     recipe = TrainingRecipe(frame_with(frame, epochs=2, **options), "small", 20)
-    run = Training(images, recipe, runtime=runtime, test=load("digits", "test", limit=30))
+    run = Training(
+        images, recipe, runtime=runtime, test=load("digits", "test", limit=30, size=SIDE)
+    )
     for _ in run.steps():
         pass
     return run
@@ -157,7 +160,7 @@ def test_a_run_that_begins_with_a_ragged_batch_is_recorded_all_the_same(recorder
 
 
 def test_a_recorded_evaluation_counts_every_image(digits, recorder):
-    model = models.create("small", classes=10, size=32)
+    model = models.create("small", classes=10, size=SIDE)
     found = [
         accuracy.evaluate(
             model, digits, adversary=Adversary(steps=2), batch_size=16, runtime=runtime

@@ -1,6 +1,5 @@
 """OPS against a brute-force search, in floating point and exactly, and on CIFAR-10."""
 
-import io
 import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from test_poisons import images_of
+from torchvision.io import decode_webp
 
 from reference import ops_exact, ops_float, ops_search
 from stkit.core.errors import RecipeError
@@ -134,15 +133,14 @@ def test_the_pixels_of_cifar10():
         with zipfile.ZipFile(path) as opened:
             found = [n for n in opened.namelist() if n.startswith("cifar10/train/")]
             found = [n for n in found if not n.endswith("/")]
-            coded += [opened.read(n) for n in found]
+            coded += [bytearray(opened.read(n)) for n in found]
             names += found
 
     classes = sorted({n.split("/")[2] for n in names})
     pixels = np.empty((len(names), 3, 32, 32), np.uint8)
 
-    def decode(row):
-        with Image.open(io.BytesIO(coded[row])) as image:
-            pixels[row] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    def decode(row):  # by torchvision, which takes a third of Pillow's time
+        pixels[row] = decode_webp(torch.frombuffer(coded[row], dtype=torch.uint8)).numpy()
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(decode, range(len(names))))
