@@ -150,12 +150,15 @@ def test_any_part_goes_into_staged_training(frame, digits):
     assert all(torch.isfinite(v).all() for v in run.model.state_dict().values())
 
 
-def test_train_takes_names_as_an_option(cli, tmp_path):
-    line = ("train", "digits", "--frame", "st", "--model", "small", "--epochs", 1,
-            "--device", "cpu", "-o", tmp_path / "f", "--batch-size", 500)  # fmt: skip
+def test_train_takes_names_as_an_option(digits, cli, tmp_path):
+    digits.save(tmp_path / "digits")
+    line = ("train", tmp_path / "digits", "--frame", "st", "--model", "small", "--epochs", 1,
+            "--device", "cpu", "-o", tmp_path / "f", "--batch-size", 20)  # fmt: skip
     found = cli(*line, "--augment", "jpeg-50,cg", "--weight-decay", "1e-3", "--json").json
     assert found["frame"] == "st+jpeg-50,cg"
-    assert cli("acm", tmp_path / "f", "digits", "--json", "--device", "cpu").json["acm"] > 0
+    assert (
+        cli("acm", tmp_path / "f", tmp_path / "digits", "--json", "--device", "cpu").json["acm"] > 0
+    )
     wrong = cli(*line, "--augment", "jpge", "--force")
     assert wrong.code == 2 and "did you mean 'jpeg'?" in wrong.err
 
