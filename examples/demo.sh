@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out=${1:-demo-out}
-EPOCHS=${EPOCHS:-12}
+EPOCHS=${EPOCHS:-8}
 STKIT=${STKIT:-$PWD/.venv/bin/stkit}
 [ -x "$STKIT" ] || STKIT=$(command -v stkit) || {
   echo "error: found no stkit in .venv/bin or on PATH; run \`make demo\`, or pip install this folder" >&2
