@@ -26,12 +26,12 @@ SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 1
 RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
 """Images a second in training, when nothing is known; another model is as the default one."""
 START = {"cuda": 8.0, "cpu": 2.0}
-"""Seconds until a worker has begun: imports, and CUDA's start. An idle CPU: 1.1 (results/benchmarks,
-cpu-train-speed-2-threads.jsonl, `stkit_parts` without those of EACH), one that is busy twice that.
-An H200: 9.7 (gpu-train-speed.jsonl), of which 2 to 3 were an import that is gone since."""
+"""Seconds until a worker has begun: imports, and CUDA's start. Two idle cores: 1.1 for the first of
+these (results/benchmarks/cpu-train-speed-2-threads.jsonl, `stkit_parts`), busy ones twice that. An
+H200: 9.7 for both (gpu-train-speed.jsonl), of which 2 to 3 were an import that is gone since."""
 EACH = {"cuda": 2.5, "cpu": 0.5}
 """Seconds until a task computes in a worker that has begun: reading, choosing kernels, recording.
-The same files' `first step`: 2.4 on the H200, 0.1 to 0.2 on the CPU, where files take the rest."""
+In the same files `first step`: 2.4 on the H200, 0.1 to 0.2 on the CPU."""
 
 
 @dataclass(frozen=True)
