@@ -8,7 +8,7 @@ the tasks before their own, so a poison is made once. The schema stands at the h
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ from stkit.bench import tables, toml
 from stkit.bench.tables import Data, Frame, Known, Poison
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
-from stkit.core import files
 from stkit.core.checks import number
 from stkit.core.errors import RecipeError
 from stkit.recipes.asked import words
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
 
-LARGEST = 1 << 20  # bytes of a grid's file, which are read in about a second
 LONGEST = 200  # characters of a run's name: a file's has 255
 RUNS = 5_000
 """Runs of a grid at most."""
@@ -43,15 +41,12 @@ class Made:
 
 
 def read(path: Path, known: Known | None = None, *, source: str | None = None) -> Grid:
-    """The grid of a TOML file. known: names an option that is not there; None leaves that to the
-    task. source: in the place of the grid's, whose name the results keep. ArtifactError where the
-    file cannot be read, RecipeError for what is wrong in it.
-    """
-    text = files.content(path, limit=LARGEST, remedy="pass a grid in TOML")
-    try:
-        table = files.parse_toml(text.decode())
-    except ValueError as error:
-        raise RecipeError(f"{path}: found no TOML ({error}); see `stkit bench --help`") from None
+    """The grid of a TOML file, see `toml.read` and `parse`."""
+    return of(path, toml.read(path), known, source=source)
+
+
+def of(path: Path, table: Table, known: Known | None = None, *, source: str | None = None) -> Grid:
+    """The grid of a table that was read from a file, which what is wrong in it names."""
     try:
         return parse(table, known, source=source)
     except RecipeError as error:
@@ -59,7 +54,11 @@ def read(path: Path, known: Known | None = None, *, source: str | None = None) -
 
 
 def parse(table: Table, known: Known | None = None, *, source: str | None = None) -> Grid:
-    """The grid of a table as TOML gives it."""
+    """The grid of a table as TOML gives it; RecipeError for what is wrong in it.
+
+    known: names an option that is not there; None leaves that to the task. source: in the place of
+    the grid's, whose name the results keep.
+    """
     toml.keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models",
                           "rates", "seeds", "poison-seed", "keep"))  # fmt: skip
     data = tables.data(toml.one(table, "data", dict) or {}, source)
@@ -74,8 +73,9 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
     count = len(models) * len(frames) * len(seeds) * sum(len(poison.rates) for poison in poisons)
     if count > RUNS:
         raise RecipeError(f"asks for {count:,} runs, expected {RUNS:,} at most; make several grids")
+    keep = toml.one(table, "keep", bool) is not False
     runs = [
-        _run(data, made, frame, model, seed)
+        replace(_run(data, made, frame, model, seed), keep=keep)
         for poison in poisons
         for made in _made(poison, seeds, data.clean)
         for frame in frames
@@ -87,8 +87,7 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
             raise RecipeError(
                 f"two runs are called {name!r}; give its poison or frame another name"
             )
-    keep = toml.one(table, "keep", bool)
-    return Grid(tuple(runs), True if keep is None else keep)
+    return Grid(tuple(runs))
 
 
 def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:

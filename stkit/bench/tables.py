@@ -25,7 +25,12 @@ BENCH = dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "res
                        "json", "quiet"), "`stkit bench`")  # fmt: skip
 OWN: dict[str, dict[str, str]] = {
     "train": {"seed": "seeds", "model": "models", "frame": "[[frame]]", "test": "[data]", **BENCH},
-    "poison": {"seed": "poison-seed", "poison-rate": "rates", **BENCH},
+    "poison": {
+        "seed": "poison-seed",
+        "poison-rate": "rates",
+        "class-noise": "`stkit bench`",
+        **BENCH,
+    },
 }
 """Options of the two commands that a grid does not pass on, and who sets them."""
 Seed = int | Literal["each"]

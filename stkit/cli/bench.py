@@ -43,12 +43,16 @@ A grid in TOML (examples/grid.toml has every key):
   [[frame]]   name = "{FRAME}-wd"; frame = "{FRAME}"; its options, such as weight-decay = 1e-3
 
 \b
+A queue in TOML, whose runs are taken in this order; each grid has its folder in FOLDER:
+  [[grid]]  file = "a.toml"; only = ["{POISON}*_{FRAME}_*", "*_s0"], all its runs without it
+
+\b
 Example:
   stkit bench examples/grid.toml --dry-run
   stkit bench examples/grid.toml -o grid-out --jobs 2 --time-limit 9
   stkit report grid-out --layout 1"""
 
-Grid = Annotated[Path, typer.Argument(metavar="GRID", help="A grid in TOML.")]
+Grid = Annotated[Path, typer.Argument(metavar="GRID", help="A grid in TOML, or a queue of them.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -62,11 +66,13 @@ Work = Annotated[
     ),
 ]
 Source = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--source", metavar="SOURCE", help="In the place of the grid's: a copy in a folder."
+        "--source", metavar="[NAME=]SOURCE",
+        help="In the place of the grid's: a copy in a folder. A queue's grids may name several: "
+        "NAME=SOURCE is for those that name NAME, SOURCE for those that name what the first does.",
     ),
-]
+]  # fmt: skip
 Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
@@ -114,34 +120,36 @@ def bench(
     quiet: o.Quiet = False,
 ) -> None:
     """Plan or run a grid. `context.obj` may be the host to run it on, a `run.Host`."""
-    from stkit.bench import estimate, locks, progress, run
+    from stkit.bench import estimate, locks, noise, progress, run
+    from stkit.bench.tasks import folders as folders_of
     from stkit.bench.tasks import tasks_of
     from stkit.cli import grids
 
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
     places = _places(devices, jobs, host.cores)
-    grid = grids.read(path, source)
-    asked = grids.matching(grid, only)
+    asked = grids.matching(grids.asked(path, source or ()), only)
     out = _folder(out or Path(f"{path.stem}-results"))
     work = _folder(work or out / "work")
+    folders = [_folder(out / name) for name in dict.fromkeys(run.folder for run in asked)]
     there = progress.look(asked, out, work)
     tasks = tasks_of(there.todo)
     grids.check_sources(path, tasks, work)
     if dry_run:
         plan = estimate.plan(
-            tasks, there.todo, there.timed, work,
-            keep=grid.keep, device=places.devices[0], jobs=places.jobs,
-        )  # fmt: skip
+            tasks, there.todo, there.timed, work, device=places.devices[0], jobs=places.jobs
+        )
         _show(plan, there, as_json=json, quiet=quiet)
         return
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
-    with locks.held(out, work) as files:
+    with locks.held(*folders, work) as files:
         there = progress.look(asked, out, work)  # again, now that nobody else changes it
         for name, why in there.blocked.items():
             say(f"failed {name}: {why}")
         tasks = tasks_of(there.todo)
-        finish = progress.Writer(out, work, there.todo, keep=grid.keep).finish
+        for line in noise.bring(tasks, folders_of(asked), out, work):
+            say(line)
+        finish = progress.Writer(out, work, there.todo).finish
         pool = run.Pool(
             work, replace(places, locks=files), finish=finish, say=say, deadline=deadline,
             data_root=data_root, host=host,
@@ -192,10 +200,9 @@ def _end(
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Say what became of the runs; exit 1 when some failed."""
-    names = {task.file: task.name for task in tasks}
-    failed = there.blocked | {names[file]: why for file, why in outcome.failed.items()}
+    failed = there.blocked | _failed(outcome, tasks, there)
     trained = [run for run in there.todo if run.task.file in outcome.done]
-    left = [run.name for run in there.todo if run not in trained and run.name not in failed]
+    left = [run.called for run in there.todo if run not in trained and run.called not in failed]
     count, done = len(there.statuses), len(there.done) + len(trained)
     if outcome.signal:
         raise Interrupted(
@@ -208,7 +215,7 @@ def _end(
             as_json=True, quiet=quiet,
         )  # fmt: skip
     else:
-        lost = len(failed.keys() & {status.run.name for status in there.statuses})
+        lost = len(failed.keys() & {status.run.called for status in there.statuses})
         sums = {"output": str(out), "runs": count, "done": done, "left": len(left), "failed": lost}
         output.result(sums, as_json=False, quiet=quiet, brief=out)
         for name, why in failed.items():
@@ -219,14 +226,32 @@ def _end(
         raise typer.Exit(1)
 
 
+def _failed(outcome: "Outcome", tasks: "Sequence[Task]", there: "Progress") -> dict[str, str]:
+    """What failed, by the names for people: runs, and what else their tasks make."""
+    from stkit.bench.tasks import called, folders
+
+    trainings = {run.task.file for run in there.todo}
+    first = {file: named[0] for file, named in folders(there.todo).items()}
+    failed = {
+        called(task.name, first[task.file]): outcome.failed[task.file]
+        for task in tasks
+        if task.file in outcome.failed and task.file not in trainings
+    }
+    return failed | {
+        run.called: outcome.failed[run.task.file]
+        for run in there.todo
+        if run.task.file in outcome.failed
+    }
+
+
 def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) -> None:
     """What would be done: a row a run, before them those a set of images, then the sums."""
     if as_json:
         rows = [
             {
-                "cell": status.run.name,
+                "cell": status.run.called,
                 "state": status.state,
-                "seconds": plan.runs.get(status.run.name),
+                "seconds": plan.runs.get(status.run.called),
             }
             | ({"why": status.why} if status.why else {})
             for status in there.statuses
@@ -235,7 +260,7 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
         output.result({"cells": rows, **sums}, as_json=True, quiet=False)
         return
     if quiet:
-        output.say("\n".join(status.run.name for status in there.statuses))
+        output.say("\n".join(status.run.called for status in there.statuses))
         return
     from stkit.bench.progress import State
 
@@ -244,8 +269,8 @@ def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) ->
         for name, seconds in plan.images.items()
     ]
     shown += [
-        {"task": status.run.name, "state": status.state,
-         "time": _duration(plan.runs.get(status.run.name))}
+        {"task": status.run.called, "state": status.state,
+         "time": _duration(plan.runs.get(status.run.called))}
         for status in there.statuses
     ]  # fmt: skip
     output.say(output.rows(shown, "table") + "\n")
