@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stkit.bench import tables, toml
-from stkit.bench.tables import Data, Frame, Known, Poison
+from stkit.bench.tables import Data, Frame, Instead, Known, Poison
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
 from stkit.core.checks import number
@@ -23,6 +23,7 @@ from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
 
 LONGEST = 200  # characters of a run's name: a file's has 255
+AS_NAMED = Instead()
 RUNS = 5_000
 """Runs of a grid at most."""
 
@@ -41,27 +42,29 @@ class Made:
 
 
 def read(path: Path, known: Known | None = None, *, source: str | None = None) -> Grid:
-    """The grid of a TOML file, see `toml.read` and `parse`."""
-    return of(path, toml.read(path), known, source=source)
+    """The grid of a TOML file, see `toml.read` and `parse`; source: in the place of its own."""
+    return of(path, toml.read(path), known, instead=Instead(source))
 
 
-def of(path: Path, table: Table, known: Known | None = None, *, source: str | None = None) -> Grid:
+def of(
+    path: Path, table: Table, known: Known | None = None, *, instead: Instead = AS_NAMED
+) -> Grid:
     """The grid of a table that was read from a file, which what is wrong in it names."""
     try:
-        return parse(table, known, source=source)
+        return parse(table, known, instead=instead)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
 
 
-def parse(table: Table, known: Known | None = None, *, source: str | None = None) -> Grid:
+def parse(table: Table, known: Known | None = None, *, instead: Instead = AS_NAMED) -> Grid:
     """The grid of a table as TOML gives it; RecipeError for what is wrong in it.
 
-    known: names an option that is not there; None leaves that to the task. source: in the place of
-    the grid's, whose name the results keep.
+    known: names an option that is not there; None leaves that to the task. instead: what is read in
+    the place of what the grid names.
     """
     toml.keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models",
                           "rates", "seeds", "poison-seed", "keep"))  # fmt: skip
-    data = tables.data(toml.one(table, "data", dict) or {}, source)
+    data = tables.data(toml.one(table, "data", dict) or {}, instead)
     models = toml.once("models", toml.axis("", table, "models", str) or [TrainingRecipe.model])
     for model in models:
         if not model_name(model).isprintable():

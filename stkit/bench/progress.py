@@ -27,11 +27,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is. seconds: that it took, where known; why: what is wrong with its result."""
+    """How far a run is. seconds: that it took, where known, on which device; why: what is wrong
+    with its result."""
 
     run: Run
     state: State
     seconds: float | None = None
+    device: str = ""
     why: str = ""
 
 
@@ -56,10 +58,13 @@ class Progress:
         """The names of the runs whose results are in the way, and what is wrong with those."""
         return {s.run.called: s.why for s in self.statuses if s.state is State.BLOCKED}
 
-    @property
-    def timed(self) -> list[tuple[Run, float]]:
-        """The finished runs whose time is known, with their seconds."""
-        return [(status.run, status.seconds) for status in self.done if status.seconds]
+    def timed(self, *, gpu: bool) -> list[tuple[Run, float]]:
+        """The finished runs whose time on a GPU, or on a CPU, is known, with their seconds."""
+        return [
+            (status.run, status.seconds)
+            for status in self.done
+            if status.seconds and status.device.startswith("cpu") != gpu
+        ]
 
 
 def look(runs: Iterable[Run], out: Path, work: Path) -> Progress:
@@ -70,7 +75,8 @@ def look(runs: Iterable[Run], out: Path, work: Path) -> Progress:
 def _status(run: Run, path: Path, work: Path) -> Status:
     if path.exists():
         try:
-            return Status(run, State.DONE, _result(path, run).get("seconds"))
+            read = _result(path, run)
+            return Status(run, State.DONE, read.get("seconds"), str(read.get("device", "")))
         except ArtifactError as error:
             return Status(run, State.BLOCKED, why=str(error))
     file = work / run.task.file

@@ -68,8 +68,10 @@ def _apart(choices: Sequence[Choice]) -> None:
             )
 
 
-def instead(named: Sequence[str | None], given: Sequence[str]) -> dict[str | None, str]:
-    """What is to be read in the place of the sources that grids name.
+def instead(
+    named: Sequence[str | None], given: Sequence[str], option: str = "source"
+) -> dict[str | None, str]:
+    """What is to be read, by the source that a grid names.
 
     given: each NAME=SOURCE, for the grids that name NAME, or SOURCE, for those that name what the
     first one does. RecipeError for two in one place.
@@ -81,7 +83,7 @@ def instead(named: Sequence[str | None], given: Sequence[str]) -> dict[str | Non
         source = source if equals and name in named else text
         if place in read:
             raise RecipeError(
-                f"source is {read[place]} and {source} for {place}, expected one; "
+                f"{option} is {read[place]} and {source} for {place}, expected one; "
                 "pass NAME=SOURCE where grids name several"
             )
         read[place] = source

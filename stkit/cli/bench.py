@@ -73,6 +73,13 @@ Source = Annotated[
         "NAME=SOURCE is for those that name NAME, SOURCE for those that name what the first does.",
     ),
 ]  # fmt: skip
+Test = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test", metavar="[NAME=]SOURCE",
+        help="The same for the test images; needed where --source is a file, which has one split.",
+    ),
+]  # fmt: skip
 Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
@@ -110,6 +117,7 @@ def bench(
     out: Out = None,
     work: Work = None,
     source: Source = None,
+    test: Test = None,
     only: Only = None,
     jobs: Jobs = None,
     devices: Devices = "auto",
@@ -128,7 +136,7 @@ def bench(
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
     places = _places(devices, jobs, host.cores)
-    asked = grids.matching(grids.asked(path, source or ()), only)
+    asked = grids.matching(grids.asked(path, source or (), test or ()), only)
     out = _folder(out or Path(f"{path.stem}-results"))
     work = _folder(work or out / "work")
     folders = [_folder(out / name) for name in dict.fromkeys(run.folder for run in asked)]
@@ -137,7 +145,12 @@ def bench(
     grids.check_sources(path, tasks, work)
     if dry_run:
         plan = estimate.plan(
-            tasks, there.todo, there.timed, work, device=places.devices[0], jobs=places.jobs
+            tasks,
+            there.todo,
+            there.timed(gpu=estimate.on_gpu(places.devices[0])),
+            work,
+            device=places.devices[0],
+            jobs=places.jobs,
         )
         _show(plan, there, as_json=json, quiet=quiet)
         return

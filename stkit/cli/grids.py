@@ -1,15 +1,16 @@
 """Grids and queues read with every option checked as its command would, before anything is run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from stkit.bench import grid, queue, toml
-from stkit.bench.tables import OWN
+from stkit.bench.tables import OWN, Instead
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
 from stkit.cli import poison, train
@@ -22,13 +23,13 @@ from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import PRECISIONS, STEPS, THREADS, TrainingRecipe
 
 
-def asked(path: Path, sources: Sequence[str] = ()) -> Grid:
+def asked(path: Path, sources: Sequence[str] = (), tests: Sequence[str] = ()) -> Grid:
     """The runs of a grid or a queue in TOML. RecipeError names the first option that its command
-    would refuse. sources: see `queue.instead`.
+    would refuse. sources, tests: see `queue.instead`.
     """
     table = toml.read(path)
     if queue.KEY not in table:
-        return _checked(path, table, queue.instead([_source(table)], sources))
+        return _checked(path, table, _instead([table], sources, tests))
     try:
         choices = queue.choices(table, path.parent)
         tables = {choice.file: toml.read(choice.file) for choice in choices}
@@ -37,7 +38,7 @@ def asked(path: Path, sources: Sequence[str] = ()) -> Grid:
                 raise RecipeError(
                     f"{choice.where} is a queue, expected a grid; name its grids here"
                 )
-        instead = queue.instead([_source(each) for each in tables.values()], sources)
+        instead = _instead(list(tables.values()), sources, tests)
         grids = {file: _checked(file, each, instead) for file, each in tables.items()}
         return queue.joined(choices, grids)
     except (RecipeError, ArtifactError) as error:
@@ -46,8 +47,17 @@ def asked(path: Path, sources: Sequence[str] = ()) -> Grid:
 
 def read(path: Path, source: str | None = None) -> Grid:
     """A grid in TOML, checked; source: in the place of the grid's."""
-    table = toml.read(path)
-    return _checked(path, table, {} if source is None else {_source(table): source})
+    return _checked(path, toml.read(path), lambda name: Instead(source))
+
+
+def _instead(
+    tables: Sequence[Table], sources: Sequence[str], tests: Sequence[str]
+) -> Callable[[str | None], Instead]:
+    """What is read in the place of a source that one of these grids names."""
+    named = [_source(table) for table in tables]
+    source = queue.instead(named, sources)
+    test = queue.instead(named, tests, "test")
+    return lambda name: Instead(source.get(name), test.get(name))
 
 
 def _source(table: Table) -> str | None:
@@ -57,13 +67,13 @@ def _source(table: Table) -> str | None:
     return source if isinstance(source, str) else None
 
 
-def _checked(path: Path, table: Table, instead: Mapping[str | None, str]) -> Grid:
+def _checked(path: Path, table: Table, instead: Callable[[str | None], Instead]) -> Grid:
     """The grid of a file whose options are all such as their commands take."""
     commands = _commands()
     known = {
         name: _options(command) - OWN[name.split()[0]].keys() for name, command in commands.items()
     }
-    of_file = grid.of(path, table, known, source=instead.get(_source(table)))
+    of_file = grid.of(path, table, known, instead=instead(_source(table)))
     checked = set()
     for task in of_file.tasks():
         command = commands.get(" ".join(task.verb))
@@ -93,6 +103,7 @@ def _check_source(source: str) -> None:
         header.read(Path(source), "dataset")
 
 
+@cache
 def _commands() -> dict[str, Any]:
     """The commands whose options a grid has: `train`, and every `poison METHOD`."""
     app = typer.Typer()
