@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,18 +11,14 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
-from stkit.core import text as harmless
 from stkit.core.checks import number
-from stkit.core.errors import ArtifactError, Interrupted, RecipeError
+from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import TrainingRecipe
 
 if TYPE_CHECKING:
-    from stkit.bench.estimate import Estimate
-    from stkit.bench.progress import Progress
-    from stkit.bench.run import Host, Outcome, Places
-    from stkit.bench.tasks import Task
+    from stkit.bench.run import Host, Places
 
 POISON, FRAME = next(iter(METHODS)), next(iter(FRAMES))
 HELP = f"""Run a grid of trainings: poisons x poison rates x frames x models x seeds.
@@ -131,7 +127,7 @@ def bench(
     from stkit.bench import estimate, locks, noise, progress, run
     from stkit.bench.tasks import folders as folders_of
     from stkit.bench.tasks import tasks_of
-    from stkit.cli import grids
+    from stkit.cli import grids, runs
 
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
@@ -152,7 +148,7 @@ def bench(
             device=places.devices[0],
             jobs=places.jobs,
         )
-        _show(plan, there, as_json=json, quiet=quiet)
+        runs.show(plan, there, as_json=json, quiet=quiet)
         return
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
     with locks.held(*folders, work) as files:
@@ -168,7 +164,7 @@ def bench(
             data_root=data_root, host=host,
         )  # fmt: skip
         outcome = pool.run(tasks)
-    _end(outcome, tasks, there, out, as_json=json, quiet=quiet)
+    runs.end(outcome, tasks, there, out, as_json=json, quiet=quiet)
 
 
 def _folder(path: Path) -> Path:
@@ -206,100 +202,3 @@ def _places(devices: str, jobs: int | None, cores: int) -> "Places":
         jobs = max(cores, len(names)) if cpu else len(names)
     number("jobs", jobs, 1, 1000)
     return Places(names, jobs)
-
-
-def _end(
-    outcome: "Outcome", tasks: "Sequence[Task]", there: "Progress", out: Path, *,
-    as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Say what became of the runs; exit 1 when some failed."""
-    failed = there.blocked | _failed(outcome, tasks, there)
-    trained = [run for run in there.todo if run.task.file in outcome.done]
-    left = [run.called for run in there.todo if run not in trained and run.called not in failed]
-    count, done = len(there.statuses), len(there.done) + len(trained)
-    if outcome.signal:
-        raise Interrupted(
-            f"interrupted; {done} of {count} runs are done, the same command goes on",
-            outcome.signal,
-        )
-    if as_json:
-        output.result(
-            {"output": str(out), "cells": count, "done": done, "left": left, "failed": failed},
-            as_json=True, quiet=quiet,
-        )  # fmt: skip
-    else:
-        lost = len(failed.keys() & {status.run.called for status in there.statuses})
-        sums = {"output": str(out), "runs": count, "done": done, "left": len(left), "failed": lost}
-        output.result(sums, as_json=False, quiet=quiet, brief=out)
-        for name, why in failed.items():
-            output.note(f"failed {name}: {why}")
-        if left and not quiet:
-            output.note(f"{len(left)} of {count} runs are left; the same command goes on with them")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _failed(outcome: "Outcome", tasks: "Sequence[Task]", there: "Progress") -> dict[str, str]:
-    """What failed, by the names for people: runs, and what else their tasks make."""
-    from stkit.bench.tasks import called, folders
-
-    trainings = {run.task.file for run in there.todo}
-    first = {file: named[0] for file, named in folders(there.todo).items()}
-    failed = {
-        called(task.name, first[task.file]): outcome.failed[task.file]
-        for task in tasks
-        if task.file in outcome.failed and task.file not in trainings
-    }
-    return failed | {
-        run.called: outcome.failed[run.task.file]
-        for run in there.todo
-        if run.task.file in outcome.failed
-    }
-
-
-def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) -> None:
-    """What would be done: a row a run, before them those a set of images, then the sums."""
-    if as_json:
-        rows = [
-            {
-                "cell": status.run.called,
-                "state": status.state,
-                "seconds": plan.runs.get(status.run.called),
-            }
-            | ({"why": status.why} if status.why else {})
-            for status in there.statuses
-        ]
-        sums = {key: value for key, value in asdict(plan).items() if key != "runs"}
-        output.result({"cells": rows, **sums}, as_json=True, quiet=False)
-        return
-    if quiet:
-        output.say("\n".join(status.run.called for status in there.statuses))
-        return
-    from stkit.bench.progress import State
-
-    shown = [
-        {"task": name, "state": State.TO_DO, "time": _duration(seconds)}
-        for name, seconds in plan.images.items()
-    ]
-    shown += [
-        {"task": status.run.called, "state": status.state,
-         "time": _duration(plan.runs.get(status.run.called))}
-        for status in there.statuses
-    ]  # fmt: skip
-    output.say(output.rows(shown, "table") + "\n")
-    for name, why in there.blocked.items():
-        output.say(harmless.plain(f"blocked {name}: {why}"))
-    text = {
-        "runs": len(there.statuses), "time": _duration(plan.seconds),
-        "disk": f"{plan.disk_bytes / 1e9:.3g} GB", "estimated": f"by {plan.basis}",
-    }  # fmt: skip
-    output.result(text, as_json=False, quiet=False)
-
-
-def _duration(seconds: float | None) -> str | None:
-    """Seconds for people."""
-    if seconds is None:
-        return None
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -158,6 +158,19 @@ def test_one_training_that_two_grids_ask_for_is_run_once(bench, folder: Path) ->
         assert files.read(folder / f"out/{name}/clean_nt_small_s0.json")["name"]
 
 
+def test_images_of_another_version_are_named_with_what_to_do(bench, folder: Path) -> None:
+    """One line, and no training is made of them."""
+    bench("q.toml", "-o", "out", "--only", "a/sp_nt_small_s0", "-q")
+    (folder / "out/a/sp_nt_small_s0.json").unlink()
+    next((folder / "out/work").glob("sp_nt*")).unlink()
+    (file,) = (folder / "out/work").glob("sp_s0-*.safetensors")
+    head, tensors = artifact.read(file)
+    artifact.write(file, tensors, {**head, "format": 2, "seal": ""})
+    result = bench("q.toml", "-o", "out", "--only", "a/sp_nt_small_s0", "-q")
+    why = f"{file.name}: found file format 2, expected 1; use the stkit that wrote it; remove it"
+    assert result.code == 1 and why in result.err and not list(folder.glob("out/a/*_nt_*"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
