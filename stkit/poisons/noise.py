@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from stkit.core import artifact, header
@@ -18,6 +17,7 @@ from stkit.data import perturbation
 from stkit.data.exporting.noise import one_a_class
 from stkit.data.images import Images
 
+LEVELS = (torch.int8, torch.int16)
 COMPUTED = ("precision", "threads", "deterministic", "ranks", "sync_bn")
 """What of a recipe says how noise was computed, rather than what was asked for."""
 
@@ -30,9 +30,10 @@ def write(path: Path, images: Images, clean: Images) -> bool:
     noise = one_a_class(images.rows(rows), clean.pixels[rows])
     if noise is None:
         return False
-    small = int(noise.min()) >= -128 and int(noise.max()) <= 127
+    small, large = LEVELS
+    fits = int(noise.min()) >= -128 and int(noise.max()) <= 127
     head = {**images.header, "kind": "class-noise", "images": images.provenance["digest"]}
-    artifact.write(path, {"levels": noise.to(torch.int8 if small else torch.int16)}, head)
+    artifact.write(path, {"levels": noise.to(small if fits else large)}, head)
     return True
 
 
@@ -52,11 +53,11 @@ def again(
     apart = header.differences(head, {**expected, "recipe": recipe})
     if apart:
         raise ArtifactError(f"{path}: noise of other settings: {'; '.join(apart)}")
-    noise = tensors.get("levels", torch.empty(0)).numpy()
-    if noise.shape != (len(clean.classes), *clean.pixels.shape[1:]) or noise.dtype.kind != "i":
-        raise ArtifactError(f"{path}: damaged, the noise is {noise.dtype} {list(noise.shape)}")
+    noise = tensors.get("levels", torch.empty(0))
+    if noise.shape != (len(clean.classes), *clean.pixels.shape[1:]) or noise.dtype not in LEVELS:
+        raise ArtifactError(f"{path}: damaged, its levels are {noise.dtype} {list(noise.shape)}")
     poisoned = perturbation.draw(len(clean), head["recipe"]["poison_rate"], head["seed"])
-    labels, levels = clean.labels.numpy(), noise.astype(np.int16)
+    labels, levels = clean.labels.numpy(), noise.short().numpy()
     pixels = perturbation.add(clean.pixels, poisoned, lambda rows: levels[labels[rows]])
     kept = {key: value for key, value in head.items() if key not in ("images", "seal")}
     images = replace(
