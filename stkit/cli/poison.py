@@ -237,12 +237,17 @@ def _again(
 
 
 def _keep(crafting: "Crafting", poisoned: "Images", kept: Path) -> None:
-    """Write the noise of finished images to a file that is not there yet."""
+    """Write the noise of finished images to a file that is not there yet.
+
+    They are not lost where that cannot be written.
+    """
     from stkit.poisons import noise
 
-    with crafting.runtime.together():
-        if crafting.runtime.first and not kept.exists():
+    if crafting.runtime.first and not kept.exists():
+        try:
             noise.write(kept, poisoned, crafting.images)
+        except ArtifactError as error:
+            output.note(f"note: {error}; the noise is not kept")
 
 
 def _line(record: "Record") -> str:

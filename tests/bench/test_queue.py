@@ -380,6 +380,15 @@ def test_noise_is_kept_where_it_is_one_a_class(cli, kept: Path, tmp_path: Path) 
     assert said.code == 2 and "pass --scope class" in said.err and said.err.count("\n") == 1
 
 
+def test_a_poison_is_not_lost_where_its_noise_cannot_be_kept(
+    cli, kept: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    said = again(cli, kept, tmp_path / "a.safetensors", tmp_path / "file/n.safetensors")
+    assert said.json["rounds"] == 1 and "the noise is not kept" in said.err
+    assert (tmp_path / "a.safetensors").exists()
+
+
 def task(name: str = "em-class_s0", *, scope: str = "class") -> Task:
     return Task(name, ("poison", "em"), "clean", (f"--scope={scope}", "--seed=0"))
 
