@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from processes import ROOT, run
+from processes import ROOT, Ended, run
 from rehearsal import device, faults
 
 from stkit.recipes.frames import FRAMES
@@ -13,9 +13,16 @@ LACKING = device.missing()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=f"no rehearsal: {LACKING}")
 
 
-def test_nothing_would_end_a_capture():
+def rehearsed(*options: str, **how) -> Ended:
     """In a process of its own, as the device is there for good."""
-    ended = run(SCRIPT, "--counts")
+    ended = run(SCRIPT, *options, **how)
+    if ended.code == device.LACKING:
+        pytest.skip(f"no rehearsal: {ended.out}")
+    return ended
+
+
+def test_nothing_would_end_a_capture():
+    ended = rehearsed("--counts")
     assert ended.code == 0, ended.out + ended.err
     for frame in FRAMES:
         assert re.search(rf"^step, .*\b{frame}\b", ended.out, re.M), f"no step of {frame}"
@@ -27,7 +34,7 @@ def test_nothing_would_end_a_capture():
 def test_every_fault_is_named(tmp_path):
     copy = faults.plant(tmp_path)
     only = [word for fault in faults.FAULTS for word in ("--only", fault.case)]
-    ended = run(SCRIPT, *only, env={"PYTHONPATH": str(tmp_path)})
+    ended = rehearsed(*only, env={"PYTHONPATH": str(tmp_path)})
     assert ended.code == 1, ended.err
     said = dict(re.findall(r"^(?:step, )?(.*?): (.*)$", ended.out, re.M))
     for fault in faults.FAULTS:

@@ -22,8 +22,12 @@ from stkit.measure.accuracy import Evaluator
 from stkit.measure.clusters import clusters
 from stkit.models import dropout
 from stkit.poisons import em, rem
+from stkit.recipes.acm import VARIANTS
 from stkit.recipes.frames import FRAMES, Adversary, Phase, pgd20
+from stkit.recipes.options import frame_with
 from stkit.recipes.poisons import EM, REM
+from stkit.recipes.training import TrainingRecipe
+from stkit.training.loop import Training
 
 CLASSES, BATCH, PASSES = 10, 8, 2
 """Classes, images a batch, and steps of PGD: those to come would be the same."""
@@ -46,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Setup:
     """Where cases run: a watch, and a runtime whose steps it records."""
 
     watch: Watch
@@ -83,6 +87,23 @@ class Stage:
         step = Step(model, model, layers, phase, self.runtime, seed=0)
         with self.watch.unwaited():
             step(*self.batch(), batch_size=BATCH, clock=0)
+
+    def train(self, frame: str) -> None:
+        """A training from its beginning to its end, roll-backs and accuracies included."""
+
+        def measure(*_: Any) -> dict[str, float]:
+            return dict.fromkeys(VARIANTS, 1e9)  # above any gamma
+
+        recipe = TrainingRecipe(frame_with(frame, epochs=2), self.model, BATCH)
+        run = Training(
+            self.images(3 * BATCH), recipe, runtime=self.runtime, measure=measure,
+            test=self.images(BATCH + CLASSES),
+        )  # fmt: skip
+        assert any(each is not None and each.rolled_back for each in run.steps())
+        for _ in run.steps():
+            pass
+        run.head()
+        run.tensors()
 
     def evaluate(self, adversary: Adversary | None) -> None:
         """A pass over a set."""
@@ -172,24 +193,26 @@ def fewer(adversary: Adversary) -> Adversary:
     return replace(adversary, steps=PASSES)
 
 
-def cases(stage: Stage, *, nets: bool = False) -> Iterator[Case]:
-    """All of them. nets: also steps of other nets than the stage's."""
+def cases(setup: Setup, *, nets: bool = False) -> Iterator[Case]:
+    """All of them. nets: also steps of other nets than the setup's."""
     for phase, names in steps().items():
         if phase.adversary is not None:
             phase = replace(phase, adversary=fewer(phase.adversary))
-        yield Case("step, " + ", ".join(names), lambda phase=phase: stage.step(phase))
-    large = replace(stage, size=72)
+        yield Case("step, " + ", ".join(names), lambda phase=phase: setup.step(phase))
+    large = replace(setup, size=72)
     yield Case("step, nt-cg, 72 px", lambda: large.step(FRAMES["nt-cg"].train))
-    yield Case("evaluate, clean", lambda: stage.evaluate(None))
-    yield Case("evaluate, PGD", lambda: stage.evaluate(fewer(pgd20(4 / 255))))
+    yield Case("evaluate, clean", lambda: setup.evaluate(None))
+    yield Case("evaluate, PGD", lambda: setup.evaluate(fewer(pgd20(4 / 255))))
     for scope in ("sample", "class"):
-        yield Case(f"em, {scope}-wise", lambda scope=scope: stage.em(scope))
+        yield Case(f"em, {scope}-wise", lambda scope=scope: setup.em(scope))
     for draws in ("plain", "cg"):
-        yield Case(f"rem, {draws}", lambda draws=draws: stage.rem(draws))
-    yield Case("acm, features", stage.features)
-    yield Case("acm, distances", stage.distances)
-    yield Case("draws, all augmentations", stage.draws)
+        yield Case(f"rem, {draws}", lambda draws=draws: setup.rem(draws))
+    yield Case("acm, features", setup.features)
+    yield Case("acm, distances", setup.distances)
+    yield Case("draws, all augmentations", setup.draws)
+    if nets:
+        yield Case("training, st-full", lambda: setup.train("st-full"))
     for name, size in NETS if nets else ():
-        other = replace(stage, model=name, size=size)
+        other = replace(setup, model=name, size=size)
         yield Case(f"step, nt, {name}, {size} px", lambda on=other: on.step(FRAMES["nt"].train))
         yield Case(f"acm, features, {name}, {size} px", other.features)

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 NAME = "gpu"
+LACKING = 3
+"""The exit code where this torch lacks what the rehearsal needs."""
 NEEDED = (
     "utils.backend_registration._setup_privateuseone_for_python_backend",
     "utils.backend_registration._DummyBackendModule",
@@ -70,7 +72,10 @@ def missing() -> str | None:
 
 
 def make() -> torch.device:
-    """The device, from now on."""
+    """The device, from now on. RuntimeError where this torch cannot make one up."""
+    lacking = missing()
+    if lacking is not None:
+        raise RuntimeError(lacking)
     from torch.utils import backend_registration
 
     class Module(backend_registration._DummyBackendModule):

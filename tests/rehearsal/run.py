@@ -15,10 +15,9 @@ import traceback
 import warnings
 
 import device
-from cases import Case, Stage, cases
-from watch import HOME, Watch, at
-
-LACKING = 3
+from cases import Case, Setup, cases
+from graphs import HOME, at
+from watch import Watch
 
 
 def rehearse(watch: Watch, case: Case, *, trace: bool = False) -> list[str]:
@@ -43,14 +42,15 @@ def main() -> int:
     options = asked()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)  # FakeTensorMode logs what it raises
-    lacking = device.missing()
-    if lacking is not None:
-        print(lacking)
-        return LACKING
+    try:
+        there = device.make()
+    except RuntimeError as error:  # its private functions are not those of other versions
+        print(error)
+        return device.LACKING
     watch = Watch()
-    stage = Stage(watch, device.make(), options.model, options.size)
+    setup = Setup(watch, there, options.model, options.size)
     wrong = False
-    for case in cases(stage, nets=options.nets):
+    for case in cases(setup, nets=options.nets):
         if options.only and not any(text in case.name for text in options.only):
             continue
         notes = rehearse(watch, case, trace=options.trace)

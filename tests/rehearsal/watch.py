@@ -5,31 +5,26 @@ which shape, type and strides the answer is, and refuses what CUDA refuses. A nu
 from the device is made up.
 """
 
-import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from device import NAME
+from graphs import RECORDING, Graphs, made_by, place
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-import stkit
-
-HOME = Path(stkit.__file__).parent
 SOME = 5
 """Rows that are not zero, elements that a mask takes: how many is made up."""
-COPIES = ("_to_copy", "copy_", "_copy_from")
+COPIES = ("_to_copy", "copy_")
+INDEXING = ("index.", "index_put", "_index_put")
 WAITS = (
-    "_local_scalar_dense", "_unique", "bincount", "equal", "histc", "is_nonzero", "masked_select",
-    "multinomial", "nonzero", "randperm", "repeat_interleave.Tensor", "unique",
+    "_local_scalar_dense", "_unique", "allclose", "bincount", "equal", "histc", "is_nonzero",
+    "masked_select", "multinomial", "nonzero.", "randperm", "repeat_interleave.Tensor", "unique",
 )  # fmt: skip
 """Operations in which the host waits for the device, by the beginnings of their names."""
 VIEWS = (
@@ -38,92 +33,6 @@ VIEWS = (
     "t.default", "transpose", "unbind", "unfold", "unsqueeze", "view",
 )  # fmt: skip
 """Operations that launch nothing."""
-
-
-OWN = str(HOME)
-RECORDING = tuple(str(HOME / "engine" / name) for name in ("graphs.py", "memory.py"))
-
-
-def place(beyond: tuple[str, ...] = ()) -> str:
-    """The line of stkit that is being executed: `stkit/engine/step.py:12`.
-
-    beyond: files that are passed over.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(OWN) and file not in beyond:
-            return at(file, frame.f_lineno)
-        frame = frame.f_back
-    return "?"
-
-
-def at(file: str, line: int) -> str:
-    """A line of one of stkit's files, for people."""
-    return f"{Path(file).relative_to(HOME.parent)}:{line}"
-
-
-class Graphs(TorchFunctionMode):
-    """Marks the autograd nodes of leaves, to see later whether one has outlived its body.
-
-    In a capture such a node still belongs to the stream of an earlier call.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.leaves: list[weakref.ref[Any]] = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
-                self._mark(tensor.grad_fn)
-        return result
-
-    def _mark(self, root: torch.autograd.graph.Node) -> None:
-        """Give what is new under a node a token that lives as long, and the line it is made in."""
-        todo, where = [root], place()
-        while todo:
-            node = todo.pop()
-            if "made" in node.metadata:
-                continue
-            node.metadata["made"] = where
-            if node.name().endswith("AccumulateGrad"):
-                node.metadata["token"] = token = type("Token", (), {})()
-                self.leaves.append(weakref.ref(token))
-            todo += [above for above, _ in node.next_functions if above is not None]
-
-    def outliving(self) -> str | None:
-        """What is wrong, if a node still lives; all are forgotten."""
-        count, living = len(self.leaves), sum(ref() is not None for ref in self.leaves)
-        if not living:
-            self.leaves.clear()
-            return None
-        gc.collect()
-        held = any(ref() is not None for ref in self.leaves)
-        self.leaves.clear()
-        text = f"{living} of {count} autograd nodes of leaves outlive the body, "
-        if not held:
-            return text + "in reference cycles"
-        return text + f"held by a tensor made at {made_by(kept())}"
-
-
-def kept() -> Tensor | None:
-    """A tensor whose graph is alive, the last of its graph."""
-    tensors = [each for each in gc.get_objects() if isinstance(each, Tensor)]
-    held = {each.grad_fn: each for each in tensors if each.grad_fn is not None}
-    inner, todo = set(), list(held)
-    while todo:
-        above = {node for node, _ in todo.pop().next_functions if node is not None} - inner
-        inner |= above
-        todo += above
-    return next((each for node, each in held.items() if node not in inner), None)
-
-
-def made_by(tensor: Tensor | None) -> str:
-    """The line in which a tensor with a graph was made."""
-    known = tensor is not None and tensor.grad_fn is not None
-    return tensor.grad_fn.metadata.get("made", "?") if known else "?"
 
 
 class Watch(TorchDispatchMode):
@@ -238,7 +147,7 @@ class Watch(TorchDispatchMode):
         if self.inside:
             self._remember(name, args, kwargs)
             self._look(name, tensors, kinds, target, kwargs)
-        if NAME in kinds:
+        if NAME in (target, *kinds):
             self._wait(name, args, target)
         if NAME not in kinds and target != NAME:
             result = func(*args, **kwargs)
@@ -284,16 +193,7 @@ class Watch(TorchDispatchMode):
 
     def _wait(self, name: str, args: Any, target: str | None) -> None:
         """Note where the host waits for the device; around a body only where it should not."""
-        copied = name.startswith(COPIES) and "cpu" in (target, args[0].device.type)
-        what = None
-        if copied and not (name.startswith("copy_") and args[1].device.type == "cpu"):
-            what = "a copy from the device to the host"
-        elif name.startswith("_local_scalar_dense"):
-            what = "a number is read on the host"
-        elif name.startswith(WAITS):
-            what = "waits for the device"
-        elif name.startswith(("index.", "index_put", "_index_put")) and masks(args[1]):
-            what = "a boolean mask"
+        what = waited(name, args, target)
         if what is None:
             return
         self.waits += not self.inside
@@ -310,7 +210,7 @@ class Watch(TorchDispatchMode):
                 bool if first.dtype == torch.bool else float if first.is_floating_point() else int
             )
             return True if kind is bool else kind(0)
-        if name.startswith("equal"):
+        if name.startswith(("equal", "allclose")):
             return False
         if name.startswith("copy_") and first.device.type == "cpu":
             return first
@@ -319,9 +219,12 @@ class Watch(TorchDispatchMode):
             return torch.full(first.shape, dtype == torch.bool, dtype=dtype)
         kwargs = {**kwargs, "generator": None} if "generator" in kwargs else kwargs
         with self.fake:
-            if name.startswith("nonzero"):
+            if name.startswith("nonzero."):
                 return torch.empty(SOME, first.ndim, dtype=torch.int64, device=first.device)
-            if name.startswith(("index.", "index_put", "_index_put")):
+            if name.startswith("_unique2"):
+                where = torch.empty(first.shape, dtype=torch.int64, device=first.device)
+                return first.new_empty(SOME), where, where.new_empty(SOME)
+            if name.startswith(INDEXING):
                 args = (first, rows(args[1]), *args[2:])
             if kinds != {NAME}:
                 args, kwargs = tree_map(fake, args), tree_map(fake, kwargs)
@@ -343,6 +246,22 @@ class Watch(TorchDispatchMode):
         if unlike:
             more = f", and {len(unlike) - 1} more" if len(unlike) > 1 else ""
             self.note(f"fused SGD: {unlike[0]} as gradient or momentum{more}")
+
+
+def waited(name: str, args: Any, target: str | None) -> str | None:
+    """For what the host waits in an operation, if it does."""
+    ends = None
+    if name.startswith("copy_"):
+        ends = args[1].device.type, args[0].device.type
+    elif name.startswith(COPIES):
+        ends = args[0].device.type, target
+    if ends == (NAME, "cpu"):
+        return "a copy from the device to the host"
+    if name.startswith("_local_scalar_dense"):
+        return "a number is read on the host"
+    if name.startswith(WAITS):
+        return "waits for the device"
+    return "a boolean mask" if name.startswith(INDEXING) and masks(args[1]) else None
 
 
 def kind(tensor: Tensor) -> str:
