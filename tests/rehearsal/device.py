@@ -17,7 +17,6 @@ LACKING = 3
 NEEDED = (
     "utils.backend_registration._setup_privateuseone_for_python_backend",
     "utils.backend_registration._DummyBackendModule",
-    "_subclasses.fake_tensor.FakeTensorMode",
     "_C._set_only_lift_cpu_tensors",
     "_C._ExcludeDispatchKeyGuard",
     "_C.DispatchKeySet",

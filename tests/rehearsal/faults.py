@@ -1,97 +1,77 @@
 """Faults of every kind, to be planted in a copy of stkit: what the rehearsal must name."""
 
+import ast
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 import stkit
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A text of one of stkit's files, what takes its place, and what a case then says.
+    """Lines that a function of one of stkit's files begins with, and what a case then says.
 
-    seen: what stands in the line that is named; by default the last of the new text. named: the
-    file of that line, if it is another.
+    seen: what stands in the line that is named, of this file; by default the last of the lines.
     """
 
     case: str
     file: str
-    old: str
-    new: str
+    function: str
+    lines: str
     note: str
-    seen: str = ""
-    named: str = ""
-
-    @property
-    def where(self) -> str:
-        """What stands in the line that is named."""
-        return self.seen or self.new.strip().splitlines()[-1].strip()
+    seen: tuple[str, str] | None = None
 
 
+UPDATE = "engine/step.py", "sgd.step()"
 FAULTS = (
     Fault(
-        "mixup", "engine/mix.py",
-        "return torch.lerp(others, images, table[:, :1, None, None])",
-        "return torch.lerp(others, images, table[0, 0].item())",
+        "mixup", "engine/mix.py", "_mixup",
+        "table[0, 0].item()",
         "a number is read on the host (_local_scalar_dense.default)",
     ),
     Fault(
-        "cutmix", "engine/mix.py",
-        "steps = torch.arange(images.shape[-1], device=images.device)",
-        "steps = torch.tensor([*range(images.shape[-1])], device=images.device)",
+        "cutmix", "engine/mix.py", "_cutmix",
+        "torch.tensor([0.5], device=images.device)",
         "a tensor is made from Python numbers on the device",
     ),
     Fault(
-        "cutout", "engine/augment/geometry.py",
-        "return images * torch.logical_not(row[:, None, :, None] & column[:, None, None, :])",
-        "inside = row[:, None, :, None] & column[:, None, None, :]\n"
-        "    images[inside.expand_as(images)] = 0\n"
-        "    return images",
+        "cutout", "engine/augment/geometry.py", "cutout",
+        "images = images.clone()\n"
+        "images[images < 0] = 0",
         "a boolean mask (index_put_.default)",
-        seen="images[inside.expand_as(images)] = 0",
     ),
     Fault(
-        "evaluate, clean", "measure/accuracy.py",
-        "counted = best.values.isfinite().long()  # -inf may stand for a class that is left out\n"
-        "        self.counts",
-        "counted = torch.ones(len(labels), dtype=torch.int64)\n"
-        "        self.counts",
-        "made on the host (ones.default)",
-        seen="counted = torch.ones(len(labels), dtype=torch.int64)",
+        "evaluate, clean", "measure/accuracy.py", "_body",
+        "labels = labels + torch.zeros(len(labels), dtype=torch.int64)",
+        "tensors of two devices (add.Tensor)",
     ),
     Fault(
-        "em, sample-wise", "poisons/em.py",
-        "        with pgd.evaluating(self.surrogate.frozen):\n            return pgd.pgd(",
-        "        self.called = getattr(self, 'called', 0) + 1\n"
-        "        x = x * self.called\n"
-        "        with pgd.evaluating(self.surrogate.frozen):\n            return pgd.pgd(",
+        "em, sample-wise", "poisons/em.py", "_stepped",
+        "self.called = getattr(self, 'called', 0) + 1\n"
+        "x = x * self.called",
         "changes from call to call",
-        seen="x = x * self.called",
     ),
     Fault(
-        "em, sample-wise", "engine/step.py",
-        "        nn.utils.clip_grad_norm_(network.parameters(), clip)\n",
-        "        nn.utils.clip_grad_norm_(network.parameters(), clip)\n"
-        "        for parameter in network.parameters():\n"
-        "            parameter.grad = parameter.grad.contiguous()\n",
-        "by [27, 9, 3, 1] on gpu:0 as gradient or momentum",
-        seen="sgd.step()",
+        "em, sample-wise", "engine/step.py", "descend",
+        "def spoil(parameter):\n"
+        "    parameter.grad = parameter.grad.contiguous()\n"
+        "for parameter in network.parameters() if clip is not None else ():\n"
+        "    parameter.register_post_accumulate_grad_hook(spoil)",
+        "[27, 9, 3, 1] on gpu:0 as gradient or momentum",
+        seen=UPDATE,
     ),
     Fault(
-        "rem, plain", "poisons/rem.py",
-        "        self.surrogate.set_lr(lr)\n",
-        "        self.surrogate.sgd.param_groups[0]['lr'] = lr\n",
+        "rem, plain", "poisons/rem.py", "_learn",
+        "self.surrogate.sgd.param_groups[0]['lr'] = 0.1",
         "the learning rate is a number of Python's",
-        seen="sgd.step()",
-        named="engine/step.py",
+        seen=UPDATE,
     ),
     Fault(
-        "rem, plain", "poisons/rem.py",
-        "        (gradient,) = torch.autograd.grad(u, leaf, gradient)\n",
-        "        (gradient,) = torch.autograd.grad(u, leaf, gradient)\n"
-        "        self.kept = self.surrogate.frozen(attacked).sum()\n",
-        "autograd nodes of leaves outlive the body",
+        "rem, plain", "poisons/rem.py", "_stepped",
+        "self.kept = self.surrogate.frozen(x).sum()",
+        "autograd nodes of leaves outlive the body, held by a tensor",
     ),
 )  # fmt: skip
 
@@ -103,14 +83,25 @@ def plant(folder: Path) -> Path:
     for fault in FAULTS:
         path = copy / fault.file
         text = path.read_text()
-        assert text.count(fault.old) == 1, f"{fault.file} has changed: it has no {fault.old!r}"
-        path.write_text(text.replace(fault.old, fault.new))
+        lines = text.splitlines(keepends=True)
+        first = _first(text, fault.function)
+        lines.insert(first.lineno - 1, indent(fault.lines + "\n", " " * first.col_offset))
+        path.write_text("".join(lines))
     return copy
+
+
+def _first(text: str, function: str) -> ast.stmt:
+    """The first statement of a function after its docstring."""
+    (found,) = (
+        node for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    )  # fmt: skip
+    return found.body[1 if ast.get_docstring(found) else 0]
 
 
 def line(fault: Fault, copy: Path) -> str:
     """The line of the copy that is to be named: `stkit/engine/mix.py:12`."""
-    file = fault.named or fault.file
+    file, seen = fault.seen or (fault.file, fault.lines.splitlines()[-1])
     lines = (copy / file).read_text().splitlines()
-    (number,) = (n for n, text in enumerate(lines, 1) if text.strip() == fault.where)
+    (number,) = (n for n, text in enumerate(lines, 1) if text.strip() == seen)
     return f"{copy.name}/{file}:{number}"

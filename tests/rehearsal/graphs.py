@@ -95,5 +95,5 @@ def kept() -> Tensor | None:
 
 def made_by(tensor: Tensor | None) -> str:
     """The line in which a tensor with a graph was made."""
-    known = tensor is not None and tensor.grad_fn is not None
-    return tensor.grad_fn.metadata.get("made", "?") if known else "?"
+    node = None if tensor is None else tensor.grad_fn
+    return "?" if node is None else node.metadata.get("made", "?")
