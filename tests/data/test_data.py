@@ -12,6 +12,7 @@ from conftest import CLASSES, picture
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from stkit.core import artifact
 from stkit.core.errors import ArtifactError, DataError, RecipeError
@@ -52,6 +53,8 @@ def test_digits_are_split_once_and_stratified():
     assert torch.equal(both.sort().values, torch.arange(1797))
     target = torch.from_numpy(load_digits().target)
     assert torch.equal(torch.cat([train.labels, test.labels]), target[both])
+    theirs = train_test_split(torch.arange(1797), test_size=0.2, stratify=target, random_state=0)
+    assert torch.equal(test.index, theirs[1].sort().values)
     share = test.labels.bincount() / target.bincount()
     assert ((share - 0.2).abs() < 0.01).all()
     for found in (train, test):
