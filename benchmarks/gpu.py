@@ -40,7 +40,8 @@ import rows
 from gpu_made import Answer, Count, Place
 from gpu_steps import HERE, QUICK_GRID, Step, steps
 
-from stkit.core import atomic
+from stkit.core import atomic, locks
+from stkit.core.errors import StkitError
 
 Launch = Callable[[Sequence[str], Path, Path, float], int]
 """Runs Python with these words; stdout and stderr into files; seconds until it is ended."""
@@ -92,6 +93,13 @@ class Call:
     def left(self) -> float:
         """Minutes that a step may take now."""
         return (self.end - time.monotonic()) / 60 - SAVING
+
+    def wants_images(self, step: Step) -> bool:
+        """Whether a step is to be run that wants images, or to know the machine."""
+        if isinstance(step.made, Answer) and step.made.here:
+            return True
+        wants = step.images or isinstance(step.made, Answer)
+        return wants and not step.made.count(self.place).complete
 
     def prepare(self, source: str, test: str | None) -> None:
         """Decode the images, unless these were on this machine."""
@@ -255,11 +263,18 @@ def main(words: Sequence[str] | None = None, *, run: Launch = launch) -> int:
     call = Call(place_of(options), options.minutes, run=run)
     chosen = [step for step in steps(call.place) if step.name in options.names]
     if not options.list:
-        call.prepare(options.source, options.test)
-        chosen = [step for step in steps(call.place) if step.name in options.names]
-        for step in chosen:
-            call.take(step)
+        with locks.held(call.place.work / "gpu.lock", busy, needed=False):
+            if any(call.wants_images(step) for step in chosen):
+                call.prepare(options.source, options.test)
+            chosen = [step for step in steps(call.place) if step.name in options.names]
+            for step in chosen:
+                call.take(step)
     return show(chosen, call)
+
+
+def busy(holder: str) -> str:
+    """What is said where another call measures: two would slow each other down."""
+    return f"{holder} measures already, expected one call at a time; wait until it ends"
 
 
 def stop(number: int, _: object) -> None:
@@ -270,4 +285,7 @@ def stop(number: int, _: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except StkitError as error:
+        sys.exit(f"error: {error}")

@@ -29,6 +29,7 @@ class Step:
     """One process. command: after `python`, without its time; timed: the option that tells it.
 
     minutes: at most, None for all that are left; least: fewer are not worth beginning with.
+    images: whether it wants those that are decoded.
     """
 
     name: str
@@ -150,8 +151,8 @@ def _rest(place: Place) -> list[Step]:
              "--quick", "--together", "--cases", "nt,em") if quick else ()  # fmt: skip
     grow = ("--full",)
     if quick:
-        grow = ("--kinds", "acm,train", "--axes", "images", "--values", "20,40", "--batch", "4",
-                "--seconds", "0", "--together")  # fmt: skip
+        grow = ("--kinds", "train", "--axes", "images", "--values", "20", "--batch", "4",
+                "--seconds", "0")  # fmt: skip
     start = ("--rounds", "1", "--batch-size", "16") if quick else ()
     return [
         _rows(place, "epochs", "an epoch of each network by nt and st", "epochs", place.train,
@@ -165,9 +166,9 @@ def _rest(place: Place) -> list[Step]:
         _rows(place, "poison-fp32", "EM's and REM's loops without TF32", "poison_speed",
               place.train, "--models", model, *both, *_turns(place, images=False),
               *_small_poisons(place), file="poison"),
-        _rows(place, "growth", "how cost grows", "growth", *grow),
+        _rows(place, "growth", "how cost grows", "growth", *grow, images=False),
         _rows(place, "start-up", "what a command spends before its first step", "startup",
-              "--models", model, *start),
+              "--models", model, *start, images=False),
         _rows(place, "deterministic", "the same bytes twice, and at what price", "deterministic",
               place.train, *exact),
     ]  # fmt: skip

@@ -190,6 +190,7 @@ def point(case: Case) -> Case:
     else:
         warm()
     if measuring.on_gpu(case["device"]):
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(case["device"])
         before = torch.cuda.memory_allocated(case["device"])
     else:

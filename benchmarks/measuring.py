@@ -97,6 +97,7 @@ class Memory:
         if on_gpu(self.device):
             import torch
 
+            torch.cuda.init()  # else there are no statistics to reset
             torch.cuda.reset_peak_memory_stats(self.device)
             self.others = torch.cuda.memory_allocated(self.device) - self.own
 
@@ -124,7 +125,12 @@ def wait(device: str) -> None:
 
 
 def free() -> None:
-    """Give back what nothing refers to any more: a recorded step refers to itself, and is large."""
+    """Give back what nothing refers to any more: a recorded step refers to itself, and is large.
+
+    What torch.compile keeps of other cases goes too: it compiles less well after a few of them.
+    """
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

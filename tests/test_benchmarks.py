@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from stkit import load
+from stkit.core.errors import ArtifactError
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
@@ -272,11 +273,18 @@ def test_sides_in_processes_of_their_own(module, tmp_path, monkeypatch, capfd):
     assert both["b"][0].process.returncode == 0
 
 
-def test_growth_in_a_process_of_its_own(module, capsys):
-    options = ["--kinds", "acm-model", "--axes", "images", "--values", "20", "--seconds", "0"]
-    assert module("growth").main([*options, "--json"]) == 0
-    (point,) = json.loads(capsys.readouterr().out)["points"]
-    assert point["seconds"] > 0
+def test_growth_in_one_process(module, tmp_path, capsys):
+    growth = module("growth")
+    options = ("--kinds", "train,acm-model", "--axes", "images", "--values", "20,40", "--batch",
+               "4", "--seconds", "0", "--together", "--json")  # fmt: skip
+    assert growth.main([*options, "--out", str(tmp_path / "rows.jsonl")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    points = [("train", 20), ("train", 40), ("acm-model", 20), ("acm-model", 40)]
+    assert [(p["kind"], p["value"]) for p in found["points"]] == points
+    assert all(p["seconds"] > 0 for p in found["points"])
+    for slope in found["slopes"]:
+        assert (slope["axis"], slope["first"], slope["last"]) == ("images", 20, 40)
+        assert abs(slope["time"]) < 20
 
 
 def test_readers(module):
@@ -334,16 +342,16 @@ def steps(text: str) -> dict[str, list[str]]:
 
 def test_every_step_in_small_and_then_nothing_is_left(gpu, tmp_path, capsys):
     """What `stkit` and candidates.py would do is played; all else is measured."""
-    own = {"candidates": ("a table", 0), "start-up": ("", 0),
+    own = {"candidates": ("a table", 0), "growth": ("", 0),
            "queue": ({"left": [], "failed": {}}, 0)}  # fmt: skip
     out = tmp_path / "out"
     (out / "quick").mkdir(parents=True)
     (out / "quick" / "clean_nt_small_s0.json").write_text('{"accuracy": 0.5}')
-    code, ran = gpu(**own)
+    code, ran = gpu("--skip", "start-up", **own)
     text = capsys.readouterr().out
     table = steps(text)
-    assert table["start-up"][:3] == ["left", "0", "4"]  # exit 0, and there is nothing
-    assert {line[0] for name, line in table.items() if name != "start-up"} == {"complete"}
+    assert table["growth"][:3] == ["left", "0", "1"]  # exit 0, and there is nothing
+    assert {line[0] for name, line in table.items() if name != "growth"} == {"complete"}
     assert code == 3
     order = ["images", "check", "train", "compile", "poison", "candidates", "queue"]
     assert list(ran)[: len(order)] == order and "nt" not in ran  # whose result was there
@@ -353,9 +361,7 @@ def test_every_step_in_small_and_then_nothing_is_left(gpu, tmp_path, capsys):
         for line in path.read_text().splitlines():
             assert {"machine", "torch", "command", "date"} <= json.loads(line).keys()
             assert str(tmp_path) not in line
-    growth = (out / "benchmarks" / "gpu-growth.jsonl").read_text().splitlines()
-    assert [json.loads(line)["value"] for line in growth] == [20, 40, 20, 40]
-    code, ran = gpu("--skip", "start-up")
+    code, ran = gpu("--skip", "start-up,growth")
     assert (code, ran) == (0, {})
     first = json.loads((out / "benchmarks" / "gpu-poison.jsonl").read_text().splitlines()[0])
     changed = {**first, "stkit": 4321.0}  # the numbers shown are those of the files
@@ -382,7 +388,7 @@ def test_a_step_that_fails_stops_no_other(gpu, capsys, tmp_path):
 
 
 def test_minutes_that_run_out_leave_work(gpu, capsys):
-    code, ran = gpu("--minutes", "0.5", "--only", "check,growth")  # less than a step wants
+    code, ran = gpu("--minutes", "0.5", "--only", "check,train")  # less than a step wants
     assert (code, list(ran)) == (3, ["images"])
     assert [line[0] for line in steps(capsys.readouterr().out).values()] == ["left", "left"]
     code, ran = gpu("--minutes", "5", "--only", "check,queue", queue=({"left": ["a"]}, 0))
@@ -399,9 +405,18 @@ def test_a_check_counts_on_its_machine_alone(gpu, tmp_path, capsys):
 
 
 def test_without_images_only_the_check_runs(gpu, capsys):
-    code, ran = gpu("--only", "check,growth", images=("", 1))
+    code, ran = gpu("--only", "check,train", images=("", 1))
     assert (code, list(ran)) == (1, ["images", "check"])
-    assert "failed growth: there are no images" in capsys.readouterr().out
+    assert "failed train: there are no images" in capsys.readouterr().out
+
+
+def test_one_call_at_a_time_measures(gpu, module, tmp_path):
+    lock = tmp_path / "out" / "work" / "gpu.lock"
+    with (
+        module("gpu").locks.held(lock, module("gpu").busy),
+        pytest.raises(ArtifactError, match="measures already"),
+    ):
+        gpu("--only", "check")
 
 
 def test_a_step_that_hangs_is_ended(module, tmp_path):
@@ -434,7 +449,7 @@ def test_the_shell_script(tmp_path):
     words = ["bash", str(FOLDER / "gpu.sh"), "--only", "growth", "--out", str(tmp_path)]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert steps(done.stdout)["growth"][:3] == ["complete", "4", "4"]
+    assert steps(done.stdout)["growth"][:3] == ["complete", "1", "1"]
     wrong = subprocess.run([*words, "--skip", "nothing"], env=env, capture_output=True, text=True)
     assert wrong.returncode == 2
 
