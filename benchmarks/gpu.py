@@ -38,7 +38,7 @@ from typing import Any
 import measuring
 import rows
 from gpu_made import Answer, Count, Place
-from gpu_steps import HERE, QUICK_GRID, Step, steps
+from gpu_steps import HERE, QUICK_GRID, QUICK_QUEUE, Step, steps
 
 from stkit.core import atomic, locks
 from stkit.core.errors import StkitError
@@ -118,6 +118,7 @@ class Call:
             atomic.write_text(mark, asked)
         if self.place.quick:
             atomic.write_text(self.place.work / "quick.toml", QUICK_GRID)
+            atomic.write_text(self.place.work / "queue.toml", QUICK_QUEUE)
         self.place = replace(self.place, images=json.loads(facts.read_text()))
 
     def take(self, step: Step) -> None:

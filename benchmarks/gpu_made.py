@@ -55,10 +55,10 @@ class Count:
 
 
 class Made(Protocol):
-    """What a step makes. kept: whether the file is what the command printed."""
+    """What a step makes, and where."""
 
-    file: Path
-    kept: bool
+    @property
+    def file(self) -> Path: ...
 
     def count(self, place: Place) -> Count: ...
 
@@ -72,7 +72,6 @@ class Rows:
     file: Path
     module: str
     words: tuple[str, ...]
-    kept = False
 
     def count(self, place: Place) -> Count:
         benchmark = importlib.import_module(self.module)
@@ -96,7 +95,6 @@ class Answer:
 
     file: Path
     here: bool = False
-    kept = True
 
     def read(self) -> dict[str, Any]:
         """What is kept; empty where nothing is."""
@@ -130,18 +128,18 @@ def _listed(result: Any, key: str) -> int:
 
 
 def _brief(result: Any, output: str) -> list[str]:
-    """A result in a few lines: of a list what is not ok, of an object its numbers and failures."""
-    if isinstance(result, list):
-        bad = [row for row in result if isinstance(row, dict) and row.get("ok") is False]
-        return [f"{len(result) - len(bad)} of {len(result)} ok", *map(json.dumps, bad)]
-    if isinstance(result, dict):
-        lines = [f"{k}: {v}" for k, v in result.items() if isinstance(v, (int, float, str))]
-        lines += [f"{k}: {len(v)}" for k, v in result.items() if k == "left"]
-        lists = [v for v in result.values() if isinstance(v, list)]
-        lines += [line for rows_ in lists if rows_ and isinstance(rows_[0], dict)
-                  for line in _brief(rows_, "")]  # fmt: skip
-        return lines + [f"failed {k}: {v}" for k, v in (result.get("failed") or {}).items()]
-    return output.splitlines()
+    """A result in a few lines: numbers, what is wrong of checks, what failed, how many are left."""
+    if not isinstance(result, dict):
+        return output.splitlines()
+    lines = [f"{k}: {v}" for k, v in result.items() if isinstance(v, (int, float, str))]
+    checks = result.get("checks") or []
+    if checks:
+        good = sum(each.get("status") != "wrong" for each in checks)
+        lines.append(f"checks: {good} of {len(checks)} not wrong")
+    lines += [f"WRONG {each['name']}: {each.get('about')}" for each in checks
+              if each.get("status") == "wrong"]  # fmt: skip
+    lines += [f"left: {_listed(result, 'left')}"] if "left" in result else []
+    return lines + [f"failed {k}: {v}" for k, v in (result.get("failed") or {}).items()]
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,6 @@ class Result:
     """The result of a training, as `stkit bench` writes it."""
 
     file: Path
-    kept = False
 
     def count(self, place: Place) -> Count:
         return Count(int(self.file.exists()), 1)

@@ -11,6 +11,9 @@ from gpu_made import Answer, Made, Place, Result, Rows
 
 HERE = Path(__file__).parent
 GRIDS = HERE.parent / "results" / "grids"
+QUICK_QUEUE = """[[grid]]
+file = "quick.toml"
+"""
 QUICK_GRID = """models = ["small"]
 poisons = ["clean"]
 frames = ["nt", "nt-cg"]
@@ -106,14 +109,9 @@ def _small_poisons(place: Place) -> tuple[str, ...]:
 
 def _bench(place: Place, grid: Path, out: Path) -> tuple[str, ...]:
     """A bench whose tasks lie in one folder, so that images and poisons are made once."""
-    images = place.images or {}
-    command = ["-m", "stkit", "bench", str(grid), "-o", str(out), "--json"]
-    command += ["--work", str(place.work / "bench"), "--devices", place.device]
-    if images.get("data_root"):
-        command += ["--data-root", images["data_root"]]
-    elif images and not place.quick:
-        command += ["--source", images["source"]]
-    return tuple(command)
+    return ("-m", "stkit", "bench", str(grid), "-o", str(out), "--work", str(place.work / "bench"),
+            "--source", place.train, "--test", place.test, "--devices", place.device,
+            "--json")  # fmt: skip
 
 
 def _training(place: Place) -> Step:
@@ -129,12 +127,11 @@ def _training(place: Place) -> Step:
 
 def _results(place: Place) -> list[Step]:
     """The queue of trainings, which takes what time there is."""
-    grid, out = GRIDS / "queue.toml", place.out
-    if place.quick:
-        grid, out = place.work / "quick.toml", place.out / "quick"
+    grid = place.work / "queue.toml" if place.quick else GRIDS / "queue.toml"
+    command = _bench(place, grid, place.out)
     made = Answer(place.figure("queue.json"))
-    return [Step("queue", "trainings in the order of what they give", _bench(place, grid, out),
-                 made, timed="--time-limit", minutes=None)]  # fmt: skip
+    return [Step("queue", "trainings in the order of what they give", command, made,
+                 timed="--time-limit", minutes=None)]  # fmt: skip
 
 
 def _rest(place: Place) -> list[Step]:

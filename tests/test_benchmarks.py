@@ -373,13 +373,14 @@ def test_every_step_in_small_and_then_nothing_is_left(gpu, tmp_path, capsys):
 
 
 def test_a_step_that_fails_stops_no_other(gpu, capsys, tmp_path):
-    own = {"check": ([{"body": "nt", "ok": True}, {"body": "em", "ok": False}], 1),
+    checks = [{"name": "nt", "status": "ok"}, {"name": "em", "status": "wrong", "about": "0.3"}]
+    own = {"check": ({"ok": False, "checks": checks}, 1),
            "train": ("", 1), "queue": ({"left": ["a", "b"], "failed": {}}, 0)}  # fmt: skip
     code, ran = gpu("--only", "check,train,queue", **own)
     text = capsys.readouterr().out
     assert code == 1 and list(ran) == ["images", "check", "train", "queue"]
     assert [line[0] for line in steps(text).values()][:3] == ["FAILED", "FAILED", "left"]
-    assert '"body": "em"' in text and "1 of 2 ok" in text
+    assert "WRONG em: 0.3" in text and "1 of 2 not wrong" in text
     assert "failed train: exit 1: train has ended" in text
     code, ran = gpu("--only", "check,queue", queue=({"left": [], "failed": {"a": "no"}}, 1))
     assert code == 1 and list(ran) == ["check", "queue"]  # neither was complete
@@ -428,16 +429,16 @@ def test_a_step_that_hangs_is_ended(module, tmp_path):
     assert done == 3 and (tmp_path / "out").read_text() == "1\n"
 
 
-def test_two_files_are_as_good_as_a_folder(module, tmp_path, capsys):
-    """Decoded once; a bench gets a folder that has both."""
+def test_images_are_decoded_once_from_whatever_has_them(module, tmp_path, photos, capsys):
+    """A folder, two files, and where CIFAR's own files are looked for."""
     images, one, two = module("images"), tmp_path / "one", tmp_path / "two"
-    assert images.main(["digits", "--work", str(one), "--limit", "40"]) == 0
+    assert images.main([str(photos), "--work", str(one)]) == 0
     files = [str(one / f"{split}.safetensors") for split in ("train", "test")]
-    capsys.readouterr()
     assert images.main([files[0], "--test", files[1], "--work", str(two)]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    for split in ("train", "test"):
-        assert len(load(facts["source"], split)) == len(load(facts[split])) == 40
+    for folder in (one, two):
+        facts = json.loads((folder / "images.json").read_text())
+        assert (facts["train"], facts["test"]) == (24, 12) and facts["torch"]
+    assert (two / "test.safetensors").read_bytes() == (one / "test.safetensors").read_bytes()
     (tmp_path / "cifar-10-batches-py").mkdir()
     found = images.located(str(tmp_path)), images.located(str(tmp_path / "cifar-10-batches-py"))
     assert found == (("cifar10", tmp_path), ("cifar10", tmp_path))
