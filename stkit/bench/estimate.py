@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stkit.bench.tasks import Options, Run, Task
+from stkit.bench.tasks import Options, Run, Task, called, folders, tasks_of
 from stkit.core import header
 from stkit.core.errors import StkitError
 from stkit.recipes import carried
@@ -25,7 +25,13 @@ SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 1
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
 """Images a second in training, when nothing is known; another model is as the default one."""
-START = 6.0  # seconds before a task computes: imports, reading images
+START = {"cuda": 8.0, "cpu": 2.0}
+"""Seconds until a worker has begun: imports, and CUDA's start. Two idle cores: 1.1 for the first of
+these (results/benchmarks/cpu-train-speed-2-threads.jsonl, `stkit_parts`), busy ones twice that. An
+H200: 9.7 for both (gpu-train-speed.jsonl), of which 2 to 3 were an import that is gone since."""
+EACH = {"cuda": 2.5, "cpu": 0.5}
+"""Seconds until a task computes in a worker that has begun: reading, choosing kernels, recording.
+In the same files `first step`: 2.4 on the H200, 0.1 to 0.2 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -54,42 +60,50 @@ class Estimate:
 
 
 def plan(
-    tasks: Sequence[Task], todo: Iterable[Run], finished: Iterable[tuple[Run, float]], work: Path,
-    *, keep: bool, device: str, jobs: int,
+    tasks: Sequence[Task], todo: Sequence[Run], finished: Iterable[tuple[Run, float]], work: Path,
+    *, device: str, jobs: int,
 ) -> Estimate:  # fmt: skip
     """Seconds and bytes of the runs to do and of what else their tasks make, and on what basis.
 
     tasks: of the runs to do. finished: runs with their seconds. device: `auto` is a GPU where
-    NVIDIA's driver is there. keep: of checkpoints; else only those count that are there at a time.
+    NVIDIA's driver is there. Of checkpoints that are not kept only those count that are there at a
+    time.
     """
     by_file = {run.task.file: run for run in todo}
     if not by_file:
         return Estimate({}, {}, 0.0, 0, "nothing is left to do")
-    images = _training_images(tasks, by_file, work)
-    speed = Speed(finished, images, device)
+    speed = Speed([(run, trained_on(run, work), seconds) for run, seconds in finished], device)
+    images: dict[str, Data] = {}
+    for run in todo:
+        trained = trained_on(run, work)
+        images |= {task.file: trained for task in tasks_of([run])}
     left = [task for task in tasks if not (work / task.file).exists()]
     models = {task.file: _model(task, by_file) for task in left}
     seconds = {
-        task.file: speed.seconds(_effort(task, by_file, images), models[task.file]) for task in left
+        task.file: speed.seconds(_effort(task, by_file, images[task.file]), models[task.file])
+        for task in left
     }
     trainings = [task.file for task in left if task.file in by_file]
     others = {task.file: task.name for task in left if task.file not in by_file}
-    disk = len(others) * images.nbytes
-    disk += _checkpoint_bytes([models[file] for file in trainings], keep=keep, jobs=jobs)
+    where = folders(todo)
+    disk = sum(images[file].nbytes for file in others)
+    kept = [models[file] for file in trainings if by_file[file].keep]
+    disk += _checkpoint_bytes([models[file] for file in trainings], kept, jobs=jobs)
     return Estimate(
-        {by_file[file].name: seconds[file] for file in trainings},
-        {name: seconds[file] for file, name in others.items()},
-        sum(seconds.values()) / jobs, disk,
+        {run.called: seconds[run.task.file] for run in todo if run.task.file in seconds},
+        {called(name, where[file][0]): seconds[file] for file, name in others.items()},
+        speed.start + sum(seconds.values()) / jobs, disk,
         speed.basis({models[task.file] for task in left if task.resumable}),
     )  # fmt: skip
 
 
-def _training_images(tasks: Sequence[Task], by_file: Mapping[str, Run], work: Path) -> Data:
-    """The images that the first run to do is trained on, or the clean ones that they stem from."""
-    first = next(iter(by_file.values()))
-    clean = next((task for task in tasks if task.name == "clean"), None)
-    file = work / clean.file if clean else Path(str(first.task.source))  # else poisons are files
-    return data(file, first.settings["data"])
+def trained_on(run: Run, work: Path) -> Data:
+    """The images that a run is trained on, or the clean ones that they stem from."""
+    first = run.task
+    while isinstance(first.source, Task):
+        first = first.source
+    clean = first.verb == ("data",)  # else a poison that is a file
+    return data(work / first.file if clean else Path(str(first.source)), run.settings["data"])
 
 
 def _effort(task: Task, by_file: Mapping[str, Run], images: Data) -> float:
@@ -106,13 +120,17 @@ def _model(task: Task, by_file: Mapping[str, Run]) -> str:
     return str(_options(task).get("model", TrainingRecipe.model))
 
 
-def _checkpoint_bytes(models: Sequence[str], *, keep: bool, jobs: int) -> int:
-    """Bytes on disk of the checkpoints of these trainings, those unfinished beside them."""
-    sizes = sorted(
-        (4 * MODELS.get(m, MODELS[TrainingRecipe.model]).parameters for m in models), reverse=True
-    )
-    at_a_time = sum(sizes[:jobs])  # unfinished, one is up to three times as large
-    return 2 * at_a_time + (sum(sizes) if keep else at_a_time)
+def _checkpoint_bytes(models: Sequence[str], kept: Sequence[str], *, jobs: int) -> int:
+    """Bytes on disk of the checkpoints of trainings of these models, of which some are kept, those
+    unfinished beside them."""
+    at_a_time = sum(sorted(map(_weights, models), reverse=True)[:jobs])
+    # unfinished, one is up to three times as large
+    return 2 * at_a_time + max(at_a_time, sum(map(_weights, kept)))
+
+
+def _weights(model: str) -> int:
+    """Bytes of a model's checkpoint."""
+    return 4 * MODELS.get(model, MODELS[TrainingRecipe.model]).parameters
 
 
 def data(file: Path, settings: dict[str, Any]) -> Data:
@@ -163,22 +181,26 @@ def on_gpu(device: str) -> bool:
 
 
 class Speed:
-    """Seconds for an effort, by model: measured where a finished run tells, else by the rule."""
+    """Seconds for an effort, by model: measured where a finished run tells, else by the rule.
 
-    def __init__(self, finished: Iterable[tuple[Run, float]], images: Data, device: str) -> None:
+    start: of a worker, which are started side by side and do one task after another.
+    """
+
+    def __init__(self, finished: Iterable[tuple[Run, Data, float]], device: str) -> None:
         rates: dict[str, list[float]] = {}
-        for run, seconds in finished:
+        for run, images, seconds in finished:
             rates.setdefault(run.model, []).append(effort(run, images) / seconds)
         self.measured = {model: median(known) for model, known in rates.items()}
-        self.rule = RATES["cuda" if on_gpu(device) else "cpu"]
+        kind = "cuda" if on_gpu(device) else "cpu"
+        self.rule, self.start, self.each = RATES[kind], START[kind], EACH[kind]
 
     def rough(self, model: str) -> int:
         """Images a second by the rule."""
         return self.rule.get(model, self.rule[TrainingRecipe.model])
 
     def seconds(self, work: float, model: str) -> float:
-        """Seconds for so many images through a step, and for the start."""
-        return START + work / self.measured.get(model, self.rough(model))
+        """Seconds of a task with so many images through a step."""
+        return self.each + work / self.measured.get(model, self.rough(model))
 
     def basis(self, models: Iterable[str]) -> str:
         """What the seconds of these models are estimated by, for people."""

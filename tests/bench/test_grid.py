@@ -40,7 +40,7 @@ def test_defaults():
         "poison": {"name": "sp", "method": "sp", "options": {}, "rate": 1.0, "seed": 0},
         "frame": {"name": "st", "frame": "st"}, "model": "resnet18", "seed": 0, "train": {},
     }  # fmt: skip
-    assert made(PLAIN).keep and not made("keep = false\n" + PLAIN).keep
+    assert made(PLAIN).runs[0].keep and not made("keep = false\n" + PLAIN).runs[0].keep
 
 
 def test_every_task_is_there_once_and_after_what_it_needs():
@@ -268,9 +268,7 @@ def test_planning_needs_no_torch():
 
 def plan(text: str, tmp_path: Path, finished=(), device: str = "cpu") -> estimate.Estimate:
     found = made(text)
-    return estimate.plan(
-        found.tasks(), found.runs, finished, tmp_path, keep=found.keep, device=device, jobs=1
-    )
+    return estimate.plan(found.tasks(), found.runs, finished, tmp_path, device=device, jobs=1)
 
 
 def test_efforts(tmp_path):
@@ -292,14 +290,12 @@ def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
     file.write_bytes((made / "ops.safetensors").read_bytes())
     tables = f'frames = ["nt"]\n{DATA}[[poison]]\nname = "p"\nfile = "{file}"\n'
     grid_of = grid.parse(tomllib.loads(tables))
-    shown = estimate.plan(
-        grid_of.tasks(), grid_of.runs, (), tmp_path, keep=True, device="cpu", jobs=1
-    )
+    shown = estimate.plan(grid_of.tasks(), grid_of.runs, (), tmp_path, device="cpu", jobs=1)
     count = header.layout(file)[0]["images"]["shape"][0]
     (run,) = grid_of.runs
     images = estimate.data(file, run.settings["data"])
     assert images.count == count != 1437
-    assert shown.runs == {run.name: 6 + estimate.effort(run, images) / 35}
+    assert shown.runs == {run.name: 0.5 + estimate.effort(run, images) / 35}
 
 
 def test_efforts_of_poisons():
@@ -320,13 +316,13 @@ def test_efforts_of_poisons():
 def test_rule_and_measured(tmp_path):
     rule = plan('models = ["small"]\n' + PLAIN, tmp_path)
     assert rule.basis.startswith("a rough rule: small 700")
-    each = 6 + 60 * 1437 / 700
+    each = 0.5 + 60 * 1437 / 700
     assert rule.runs["sp_nt_small_s0"] == pytest.approx(each)
-    assert rule.seconds == pytest.approx(4 * each + 3 * 6)
+    assert rule.seconds == pytest.approx(2 + 4 * each + 3 * 0.5)
     run = made('models = ["small"]\n' + PLAIN).runs[0]
     faster = plan('models = ["small"]\n' + PLAIN, tmp_path, [(run, 60.0)])
     assert faster.basis == "finished runs"
-    assert faster.runs["sp_nt_small_s0"] == pytest.approx(6 + 60)
+    assert faster.runs["sp_nt_small_s0"] == pytest.approx(0.5 + 60)
     images, weights = 3 * 1437 * 3072, 4 * 309_114
     assert rule.disk_bytes == images + (4 + 2) * weights
     freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)
