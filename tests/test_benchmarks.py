@@ -405,6 +405,21 @@ def test_a_check_counts_on_its_machine_alone(gpu, tmp_path, capsys):
     assert gpu("--only", "check")[1] == {}
 
 
+def test_what_a_bench_is_told_is_what_it_takes(module, tmp_path, cli):
+    """nt's step and the queue's, planned by `stkit bench` itself from the images of `images.py`."""
+    place = module("gpu_made").Place(tmp_path / "out", tmp_path / "work", False)
+    assert module("images").main(["digits", "--limit", "20", "--work", str(place.work)]) == 0
+    benches = {s.name: s for s in module("gpu_steps").steps(place) if "bench" in s.command}
+
+    def planned(name: str) -> list[dict]:
+        step = benches[name]
+        return cli(*step.command[2:], step.timed, "2", "--dry-run").json["cells"]
+
+    (run,) = planned("nt")
+    assert f"{run['cell']}.json" == benches["nt"].made.file.name
+    assert len(planned("queue")) > 100
+
+
 def test_without_images_only_the_check_runs(gpu, capsys):
     code, ran = gpu("--only", "check,train", images=("", 1))
     assert (code, list(ran)) == (1, ["images", "check"])
