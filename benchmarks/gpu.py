@@ -209,7 +209,8 @@ def show(chosen: Sequence[Step], call: Call) -> int:
     table = summary(chosen, call)
     print(measuring.table(table, COLUMNS))
     for name, why in call.failed.items():
-        print(f"failed {name}: {why}; see {call.file(name, 'log')}")
+        log = call.file(name, "log")
+        print(f"failed {name}: {why}" + (f"; see {log}" if log.exists() else ""))
     states = {row["state"] for row in table}
     if call.failed or FAILED in states:
         return 1

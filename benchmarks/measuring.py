@@ -129,7 +129,7 @@ def free() -> None:
 
     What torch.compile keeps of other cases goes too: it compiles less well after a few of them.
     """
-    if "torch._dynamo" in sys.modules:
+    if "torch._inductor.compile_fx" in sys.modules:  # something was compiled
         sys.modules["torch._dynamo"].reset()
     gc.collect()
     torch = sys.modules.get("torch")
