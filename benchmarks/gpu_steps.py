@@ -71,14 +71,20 @@ def _speed(place: Place) -> list[Step]:
     """nt against the plain loop and the limit, nt's accuracy, the poisons' loops, candidates."""
     quick = place.quick
     net = ("--models", "small" if quick else "resnet18")
-    train = (place.train, *net, "--tasks", "nt", "--plain-tf32", *_turns(place))
+    train: tuple[str, ...] = (place.train, *net, "--tasks", "nt", "--plain-tf32", *_turns(place))
     train += ("--batch-sizes", "16" if quick else "512,128")
     train += ("--precisions", "fp32" if quick else "bf16")
     graph, compiled = ("auto", "eager") if quick else ("graph", "compile")
-    poison = (place.train, *net, "--plain-tf32", "--precisions", "fp32" if quick else "bf16")
+    poison: tuple[str, ...] = (
+        place.train,
+        *net,
+        "--plain-tf32",
+        "--precisions",
+        "fp32" if quick else "bf16",
+    )
     poison += (*_turns(place, images=False), *_small_poisons(place))
     candidates = place.figure("candidates.jsonl")
-    found = (str(HERE / "candidates.py"), place.train, "--device", place.device,
+    found: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--device", place.device,
              "--out", str(candidates))  # fmt: skip
     if quick:
         found += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
@@ -146,7 +152,7 @@ def _rest(place: Place) -> list[Step]:
     small = ("--models", "small", "--limit", "40", "--batch-size", "20") if quick else ()
     exact = ("--limit", "40", "--model", "small", "--batch-size", "20", "--epochs", "1",
              "--quick", "--together", "--cases", "nt,em") if quick else ()  # fmt: skip
-    grow = ("--full",)
+    grow: tuple[str, ...] = ("--full",)
     if quick:
         grow = ("--kinds", "train", "--axes", "images", "--values", "20", "--batch", "4",
                 "--seconds", "0")  # fmt: skip
