@@ -255,9 +255,11 @@ def test_each_grid_is_estimated_by_its_own_images(folder: Path) -> None:
     write(folder, "b", epochs=100, source="cifar100")
     asked = grids.asked(folder / "q.toml")
     plan = estimate.plan(asked.tasks(), asked.runs, (), folder, device="cpu", jobs=1)
+    each, rate = estimate.EACH["cpu"], estimate.RATES["cpu"]["small"]
     assert plan.runs == {
-        "a/clean_nt_small_s0": 6 + 60 * 50_000 / 700, "b/clean_nt_small_s0": 6 + 1e2 * 5e4 / 700,
-    }  # fmt: skip
+        "a/clean_nt_small_s0": each + 60 * 50_000 / rate,
+        "b/clean_nt_small_s0": each + 100 * 50_000 / rate,
+    }
     assert list(plan.images) == ["a/clean", "a/test", "b/clean", "b/test"]
 
 
