@@ -75,19 +75,13 @@ def _speed(place: Place) -> list[Step]:
     train += ("--batch-sizes", "16" if quick else "512,128")
     train += ("--precisions", "fp32" if quick else "bf16")
     graph, compiled = ("auto", "eager") if quick else ("graph", "compile")
-    poison: tuple[str, ...] = (
-        place.train,
-        *net,
-        "--plain-tf32",
-        "--precisions",
-        "fp32" if quick else "bf16",
-    )
-    poison += (*_turns(place, images=False), *_small_poisons(place))
+    poison: tuple[str, ...] = (place.train, *net, "--plain-tf32", *_turns(place, images=False))
+    poison += ("--precisions", "fp32" if quick else "bf16", *_small_poisons(place))
     candidates = place.figure("candidates.jsonl")
-    found: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--device", place.device,
-             "--out", str(candidates))  # fmt: skip
+    tried: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--out", str(candidates))
+    tried += ("--device", place.device)
     if quick:
-        found += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
+        tried += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
     return [
         _rows(place, "train", "nt: plain loop, CUDA graph, limit", "train_speed", *train,
               "--steps", graph),
@@ -96,7 +90,7 @@ def _speed(place: Place) -> list[Step]:
         _training(place),
         _rows(place, "poison", "EM's and REM's loops, the authors' with TF32", "poison_speed",
               *poison),
-        Step("candidates", "what might make REM and EM faster", found,
+        Step("candidates", "what might make REM and EM faster", tried,
              Answer(place.figure("candidates.json"))),
     ]  # fmt: skip
 
