@@ -62,12 +62,12 @@ def images(count: int = COUNT) -> Images:
 
 def net(dtype: torch.dtype) -> nn.Module:
     """The small net of this type, with the statistics of these images in its norms."""
-    model = models.create("small", classes=CLASSES, size=SIZE)
+    model = models.create("small", classes=CLASSES, size=SIZE).double()  # whatever the threads
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the mean over all passes, here the one
     with torch.no_grad():
-        model(to_float(images().pixels))
+        model(to_float(images().pixels, torch.float64))
     for norm in norms:
         norm.momentum = 0.1
     return model.to(dtype)
