@@ -17,7 +17,7 @@ import torch
 from stkit.checkup import arithmetic, compared
 from stkit.checkup.bodies import BODIES, Body
 from stkit.checkup.children import Children
-from stkit.checkup.findings import SKIPPED, Finding
+from stkit.checkup.findings import SKIPPED, WRONG, Finding, said
 from stkit.core.errors import RecipeError
 from stkit.engine import devices
 from stkit.engine.runtime import Runtime
@@ -38,23 +38,28 @@ def checkup(
             f"the check was started as {runtime.world_size} ranks, expected one process, which "
             "starts ranks of its own; leave torchrun out"
         )
-    children, skipped = _children(runtime.device) if processes else ([], [])
+    beside: list[Children | Finding] = []
     try:
+        try:
+            beside.extend(_started(runtime.device) if processes else ())
+        except Exception as error:  # no process, or no port, is to be had
+            beside.append(Finding("processes of its own", WRONG, said(error)))
         yield from _here(runtime, bodies)
-        for each in children:
-            yield from each.findings()
+        for each in beside:
+            yield from [each] if isinstance(each, Finding) else each.findings()
     finally:
-        for each in children:
-            each.end()
-    yield from skipped
+        for each in beside:
+            if isinstance(each, Children):
+                each.end()
 
 
 def _here(runtime: Runtime, bodies: Sequence[Body]) -> Iterator[Finding]:
     """What this process checks. Recordings come last: one that fails may spoil what follows."""
-    half = runtime.device.type == "cuda" and devices.native_bf16(runtime.device)
+    cuda = runtime.device.type == "cuda"
+    half = cuda and devices.native_bf16(runtime.device)
     yield from arithmetic.arithmetic(runtime, half=half)
     for body in bodies:
-        yield from compared.against_cpu(body, runtime)
+        yield from compared.against_cpu(body, runtime, exact=cuda)
     if half:
         for body in bodies:
             if body.halved:
@@ -66,25 +71,24 @@ def _here(runtime: Runtime, bodies: Sequence[Body]) -> Iterator[Finding]:
         yield from compared.replayed(recorded, runtime)
     else:
         yield Finding("replayed steps", SKIPPED, "CUDA graphs are of a GPU")
-    if runtime.device.type == "cuda" or runtime.replays:  # a CPU gives the same bytes anyway
+    if cuda or runtime.replays:  # a CPU gives the same bytes anyway
         yield from compared.twice(bodies[0], runtime)
 
 
-def _children(device: torch.device) -> tuple[list[Children], list[Finding]]:
+def _started(device: torch.device) -> Iterator[Children | Finding]:
     """What is checked in other processes, under way; and what is not, and why."""
-    if device.type not in ("cuda", "cpu"):
-        return [], [Finding("several ranks", SKIPPED, f"stkit has none on {device.type}")]
-    if device.type == "cpu":
-        skipped = [Finding("compiled step", SKIPPED, "compiled for a GPU only")]
-        return [Children("two ranks", "together", "cpu", 2)], skipped
-    children, skipped = [Children("one rank", "alone", str(device))], []
-    count = torch.cuda.device_count()
-    if count > 1:
-        children.append(Children("two ranks", "together", "cuda", 2))
+    if device.type == "cuda":
+        yield Children("one rank", "alone", str(device))
+        if torch.cuda.device_count() > 1:
+            yield Children("two ranks", "together", "cuda", 2)
+        else:
+            yield Finding("two ranks", SKIPPED, "one GPU is there")
+        if find_spec("triton") is None:
+            yield Finding("compiled step", SKIPPED, "Triton is not installed")
+        else:
+            yield Children("compiled step", "compiled", str(device), late=SKIPPED)
+    elif device.type == "cpu":
+        yield Children("two ranks", "together", "cpu", 2)
+        yield Finding("compiled step", SKIPPED, "steps are compiled for GPUs")
     else:
-        skipped.append(Finding("two ranks", SKIPPED, f"{count} GPU is there"))
-    if find_spec("triton") is None:
-        skipped.append(Finding("compiled step", SKIPPED, "Triton is not installed"))
-    else:
-        children.append(Children("compiled step", "compiled", str(device)))
-    return children, skipped
+        yield Finding("ranks", SKIPPED, f"there is one on {device.type}")

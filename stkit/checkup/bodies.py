@@ -5,8 +5,9 @@ user's own for stkit, so that it may be of any type.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -41,13 +42,14 @@ FEW = 0.05
 class Body:
     """A kind of body. run: what it does on a runtime, in a type, so many steps long.
 
-    signs: it goes by the signs of gradients, or by whole grey levels, and a last bit decides some
-    of them. halved: it can be compared in bf16. recorded: it is replayed where steps are.
+    signs, levels: it goes by the signs of gradients, or by whole grey levels, some of which a last
+    bit decides. halved: it can be compared in bf16. recorded: it is replayed where steps are.
     """
 
     name: str
     run: Callable[[Runtime, torch.dtype, int], Outcome]
     signs: bool = False
+    levels: bool = False
     halved: bool = True
     recorded: bool = True
 
@@ -62,7 +64,13 @@ def images(count: int = COUNT) -> Images:
 
 def net(dtype: torch.dtype) -> nn.Module:
     """The small net of this type, with the statistics of these images in its norms."""
-    model = models.create("small", classes=CLASSES, size=SIZE).double()  # whatever the threads
+    return deepcopy(_settled()).to(dtype)
+
+
+@cache
+def _settled() -> nn.Module:
+    """The same in float64, so that the number of threads decides nothing; made once, for time."""
+    model = models.create("small", classes=CLASSES, size=SIZE).double()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the mean over all passes, here the one
@@ -70,7 +78,7 @@ def net(dtype: torch.dtype) -> nn.Module:
         model(to_float(images().pixels, torch.float64))
     for norm in norms:
         norm.momentum = 0.1
-    return model.to(dtype)
+    return model
 
 
 def training(name: str, runtime: Runtime, dtype: torch.dtype, **options: Any) -> Training:
@@ -196,8 +204,8 @@ BODIES = (
     Body("nt", partial(framed, "nt")),
     Body("nt-cg", partial(framed, "nt-cg")),
     Body("at", partial(framed, "at"), signs=True),
-    Body("ueraser-max", partial(framed, "ueraser-max"), signs=True, halved=False),
-    Body("autoaugment", partial(framed, "autoaugment"), signs=True),
+    Body("ueraser-max", partial(framed, "ueraser-max"), levels=True, halved=False),
+    Body("autoaugment", partial(framed, "autoaugment"), levels=True),
     Body("cutmix", partial(framed, "cutmix")),
     Body("dropout", partial(framed, "dropout")),
     Body("st-full", staged, halved=False),

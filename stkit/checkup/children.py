@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from stkit.checkup.findings import WRONG, Finding
 
-LIMIT = 90.0
+LIMIT = 120.0
 """Seconds from its start until a child counts as hanging. They start with the other checks, which
 take most of that time, and work for 20 themselves."""
 GRACE = 3.0
@@ -23,13 +23,17 @@ GRACE = 3.0
 
 @dataclass
 class Children:
-    """Ranks that make one check together; `findings` ends them. what: see `child`."""
+    """Ranks that make one check together; `findings` ends them.
+
+    what: see `child`. late: the status of what gave no answer in `limit` seconds.
+    """
 
     name: str
     what: str
     device: str
     count: int = 1
     limit: float = LIMIT
+    late: str = WRONG
     command: tuple[str, ...] = (sys.executable, "-m", "stkit.checkup.child")
     folder: TemporaryDirectory[str] = field(default_factory=TemporaryDirectory)
 
@@ -94,7 +98,7 @@ class Children:
             return [each for each in findings if rank == 0 or each.status == WRONG]
         who = f"rank {rank} " if self.count > 1 else ""
         if code is None and not in_time:
-            return [Finding(self.name, WRONG, f"{who}gave no answer within {self.limit:.0f} s")]
+            return [Finding(self.name, self.late, f"{who}gave no answer within {self.limit:.0f} s")]
         if code is None:  # another has failed, and says why
             return []
         lines = self._path(rank, "err").read_text(errors="replace").strip().splitlines()

@@ -8,14 +8,16 @@ import torch
 import torch.distributed as dist
 
 from stkit.checkup.bodies import Body
-from stkit.checkup.compared import EXACT, REPLAYED, STEPS, ran
-from stkit.checkup.findings import OK, WRONG, Finding, compare, tried
+from stkit.checkup.compared import REPLAYED, STEPS, ran
+from stkit.checkup.findings import OK, WRONG, Finding, Tolerance, compare, tried
 from stkit.engine.runtime import Runtime
 
 ON_DEVICE = (torch.float64, torch.float32, torch.int64)
 """Losses and counts; gradients, features and statistics; confusions and BatchNorm's counter."""
 ON_HOST = (torch.float32, torch.float16, torch.int8, torch.int64)
 """Noise that lies in host memory, in three types, and what ranks agree on."""
+EXACT = Tolerance(1e-9, 0.0, {})
+"""float64: sums in another order, 1e-16, through ten layers and back."""
 COUNT = 1000  # of numbers in a tensor
 
 

@@ -24,15 +24,16 @@ def register(app: typer.Typer) -> None:
 
 def env(
     check: Annotated[
-        bool, typer.Option("--check", help="Also compute a little, and compare; about a minute.")
+        bool, typer.Option("--check", help="Also compute a little and compare, for about a minute.")
     ] = False,
     device: o.Device = AUTO,
     json: o.Json = False,
 ) -> None:
-    """Versions and devices, for bug reports; and whether this machine computes what it should.
+    """Versions and devices, for bug reports.
 
-    With --check: one step of each kind of body against a CPU's float64; on a GPU also replayed
-    steps, bf16, a compiled step; ranks. A line each, and exit code 1 if one is wrong.
+    With --check also whether this machine computes what it should, a line each, exit code 1 if one
+    is wrong: a step of each kind against a CPU's float64, and what several ranks exchange; on a GPU
+    also steps replayed as CUDA graphs, in bf16, and compiled.
 
     \b
     Example:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from gpus import pretend
 from processes import run
 
 from stkit.checkup import BODIES, arithmetic, checkup, children, compared, findings, ranks
+from stkit.checkup.alike import HostDraws
 from stkit.checkup.findings import Quantity, Tolerance
 from stkit.core import rng
 from stkit.core.errors import DeviceError, RecipeError
@@ -68,6 +70,54 @@ def test_images_tell_answers_apart():
     answers = compared.ran(NAMED["evaluation"], CPU, torch.float32)
     confusion = {each.name: each for each in answers}["confusion"].values[""]
     assert (confusion.sum(0) > 0).sum() >= 5
+
+
+def test_float64_is_held_to_more():
+    """As on a GPU, whose float32 has its own line."""
+    exact, single = compared.against_cpu(NAMED["nt-cg"], CPU, exact=True)
+    assert (exact.status, single.status) == ("ok", "ok")
+    assert exact.difference < 1e-11 < 1e-7 < single.difference
+
+
+def test_what_is_drawn_is_the_same_on_every_device():
+    def drawn(device: str) -> torch.Tensor:
+        generator = rng.stream(0, "any")
+        return [torch.rand(n, generator=generator, device=device) for n in (3, (2, 2))]
+
+    plain = drawn("cpu")
+    with HostDraws():
+        assert all(map(torch.equal, plain, drawn("cpu")))
+        assert [each.device.type for each in drawn("meta")] == ["meta"] * 2
+        masks = []
+        for dtype in (torch.float32, torch.float64):
+            rng.reseed(0, "any", 0, torch.device("cpu"))
+            masks.append(F.dropout(torch.ones(1000, dtype=dtype), 0.25))
+        assert torch.equal(masks[0].double().sign(), masks[1].sign())
+        assert 0.7 < masks[1].sign().mean() < 0.8 and 0.9 < masks[1].mean() < 1.1
+        assert F.dropout(torch.ones(9), 0.5, training=False).all()
+
+
+def test_what_a_gpu_has_beside(monkeypatch):
+    """Processes of its own, and what is skipped; without starting them."""
+    asked = []
+    end = property(lambda self: lambda: asked.append("ended"))
+    fake = type("Fake", (), {"__init__": lambda self, *a, **k: asked.append(a), "end": end,
+                             "findings": lambda self: []})  # fmt: skip
+    monkeypatch.setattr("stkit.checkup.Children", fake)
+    monkeypatch.setattr("stkit.checkup.find_spec", lambda name: name)
+    monkeypatch.setattr("stkit.checkup._here", lambda runtime, bodies: iter([]))
+    pretend(monkeypatch, 2)
+    assert not list(checkup(Runtime(torch.device("cuda:1"), "fp32", how="graph")))
+    assert asked[:3] == [
+        ("one rank", "alone", "cuda:1"), ("two ranks", "together", "cuda", 2),
+        ("compiled step", "compiled", "cuda:1"),
+    ]  # fmt: skip
+    assert asked[3:] == ["ended"] * 3
+    pretend(monkeypatch, 1)
+    monkeypatch.setattr("stkit.checkup.find_spec", lambda name: None)
+    assert wrong(checkup(Runtime(torch.device("cuda"), "fp32", how="graph"))) == {
+        "two ranks": "one GPU is there", "compiled step": "Triton is not installed"
+    }  # fmt: skip
 
 
 # A fault in the device's float32 is seen, and what it is in
@@ -202,7 +252,7 @@ def test_an_operation_without_a_deterministic_kernel_is_told():
         raise RuntimeError("cumsum does not have a deterministic implementation, but you set")
 
     (check,) = compared.twice(replace(NAMED["nt"], run=undetermined), CPU)
-    assert check.status == "skipped" and check.about.startswith("cumsum has no deterministic")
+    assert check.status == "skipped" and "cumsum has no deterministic" in check.about
 
 
 # bf16
@@ -271,7 +321,7 @@ def test_one_rank_and_two_on_gloo(tmp_path):
 def child(code: str, count: int = 1, limit: float = 20.0) -> children.Children:
     """Children that run this instead of a check."""
     command = (sys.executable, "-S", "-c", code)
-    return children.Children("two ranks", "any", "cpu", count, limit, command)
+    return children.Children("two ranks", "any", "cpu", count, limit, command=command)
 
 
 WRITES = (
