@@ -68,11 +68,13 @@ def _here(runtime: Runtime, bodies: Sequence[Body]) -> Iterator[Finding]:
         yield Finding("bf16", SKIPPED, f"{runtime.device.type} has no native bf16 that stkit uses")
     if runtime.replays:
         recorded = [body for body in bodies if body.recorded]
-        yield from compared.replayed(recorded, runtime)
+        failed = yield from compared.replayed(recorded, runtime)
+        if failed:
+            yield Finding("deterministic", SKIPPED, "a recording failed, and spoils what follows")
+        else:
+            yield from compared.twice(bodies[0], runtime)
     else:
         yield Finding("replayed steps", SKIPPED, "CUDA graphs are of a GPU")
-    if cuda or runtime.replays:  # a CPU gives the same bytes anyway
-        yield from compared.twice(bodies[0], runtime)
 
 
 def _started(device: torch.device) -> Iterator[Children | Finding]:

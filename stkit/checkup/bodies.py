@@ -98,7 +98,7 @@ def staged(runtime: Runtime, dtype: torch.dtype, steps: int) -> Outcome:
     options = {"gamma": 0.0, "check_every": 1, "fine_tune_epochs": 1, "fine_tune_lr": RATE}
     run = training("st-full", runtime, dtype, **options)
     outcome = trained(run, run.plan.steps)
-    checks = {str(check.step): check for epoch in run.epochs for check in epoch.checks}
+    checks = {f"step {check.step}": check for epoch in run.epochs for check in epoch.checks}
     measures = {step: torch.tensor([*check.acm.values()]) for step, check in checks.items()}
     stages = {step: torch.tensor([float(check.tau)]) for step, check in checks.items()}
     return quantity("ACM", measures), quantity("stages", stages, 0.5), *outcome
@@ -118,10 +118,10 @@ def trained(run: Training, steps: int) -> Outcome:
         run.model.register_forward_pre_hook(look)
     for _ in islice(run.steps(), steps):
         pass
-    losses = {str(epoch.epoch): torch.tensor(epoch.loss) for epoch in run.epochs}
+    losses = {f"epoch {epoch.epoch}": torch.tensor(epoch.loss) for epoch in run.epochs}
     return (
         quantity("images", seen, VISIBLE),
-        quantity("loss", losses | {"sum": run.runtime.sum_(run.step.sums.clone())[0]}),
+        quantity("loss", losses | {"the rest": run.runtime.sum_(run.step.sums.clone())[0]}),
         *learned(run.model, run.step.sgd, before),
     )
 

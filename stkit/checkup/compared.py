@@ -4,7 +4,7 @@ The reference on the CPU is one thread in float64: other kernels than those of f
 device, and too exact to be what differs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -113,10 +113,10 @@ def in_bf16(body: Body, runtime: Runtime) -> Finding:
     return tried(name, check)
 
 
-def replayed(bodies: Iterable[Body], runtime: Runtime) -> Iterator[Finding]:
-    """Three recorded steps of each against three eager ones.
+def replayed(bodies: Iterable[Body], runtime: Runtime) -> Generator[Finding, None, bool]:
+    """Three recorded steps of each against three eager ones; returns whether a recording failed.
 
-    After a recording that failed the others are skipped: what it holds is not given back.
+    After that the others are skipped: what it holds, its generator too, is not given back.
     """
     failed = False
     for body in bodies:
@@ -137,6 +137,7 @@ def replayed(bodies: Iterable[Body], runtime: Runtime) -> Iterator[Finding]:
         else:
             tolerance = REPLAYED_SIGNS if body.signs or body.levels else REPLAYED
             yield compare(name, outcome, reference, tolerance)
+    return failed
 
 
 def twice(body: Body, runtime: Runtime) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def compare(name: str, checked: Outcome, reference: Outcome, tolerance: Toleranc
             continue
         gap, where = difference(one, other)
         limit = tolerance.of(one)
-        about = f"{_titled(one, where)} {gap:.1e}, expected at most {limit:.0e}"
+        about = f"{_differing(one, where)} {gap:.1e}, expected at most {limit:.0e}"
         if not gap <= limit:  # NaN too
             return Finding(name, WRONG, about, gap, limit)
         here = Finding(name, OK, about, gap, limit)
@@ -96,10 +96,10 @@ def compare(name: str, checked: Outcome, reference: Outcome, tolerance: Toleranc
     return nearest
 
 
-def _titled(quantity: Quantity, where: str) -> str:
+def _differing(quantity: Quantity, where: str) -> str:
     if quantity.apart is not None:
-        return f"share of other {quantity.name}"
-    return f"{quantity.name} of {where}" if where else quantity.name
+        return f"share of {quantity.name} that differ"
+    return f"{quantity.name}{f' of {where}' if where else ''} apart by"
 
 
 def difference(checked: Quantity, reference: Quantity) -> tuple[float, str]:

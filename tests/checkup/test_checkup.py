@@ -232,9 +232,11 @@ def test_after_a_recording_that_failed_the_others_are_skipped():
     def fail(run, restore):
         raise DeviceError("this step cannot be recorded")
 
-    checks = list(compared.replayed([NAMED["nt"], NAMED["at"]], recorder(fail)))
-    assert [each.status for each in checks] == ["wrong", "skipped"]
-    assert "cannot be recorded" in checks[0].about and "a recording failed" in checks[1].about
+    two = [NAMED["nt"], NAMED["evaluation"]]
+    *_, first, second, last = checkup(recorder(fail), bodies=two, processes=False)
+    assert [each.status for each in (first, second, last)] == ["wrong", "skipped", "skipped"]
+    assert first.about.endswith("cannot be recorded") and "a recording failed" in second.about
+    assert last.name == "deterministic"
 
 
 def test_two_runs_that_are_not_the_same(monkeypatch):
@@ -290,6 +292,12 @@ def test_differences_of_quantities():
 def test_torchrun_is_not_for_it():
     with pytest.raises(RecipeError, match=r"2 ranks, expected one process.*leave torchrun out"):
         next(checkup(replace(CPU, world_size=2)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and pytest -m gpu")
+def test_a_gpu():
+    assert not [each for each in checkup(pick("cuda", "fp32")) if each.status == "wrong"]
 
 
 # Ranks, in processes of their own
