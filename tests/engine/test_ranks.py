@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpus import pretend
 from processes import PATIENCE, ROOT, Ended, run
 from ranked import Start
 from torch.distributed import TCPStore
@@ -355,8 +356,7 @@ def test_torchrun_is_all_it_takes(work):
 
 
 def test_more_ranks_than_gpus(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    pretend(monkeypatch, 2)
     for key, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0",
                        "LOCAL_WORLD_SIZE": "4"}.items():  # fmt: skip
         monkeypatch.setenv(key, value)
@@ -370,8 +370,7 @@ def test_more_ranks_than_gpus(monkeypatch):
 def test_ranks_on_gpus_can_also_exchange_what_is_not_on_a_gpu(device, backends, monkeypatch):
     """torch's own choice has only the accelerator's backend, and ranks agree on CPU tensors."""
     asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    pretend(monkeypatch, 2 * (device == "cuda"))
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda b, **_: asked.append(b))
     monkeypatch.setattr(Runtime, "gathered", lambda self, value: [value, value])
