@@ -271,6 +271,17 @@ def test_bf16(monkeypatch):
     assert check.status == "wrong" and check.about.startswith("loss ")
 
 
+def test_other_masks_in_bf16_are_not_wrong(monkeypatch):
+    """CUDA's Dropout takes the same numbers for other elements where elements are smaller."""
+
+    def dropped(x, p, training):
+        mask = torch.dropout(torch.ones(x.shape), p, training)
+        return x * (mask.roll(1) if x.dtype == torch.bfloat16 else mask).to(x)
+
+    monkeypatch.setattr(F._VF, "dropout", dropped, raising=False)
+    assert compared.in_bf16(NAMED["dropout"], CPU).status == "ok"
+
+
 # What is compared
 
 
