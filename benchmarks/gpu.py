@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import Any
@@ -54,12 +55,14 @@ COLUMNS = {"step": "step", "is": "state", "there": "there", "of": "total", "s": 
 FAILED, COMPLETE, LEFT = "FAILED", "complete", "left"
 
 
-def launch(words: Sequence[str], out: Path, log: Path, seconds: float) -> int:
+def launch(
+    words: Sequence[str], out: Path, log: Path, seconds: float, *, locks: tuple[int, ...] = ()
+) -> int:
     """Run Python as a process group that ends with this process; its exit code, KILLED where it had
-    to be ended."""
+    to be ended. locks: open files that it holds too, should this process be killed."""
     with out.open("wb") as printed, log.open("ab") as said:
         process = Popen([sys.executable, *words], stdin=DEVNULL, stdout=printed, stderr=said,
-                        start_new_session=True)  # fmt: skip
+                        start_new_session=True, pass_fds=locks)  # fmt: skip
         try:
             return process.wait(max(0.0, seconds))
         except TimeoutExpired:
@@ -258,14 +261,16 @@ def place_of(options: argparse.Namespace) -> Place:
     return Place(options.out.absolute(), options.work.absolute(), options.quick)
 
 
-def main(words: Sequence[str] | None = None, *, run: Launch = launch) -> int:
+def main(words: Sequence[str] | None = None, *, run: Launch | None = None) -> int:
     options = parse(words)
     if options.quick:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    call = Call(place_of(options), options.minutes, run=run)
+    call = Call(place_of(options), options.minutes, run=run or launch)
     chosen = [step for step in steps(call.place) if step.name in options.names]
     if not options.list:
-        with locks.held(call.place.work / "gpu.lock", busy, needed=False):
+        with locks.held(call.place.work / "gpu.lock", busy, needed=False) as lock:
+            if run is None and lock is not None:
+                call.run = partial(launch, locks=(lock,))
             if any(call.wants_images(step) for step in chosen):
                 call.prepare(options.source, options.test)
             chosen = [step for step in steps(call.place) if step.name in options.names]
@@ -276,7 +281,7 @@ def main(words: Sequence[str] | None = None, *, run: Launch = launch) -> int:
 
 def busy(holder: str) -> str:
     """What is said where another call measures: two would slow each other down."""
-    return f"{holder} measures already, expected one call at a time; wait until it ends"
+    return f"{holder} measures already, or its step; expected one call at a time; wait for its end"
 
 
 def stop(number: int, _: object) -> None:

@@ -435,6 +435,20 @@ def test_one_call_at_a_time_measures(gpu, module, tmp_path):
         gpu("--only", "check")
 
 
+def test_a_step_that_outlives_its_call_keeps_others_from_measuring(module, tmp_path, monkeypatch):
+    """A call that is killed ends no step; the lock is the step's, too."""
+    gpu, code = module("gpu"), "import os, sys; os.fstat(int(sys.argv[1]))"
+    held, right = [], gpu.launch
+
+    def launch(words, out, log, seconds, *, locks):
+        held.append(right(["-c", code, str(locks[0])], out, log, seconds, locks=locks))
+        return 1
+
+    monkeypatch.setattr(gpu, "launch", launch)
+    gpu.main(["--quick", "--out", str(tmp_path / "out"), "--only", "check"])
+    assert held == [0, 0]
+
+
 def test_a_step_that_hangs_is_ended(module, tmp_path):
     gpu, log = module("gpu"), tmp_path / "log"
     start = time.monotonic()
