@@ -23,8 +23,13 @@ from stkit.recipes.training import TrainingRecipe
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
-RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
-"""Images a second in training, when nothing is known; another model is as the default one."""
+RATES = {"cuda": {"resnet18": 40_000, "small": 60_000}, "cpu": {"resnet18": 30, "small": 1_800}}
+"""Images a second in training, when nothing is known; another model is as the default one. Measured
+by `nt` at batch 128 on one H200 and on one CPU thread (docs/performance.md), but for small on a GPU.
+"""
+PASS = 2 / 3
+"""What noise's pass costs of a step: a gradient of the images, none of the weights. By arithmetic;
+the H200 needed 0.6."""
 START = 6.0  # seconds before a task computes: imports, reading images
 
 
@@ -96,7 +101,9 @@ def _effort(task: Task, by_file: Mapping[str, Run], images: Data) -> float:
     """Images through a step, of any task."""
     if task.file in by_file:
         return effort(by_file[task.file], images)
-    return poison_effort(task, _options(task), images) if task.verb[0] == "poison" else 0.0
+    if task.verb[0] != "poison":
+        return 0.0
+    return PASS * poison_effort(task, _options(task), images)
 
 
 def _model(task: Task, by_file: Mapping[str, Run]) -> str:
