@@ -1,6 +1,8 @@
 """Tiny real files for the tests: a tree of images, data sets, and a trained checkpoint.
 
-One thread, so that results do not depend on the machine and tests do not fight for its cores.
+One thread, so that results do not depend on the machine and tests do not fight for its cores; for
+the same reason no test sees a GPU but those marked `gpu`, which `pytest -m gpu` runs, and
+test_gpu.py where one is there.
 """
 
 import itertools
@@ -25,6 +27,19 @@ offline.forbid()
 torch.set_num_threads(1)
 for name in ("STKIT_DATA", "COLUMNS", "NO_COLOR"):
     os.environ.pop(name, None)
+
+VISIBLE = os.environ.get("CUDA_VISIBLE_DEVICES")
+"""The GPUs of who runs the tests."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from this process and its children; CUDA looks when it starts, which none has."""
+    config.addinivalue_line("markers", "gpu: computes on a GPU")
+    # of several processes that which starts the others runs no test, and leaves them what it has
+    starts = config.getoption("numprocesses", None)
+    if config.getoption("markexpr") != "gpu" and not starts:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 CLASSES = ("ant", "bee", "cow")
 SIDE = 16

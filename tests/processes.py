@@ -26,14 +26,15 @@ class Ended(NamedTuple):
     err: str
 
 
-def run(*command: Any, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Ended:
+def run(*command: Any, cwd: Path = ROOT, env: Mapping[str, str | None] | None = None) -> Ended:
     """Python with these arguments, of this checkout, on one thread; what it left behind.
 
-    Its children end with it.
+    env: what is other than in this process; None: not set. Its children end with it.
     """
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {})
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], text=True, start_new_session=True, cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {}),
+        env={name: value for name, value in variables.items() if value is not None},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

@@ -30,7 +30,13 @@ by `nt` at batch 128 on one H200 and on one CPU thread (docs/performance.md), bu
 PASS = 2 / 3
 """What noise's pass costs of a step: a gradient of the images, none of the weights. By arithmetic;
 the H200 needed 0.6."""
-START = 6.0  # seconds before a task computes: imports, reading images
+START = {"cuda": 8.0, "cpu": 2.0}
+"""Seconds until a worker has begun: imports, and CUDA's start. Two idle cores: 1.1 for the first of
+these (results/benchmarks/cpu-train-speed-2-threads.jsonl, `stkit_parts`), busy ones twice that. An
+H200: 9.7 for both (gpu-train-speed.jsonl), of which 2 to 3 were an import that is gone since."""
+EACH = {"cuda": 2.5, "cpu": 0.5}
+"""Seconds until a task computes in a worker that has begun: reading, choosing kernels, recording.
+In the same files `first step`: 2.4 on the H200, 0.1 to 0.2 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def plan(
     return Estimate(
         {by_file[file].name: seconds[file] for file in trainings},
         {name: seconds[file] for file, name in others.items()},
-        sum(seconds.values()) / jobs, disk,
+        speed.start + sum(seconds.values()) / jobs, disk,
         speed.basis({models[task.file] for task in left if task.resumable}),
     )  # fmt: skip
 
@@ -170,22 +176,26 @@ def on_gpu(device: str) -> bool:
 
 
 class Speed:
-    """Seconds for an effort, by model: measured where a finished run tells, else by the rule."""
+    """Seconds for an effort, by model: measured where a finished run tells, else by the rule.
+
+    start: of a worker, which are started side by side and do one task after another.
+    """
 
     def __init__(self, finished: Iterable[tuple[Run, float]], images: Data, device: str) -> None:
         rates: dict[str, list[float]] = {}
         for run, seconds in finished:
             rates.setdefault(run.model, []).append(effort(run, images) / seconds)
         self.measured = {model: median(known) for model, known in rates.items()}
-        self.rule = RATES["cuda" if on_gpu(device) else "cpu"]
+        kind = "cuda" if on_gpu(device) else "cpu"
+        self.rule, self.start, self.each = RATES[kind], START[kind], EACH[kind]
 
     def rough(self, model: str) -> int:
         """Images a second by the rule."""
         return self.rule.get(model, self.rule[TrainingRecipe.model])
 
     def seconds(self, work: float, model: str) -> float:
-        """Seconds for so many images through a step, and for the start."""
-        return START + work / self.measured.get(model, self.rough(model))
+        """Seconds of a task with so many images through a step."""
+        return self.each + work / self.measured.get(model, self.rough(model))
 
     def basis(self, models: Iterable[str]) -> str:
         """What the seconds of these models are estimated by, for people."""

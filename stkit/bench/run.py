@@ -1,4 +1,4 @@
-"""Tasks as processes: each is started when what it needs is there and a place is free.
+"""Tasks in processes: each is begun when what it needs is there and a place is free.
 
 A task that fails takes with it only what needs it. To stop, every process gets SIGTERM, upon which
 `stkit train` and `stkit poison` save what they have; the next bench goes on from there.
@@ -15,8 +15,10 @@ from pathlib import Path
 
 from stkit.bench.attempts import Attempts
 from stkit.bench.tasks import Task
+from stkit.bench.workers import Worker, Workers
 from stkit.core.errors import StkitError
 
+WORKER = (sys.executable, "-m", "stkit.cli.worker")
 POLL = 0.02  # seconds between two looks at the processes
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
@@ -26,10 +28,10 @@ Finish = Callable[[Task], str]
 
 @dataclass(frozen=True)
 class Host:
-    """What a bench takes from the machine: a program that does as `stkit`, a clock in seconds, and
-    how many tasks may compute side by side on its CPU."""
+    """What a bench takes from the machine: a clock in seconds, and how many tasks may compute side
+    by side on its CPU. program: does as `stkit`, once for each task, in the place of workers."""
 
-    program: tuple[str, ...] = (sys.executable, "-m", "stkit")
+    program: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
     cores: int = 1
 
@@ -57,7 +59,7 @@ class Process:
     """A task under way. said: bytes that were in its log before it began."""
 
     task: Task
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Worker
     device: str
     start: float
     said: int
@@ -77,6 +79,9 @@ class Pool:
         self.work, self.places, self.finish, self.say = work, places, finish, say
         self.deadline, self.host = deadline, host or Host()
         self.environment = _environment(places.jobs, data_root)
+        self.workers = Workers(
+            WORKER, places.jobs, environment=self.environment, locks=places.locks
+        )
         self.outcome = Outcome()
         self.stopping = False
         self.running: list[Process] = []
@@ -104,6 +109,7 @@ class Pool:
             while self.running:
                 self._reap()
                 time.sleep(POLL)
+            self.workers.end()
             for name, handler in before.items():
                 signal.signal(name, handler)
         return self.outcome
@@ -141,7 +147,7 @@ class Pool:
         devices = self.places.devices
         loads = [sum(process.device == device for process in self.running) for device in devices]
         device = devices[loads.index(min(loads))]
-        words = [*self.host.program, *task.command(self.work), "--json"]
+        words = [*task.command(self.work), "--json"]
         if task.resumable and device != "auto":
             words.append(f"--device={device}")
         attempts = Attempts(self.work, task)
@@ -153,19 +159,25 @@ class Pool:
         start = self.host.clock()
         with open(attempts.log, "ab") as errors, open(attempts.output, "wb") as printed:
             said = errors.tell()
-            popen = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=printed, stderr=errors,
-                env=self.environment, pass_fds=self.places.locks, process_group=0,
-            )  # fmt: skip
+            popen: subprocess.Popen[bytes] | Worker
+            if self.host.program:
+                popen = subprocess.Popen(
+                    [*self.host.program, *words], stdin=subprocess.DEVNULL, stdout=printed,
+                    stderr=errors, env=self.environment, pass_fds=self.places.locks,
+                    process_group=0,
+                )  # fmt: skip
+            else:
+                popen = self.workers.start(words, device, attempts.output, attempts.log)
         self.running.append(Process(task, popen, device, start, said))
         self.say(f"start  {task.name}" + (f" on {device}" if device != "auto" else ""))
 
     def _reap(self) -> None:
         """Take leave of the processes that ended."""
-        ended = [process for process in self.running if process.popen.poll() is not None]
-        self.running = [process for process in self.running if process not in ended]
-        for process in ended:
-            code = process.popen.returncode
+        codes = [(process, process.popen.poll()) for process in self.running]
+        self.running = [process for process, code in codes if code is None]
+        for process, code in codes:
+            if code is None:
+                continue
             if code == 0:
                 self._finish(process.task, "done")
                 continue

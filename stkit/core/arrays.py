@@ -8,6 +8,7 @@ import ctypes
 import math
 import os
 import tempfile
+from contextlib import suppress
 
 import numpy as np
 
@@ -66,3 +67,9 @@ def keep_freed() -> None:
         return
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
     mallopt(M_MMAP_THRESHOLD, 1 << 25)  # the most that every version takes
+
+
+def give_back() -> None:
+    """Let the system have the memory that this process has freed and kept, under glibc."""
+    with suppress(AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

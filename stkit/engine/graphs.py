@@ -6,13 +6,15 @@ is called over and over with the same shapes is recorded once and replayed.
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from stkit.core.errors import DeviceError
-from stkit.engine.memory import fitted
+from stkit.engine.memory import Recorded, fitted, out_of_memory
+from stkit.engine.process import undetermined
 from stkit.engine.runtime import Runtime
 
 WARM_UP = 3  # calls before the recording, in which libraries choose and load their kernels
@@ -55,6 +57,7 @@ class Captured:
         return self.replay()
 
     def _capture(self, tensors: tuple[Tensor, ...]) -> None:
+        self.replay = None  # so that a recording of fewer images is free before this one
         self.inputs = [tensor.detach().clone() for tensor in tensors]
         before = [(tensor, tensor.detach().clone()) for tensor in self.state()]
 
@@ -67,37 +70,97 @@ class Captured:
         restore()
 
 
-def record(run: Callable[[], Any], restore: Callable[[], None]) -> Callable[[], Any]:
+class Cuda(Protocol):
+    """What `record` uses of `torch.cuda`."""
+
+    @property
+    def Stream(self) -> Callable[[], torch.cuda.Stream]:
+        """A stream of CUDA's."""
+
+    @property
+    def CUDAGraph(self) -> Callable[[], torch.cuda.CUDAGraph]:
+        """A graph without a step."""
+
+    @property
+    def graph(self) -> Callable[..., AbstractContextManager[None]]:
+        """What captures into a graph."""
+
+    @property
+    def stream(self) -> Callable[[torch.cuda.Stream], AbstractContextManager[Any]]:
+        """What makes a stream the current one."""
+
+    def current_stream(self) -> torch.cuda.Stream:
+        """The stream that kernels are launched on."""
+        ...
+
+    def get_rng_state(self) -> Tensor:
+        """The state of the generator that Dropout draws from."""
+        ...
+
+    def set_rng_state(self, new_state: Tensor) -> None:
+        """Put such a state back."""
+        ...
+
+
+def record(
+    run: Callable[[], Any], restore: Callable[[], None], cuda: Cuda = torch.cuda
+) -> Callable[[], Any]:
     """Record what `run` launches, on a side stream as graphs need it; returns what replays it.
 
-    What an earlier recording holds is collected first: it refers to itself, and is large.
-    The generator that Dropout draws from is left as it was found.
+    Each recording warms up on the stream that it is captured on, and has one of its own: with a
+    graph torch drops the workspace that cuBLAS has for its stream, from which others may compute
+    (pytorch/pytorch#193402). What an earlier recording holds is collected first: it refers to
+    itself, and is large. The generator that Dropout draws from is left as it was found. Errors: see
+    `captured`; after one the generator and the memory of this process are of no use.
     """
     gc.collect()
-    drawn = torch.cuda.get_rng_state()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    drawn = cuda.get_rng_state()
+    graph, side = cuda.CUDAGraph(), cuda.Stream()
+    side.wait_stream(cuda.current_stream())
+    with cuda.stream(side):  # which a capture that fails would leave the current one
         for _ in range(WARM_UP):
             run()
             restore()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    try:
         # thread_local: a feed's thread goes on sending images meanwhile
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            result = run()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DeviceError(
-            f"this model's step cannot be recorded as a CUDA graph ({reason}); pass --step eager"
-        ) from None
-    torch.cuda.set_rng_state(drawn)
+        capture = cuda.graph(graph, stream=side, capture_error_mode="thread_local")
+        result = captured(run, capture)
+    cuda.current_stream().wait_stream(side)
+    cuda.set_rng_state(drawn)
 
     def replay() -> Any:
         graph.replay()
         return result
 
     return replay
+
+
+def captured(run: Callable[[], Any], capture: AbstractContextManager[None]) -> Any:
+    """What `run` returns within the capture.
+
+    Where memory runs out that is `Recorded`, what else PyTorch raises a DeviceError with the
+    remedy; any other error stays what it is. The cause is what `run` raised: to end a capture in
+    which something has failed raises an error of its own over that.
+    """
+    causes: list[Exception] = []
+    try:
+        with capture:
+            try:
+                return run()
+            except Exception as error:
+                causes.append(error)
+                raise
+    except Exception as error:
+        cause = causes[0] if causes else error
+        if out_of_memory(cause):
+            raise Recorded from cause
+        if isinstance(cause, RuntimeError):
+            raise DeviceError(refusal(cause)) from cause
+        raise cause from None
+
+
+def refusal(error: RuntimeError) -> str:
+    """What to say of the error that a capture failed of."""
+    said = " ".join(str(error).partition("Search for")[0].split())[:120]
+    return undetermined(error) or (
+        f"this model's step cannot be recorded as a CUDA graph ({said}); pass --step eager"
+    )

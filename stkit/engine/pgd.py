@@ -81,6 +81,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def attacking(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, for gradients of the images alone; modes as they were after.
+
+    The weights of a compiled net are frozen meanwhile: its backward pass makes every gradient that
+    its forward pass might be asked for, also those that nobody asks for. Elsewhere PyTorch makes
+    only what it is asked for.
+    """
+    compiled = hasattr(model, "_orig_mod")
+    learning = [p for p in model.parameters() if p.requires_grad] if compiled else []
+    with evaluating(model):
+        try:
+            for parameter in learning:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in learning:
+                parameter.requires_grad_(True)
+
+
 def adversarial(
     model: nn.Module,
     images: Tensor,
@@ -92,9 +112,9 @@ def adversarial(
     """Images perturbed to raise the cross entropy, float [N,3,H,W]: PGD from the noise `start`.
 
     images float [N,3,H,W] in [0,1], of the model's type, labels int64 [N], start: see
-    `random_start`; it takes the images' type. BatchNorm is in
-    evaluation mode meanwhile. The loss is a sum over images, so that an image's gradient does not
-    depend on the batch. The weights keep `requires_grad`: freezing them measured no gain.
+    `random_start`; it takes the images' type. The model is
+    `attacking` meanwhile. The loss is a sum over images, so that an image's gradient does not
+    depend on the batch.
     """
 
     def loss(inputs: Tensor) -> Tensor:
@@ -103,7 +123,7 @@ def adversarial(
         sums = torch.promote_types(images.dtype, torch.float32)
         return F.cross_entropy(logits.to(sums), labels, reduction="sum")
 
-    with evaluating(model):
+    with attacking(model):
         noise = pgd(
             loss,
             images,

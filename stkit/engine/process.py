@@ -54,7 +54,7 @@ def settings(runtime: Runtime) -> Iterator[None]:
     with (
         torch.random.fork_rng(gpus),
         torch.cuda.device(runtime.device if gpus else -1),
-        _put_back(),
+        put_back(),
     ):
         _apply(runtime)
         try:
@@ -79,8 +79,8 @@ def undetermined(error: RuntimeError) -> str | None:
 
 
 @contextmanager
-def _put_back() -> Iterator[None]:
-    """What `_apply` sets is at the end as it was."""
+def put_back() -> Iterator[None]:
+    """What `configure` and `settings` set is at the end as it was."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.conv.fp32_precision, matmul.fp32_precision  # type: ignore[attr-defined]
     exact, deterministic = _exact(), cudnn.deterministic

@@ -206,7 +206,7 @@ class Crafting:
 
     def _stepped(self, x: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
         """The noise after one signed step."""
-        with pgd.evaluating(self.surrogate.frozen):
+        with pgd.attacking(self.surrogate.frozen):
             return pgd.pgd(
                 lambda inputs: self.surrogate.loss(inputs, labels), x, noise,
                 epsilon=self.recipe.epsilon, step_size=self.recipe.step_size, steps=1, ascend=False,

@@ -207,7 +207,7 @@ class Crafting:
             u = augment.apply(seen, augment.Draws(self.names, table))
         fixed = u.detach().contiguous(memory_format=torch.channels_last)
         attacked = self._attack(fixed, truth, starts).requires_grad_()
-        with pgd.evaluating(self.surrogate.frozen), torch.enable_grad():
+        with pgd.attacking(self.surrogate.frozen), torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.surrogate.loss(attacked, truth), attacked)
         (gradient,) = torch.autograd.grad(u, leaf, gradient)
         moved = noise - recipe.step_size * gradient.sign()

@@ -299,7 +299,7 @@ def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
     (run,) = grid_of.runs
     images = estimate.data(file, run.settings["data"])
     assert images.count == count != 1437
-    assert shown.runs == {run.name: 6 + estimate.effort(run, images) / 30}
+    assert shown.runs == {run.name: 0.5 + estimate.effort(run, images) / 30}
 
 
 def test_efforts_of_poisons():
@@ -320,13 +320,13 @@ def test_efforts_of_poisons():
 def test_rule_and_measured(tmp_path):
     rule = plan('models = ["small"]\n' + PLAIN, tmp_path)
     assert rule.basis.startswith("a rough rule: small 1,800")
-    each = 6 + 60 * 1437 / 1800
+    each = 0.5 + 60 * 1437 / 1800
     assert rule.runs["sp_nt_small_s0"] == pytest.approx(each)
-    assert rule.seconds == pytest.approx(4 * each + 3 * 6)
+    assert rule.seconds == pytest.approx(2 + 4 * each + 3 * 0.5)
     run = made('models = ["small"]\n' + PLAIN).runs[0]
     faster = plan('models = ["small"]\n' + PLAIN, tmp_path, [(run, 60.0)])
     assert faster.basis == "finished runs"
-    assert faster.runs["sp_nt_small_s0"] == pytest.approx(6 + 60)
+    assert faster.runs["sp_nt_small_s0"] == pytest.approx(0.5 + 60)
     images, weights = 3 * 1437 * 3072, 4 * 309_114
     assert rule.disk_bytes == images + (4 + 2) * weights
     freed = plan('keep = false\nmodels = ["small"]\n' + PLAIN, tmp_path)

@@ -15,6 +15,11 @@ in which @ stands for the rank. --buffers: also write the BatchNorm statistics t
 evaluation mode goes by, whenever they are others than before, to buffers-RANK. --die-at: end
 without a word at this step, counted from 0, of the first training.
 
+    PORT --broadcast
+
+prints what a rank is after `Runtime.broadcast_` of tensors that were others on each, and by how
+many messages: see `broadcast`.
+
 The environment says which rank it is, as torchrun sets it. It ends with the first code but 0.
 """
 
@@ -30,10 +35,14 @@ import torch._dynamo
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # what a command would import by itself, once for all of them
 from stkit.cli import main
 from stkit.core import artifact
+from stkit.engine import ranks
+from stkit.engine.process import configure
+from stkit.engine.runtime import pick
 
 
 class Start(NamedTuple):
@@ -76,9 +85,47 @@ def die_at(count: int) -> None:
     register_module_forward_pre_hook(die)
 
 
+class Messages(TorchDispatchMode):
+    """How many collectives are run under it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.namespace == "c10d"
+        return func(*args, **(kwargs or {}))
+
+
+def broadcast() -> None:
+    """Print JSON: bytes of tensors of three types, layouts and shapes by name, and the messages."""
+    runtime = pick("cpu")
+    configure(runtime)
+    fill = torch.Generator().manual_seed(runtime.rank)
+    tensors = {
+        "scalar": torch.rand((), generator=fill),
+        "large": torch.tensor(2**62 + 1 + runtime.rank),  # which no float holds
+        "odd": torch.tensor([float("nan"), -0.0, float("inf")]) * (1 - runtime.rank),
+        "strided": torch.rand(2, 3, 4, 5, generator=fill).to(memory_format=torch.channels_last),
+        "double": torch.rand(3, generator=fill, dtype=torch.float64),
+        "counts": torch.randint(9, (4, 2), generator=fill).t(),
+        "weight": torch.rand(2, generator=fill).requires_grad_(),
+    }
+    with Messages() as messages:
+        runtime.broadcast_(*tensors.values())
+    found = {
+        name: value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
+        for name, value in tensors.items()
+    }
+    print(json.dumps({"messages": messages.count, **found}))
+    ranks.leave()
+
+
 def run(words: list[str]) -> int:
     """Do what a rank's arguments say; the exit code."""
     ports, *words = words
+    if words[0] == "--broadcast":
+        os.environ["MASTER_PORT"] = ports
+        broadcast()
+        return 0
     if words[0] == "--float32":
         words.pop(0)
     else:

@@ -8,7 +8,10 @@ import torch
 
 from stkit import EM, REM, Images, load, pick, poison, train
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and pytest -m gpu"),
+]
 TOLERANCE = 1e-3
 """Of the largest weight of a tensor: how far two runs of ten steps in float32 may be apart."""
 SURROGATE = {"model": "small", "batch_size": 32, "steps": 2, "model_steps": 4}

@@ -9,6 +9,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,7 +19,7 @@ from stkit import models
 from stkit.core.errors import DeviceError
 from stkit.data.images import Images
 from stkit.data.load import load
-from stkit.engine import graphs
+from stkit.engine import graphs, pgd
 from stkit.engine.runtime import Runtime, pick
 from stkit.measure import accuracy
 from stkit.poisons import em, rem
@@ -200,6 +203,31 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     with pytest.raises(DeviceError, match=r"a batch of 16 .* --batch-size 2 fits"):
         graphs.Captured(body, CPU)(torch.zeros(16), torch.zeros(32))
     assert tried == [(16, 32), (8, 16), (4, 8), (2, 4)]
+
+
+def test_an_attack_on_a_compiled_net_makes_no_gradient_of_a_weight():
+    """Which a step of training does: what a compiled backward pass returns, of three arguments."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    made: list[int] = []
+
+    def note(graph, inputs):
+        made.append(sum(value is not None for value in graph.graph.output_node().args[0]))
+        return make_boxed_func(graph.forward)
+
+    def keep(graph, inputs):
+        return make_boxed_func(graph.forward)
+
+    network = torch.compile(model, backend=aot_autograd(fw_compiler=keep, bw_compiler=note))
+    images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+    network(images).sum().backward()
+    assert made == [2], "weight and bias; the images want none"
+    start = torch.zeros_like(images)
+    found = pgd.adversarial(network, images, labels, Adversary(steps=2), start)
+    assert made == [2, 1], "the images'"
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    torch.testing.assert_close(
+        found, pgd.adversarial(model, images, labels, Adversary(steps=2), start)
+    )
 
 
 def test_a_compiled_step_agrees(digits):

@@ -243,6 +243,15 @@ def test_acm_and_eval_add_up_over_ranks(both):
     assert one[1] == two[1] and one[1]["n"] == 30 and one[1]["robust_accuracy"] is not None
 
 
+def test_tensors_go_out_in_one_message_for_each_type(work):
+    """Seven of three types, bit for bit: no number, a large one, other layouts, a parameter."""
+    ended = ran(2, "--broadcast", folders=[work])
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    first, second = (json.loads(out) for _, out, _ in ended)
+    assert first == second and first["messages"] == 3
+    assert first["large"] == list((2**62 + 1).to_bytes(8, "little"))
+
+
 def test_a_rank_that_dies_ends_the_run_with_an_error(work):
     line = f"train clean.safetensors --frame nt {TRAIN} -o dead.safetensors"
     first, second = ran(2, line, folders=[work], options=("--float32",), dies=(1, 3))

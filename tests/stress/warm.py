@@ -31,9 +31,12 @@ SUBREAPER = 36  # prctl: what a child leaves behind becomes a child of this proc
 
 def main(words: list[str]) -> int:
     """`stkit`, in this process."""
+    from stkit.bench.run import Host
     from stkit.cli import main as stkit
 
-    return stkit(words)
+    # a bench's tasks are forked, see `ForkedPopen`
+    host = Host((sys.executable, "-m", "stkit"), cores=os.cpu_count() or 1)
+    return stkit(words, host if words[:1] == ["bench"] else None)
 
 
 def warm_up() -> None:
