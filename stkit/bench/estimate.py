@@ -25,7 +25,7 @@ SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 1
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 40_000, "small": 60_000}, "cpu": {"resnet18": 30, "small": 1_800}}
 """Images a second in training, when nothing is known; another model is as the default one. Measured
-by `nt` at batch 128 on one H200 and on one CPU thread (docs/performance.md), but for small on a GPU.
+by `nt` at batch 128 on one H200 and on one CPU thread (docs/performance.md), but small on a GPU.
 """
 PASS = 2 / 3
 """What noise's pass costs of a step: a gradient of the images, none of the weights. By arithmetic;
