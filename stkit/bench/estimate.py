@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stkit.bench.tasks import Options, Run, Task
+from stkit.bench.tasks import Options, Run, Task, called, folders, tasks_of
 from stkit.core import header
 from stkit.core.errors import StkitError
 from stkit.recipes import carried
@@ -65,42 +65,50 @@ class Estimate:
 
 
 def plan(
-    tasks: Sequence[Task], todo: Iterable[Run], finished: Iterable[tuple[Run, float]], work: Path,
-    *, keep: bool, device: str, jobs: int,
+    tasks: Sequence[Task], todo: Sequence[Run], finished: Iterable[tuple[Run, float]], work: Path,
+    *, device: str, jobs: int,
 ) -> Estimate:  # fmt: skip
     """Seconds and bytes of the runs to do and of what else their tasks make, and on what basis.
 
     tasks: of the runs to do. finished: runs with their seconds. device: `auto` is a GPU where
-    NVIDIA's driver is there. keep: of checkpoints; else only those count that are there at a time.
+    NVIDIA's driver is there. Of checkpoints that are not kept only those count that are there at a
+    time.
     """
     by_file = {run.task.file: run for run in todo}
     if not by_file:
         return Estimate({}, {}, 0.0, 0, "nothing is left to do")
-    images = _training_images(tasks, by_file, work)
-    speed = Speed(finished, images, device)
+    speed = Speed([(run, trained_on(run, work), seconds) for run, seconds in finished], device)
+    images: dict[str, Data] = {}
+    for run in todo:
+        trained = trained_on(run, work)
+        images |= {task.file: trained for task in tasks_of([run])}
     left = [task for task in tasks if not (work / task.file).exists()]
     models = {task.file: _model(task, by_file) for task in left}
     seconds = {
-        task.file: speed.seconds(_effort(task, by_file, images), models[task.file]) for task in left
+        task.file: speed.seconds(_effort(task, by_file, images[task.file]), models[task.file])
+        for task in left
     }
     trainings = [task.file for task in left if task.file in by_file]
     others = {task.file: task.name for task in left if task.file not in by_file}
-    disk = len(others) * images.nbytes
-    disk += _checkpoint_bytes([models[file] for file in trainings], keep=keep, jobs=jobs)
+    where = folders(todo)
+    disk = sum(images[file].nbytes for file in others)
+    kept = [models[file] for file in trainings if by_file[file].keep]
+    disk += _checkpoint_bytes([models[file] for file in trainings], kept, jobs=jobs)
     return Estimate(
-        {by_file[file].name: seconds[file] for file in trainings},
-        {name: seconds[file] for file, name in others.items()},
+        {run.called: seconds[run.task.file] for run in todo if run.task.file in seconds},
+        {called(name, where[file][0]): seconds[file] for file, name in others.items()},
         speed.start + sum(seconds.values()) / jobs, disk,
         speed.basis({models[task.file] for task in left if task.resumable}),
     )  # fmt: skip
 
 
-def _training_images(tasks: Sequence[Task], by_file: Mapping[str, Run], work: Path) -> Data:
-    """The images that the first run to do is trained on, or the clean ones that they stem from."""
-    first = next(iter(by_file.values()))
-    clean = next((task for task in tasks if task.name == "clean"), None)
-    file = work / clean.file if clean else Path(str(first.task.source))  # else poisons are files
-    return data(file, first.settings["data"])
+def trained_on(run: Run, work: Path) -> Data:
+    """The images that a run is trained on, or the clean ones that they stem from."""
+    first = run.task
+    while isinstance(first.source, Task):
+        first = first.source
+    clean = first.verb == ("data",)  # else a poison that is a file
+    return data(work / first.file if clean else Path(str(first.source)), run.settings["data"])
 
 
 def _effort(task: Task, by_file: Mapping[str, Run], images: Data) -> float:
@@ -119,13 +127,17 @@ def _model(task: Task, by_file: Mapping[str, Run]) -> str:
     return str(_options(task).get("model", TrainingRecipe.model))
 
 
-def _checkpoint_bytes(models: Sequence[str], *, keep: bool, jobs: int) -> int:
-    """Bytes on disk of the checkpoints of these trainings, those unfinished beside them."""
-    sizes = sorted(
-        (4 * MODELS.get(m, MODELS[TrainingRecipe.model]).parameters for m in models), reverse=True
-    )
-    at_a_time = sum(sizes[:jobs])  # unfinished, one is up to three times as large
-    return 2 * at_a_time + (sum(sizes) if keep else at_a_time)
+def _checkpoint_bytes(models: Sequence[str], kept: Sequence[str], *, jobs: int) -> int:
+    """Bytes on disk of the checkpoints of trainings of these models, of which some are kept, those
+    unfinished beside them."""
+    at_a_time = sum(sorted(map(_weights, models), reverse=True)[:jobs])
+    # unfinished, one is up to three times as large
+    return 2 * at_a_time + max(at_a_time, sum(map(_weights, kept)))
+
+
+def _weights(model: str) -> int:
+    """Bytes of a model's checkpoint."""
+    return 4 * MODELS.get(model, MODELS[TrainingRecipe.model]).parameters
 
 
 def data(file: Path, settings: dict[str, Any]) -> Data:
@@ -181,9 +193,9 @@ class Speed:
     start: of a worker, which are started side by side and do one task after another.
     """
 
-    def __init__(self, finished: Iterable[tuple[Run, float]], images: Data, device: str) -> None:
+    def __init__(self, finished: Iterable[tuple[Run, Data, float]], device: str) -> None:
         rates: dict[str, list[float]] = {}
-        for run, seconds in finished:
+        for run, images, seconds in finished:
             rates.setdefault(run.model, []).append(effort(run, images) / seconds)
         self.measured = {model: median(known) for model, known in rates.items()}
         kind = "cuda" if on_gpu(device) else "cpu"

@@ -8,23 +8,22 @@ the tasks before their own, so a poison is made once. The schema stands at the h
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stkit.bench import tables, toml
-from stkit.bench.tables import Data, Frame, Known, Poison
+from stkit.bench.tables import Data, Frame, Instead, Known, Poison
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
-from stkit.core import files
 from stkit.core.checks import number
 from stkit.core.errors import RecipeError
 from stkit.recipes.asked import words
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.training import TrainingRecipe
 
-LARGEST = 1 << 20  # bytes of a grid's file, which are read in about a second
 LONGEST = 200  # characters of a run's name: a file's has 255
+AS_NAMED = Instead()
 RUNS = 5_000
 """Runs of a grid at most."""
 
@@ -43,26 +42,29 @@ class Made:
 
 
 def read(path: Path, known: Known | None = None, *, source: str | None = None) -> Grid:
-    """The grid of a TOML file. known: names an option that is not there; None leaves that to the
-    task. source: in the place of the grid's, whose name the results keep. ArtifactError where the
-    file cannot be read, RecipeError for what is wrong in it.
-    """
-    text = files.content(path, limit=LARGEST, remedy="pass a grid in TOML")
+    """The grid of a TOML file, see `toml.read` and `parse`; source: in the place of its own."""
+    return of(path, toml.read(path), known, instead=Instead(source))
+
+
+def of(
+    path: Path, table: Table, known: Known | None = None, *, instead: Instead = AS_NAMED
+) -> Grid:
+    """The grid of a table that was read from a file, which what is wrong in it names."""
     try:
-        table = files.parse_toml(text.decode())
-    except ValueError as error:
-        raise RecipeError(f"{path}: found no TOML ({error}); see `stkit bench --help`") from None
-    try:
-        return parse(table, known, source=source)
+        return parse(table, known, instead=instead)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
 
 
-def parse(table: Table, known: Known | None = None, *, source: str | None = None) -> Grid:
-    """The grid of a table as TOML gives it."""
+def parse(table: Table, known: Known | None = None, *, instead: Instead = AS_NAMED) -> Grid:
+    """The grid of a table as TOML gives it; RecipeError for what is wrong in it.
+
+    known: names an option that is not there; None leaves that to the task. instead: what is read in
+    the place of what the grid names.
+    """
     toml.keys("", table, ("data", "train", "poison", "frame", "poisons", "frames", "models",
                           "rates", "seeds", "poison-seed", "keep"))  # fmt: skip
-    data = tables.data(toml.one(table, "data", dict) or {}, source)
+    data = tables.data(toml.one(table, "data", dict) or {}, instead)
     models = toml.once("models", toml.axis("", table, "models", str) or [TrainingRecipe.model])
     for model in models:
         if not model_name(model).isprintable():
@@ -74,8 +76,9 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
     count = len(models) * len(frames) * len(seeds) * sum(len(poison.rates) for poison in poisons)
     if count > RUNS:
         raise RecipeError(f"asks for {count:,} runs, expected {RUNS:,} at most; make several grids")
+    keep = toml.one(table, "keep", bool) is not False
     runs = [
-        _run(data, made, frame, model, seed)
+        replace(_run(data, made, frame, model, seed), keep=keep)
         for poison in poisons
         for made in _made(poison, seeds, data.clean)
         for frame in frames
@@ -87,8 +90,7 @@ def parse(table: Table, known: Known | None = None, *, source: str | None = None
             raise RecipeError(
                 f"two runs are called {name!r}; give its poison or frame another name"
             )
-    keep = toml.one(table, "keep", bool)
-    return Grid(tuple(runs), True if keep is None else keep)
+    return Grid(tuple(runs))
 
 
 def _made(poison: Poison, seeds: list[int], clean: Task) -> Iterator[Made]:

@@ -7,8 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from stkit.bench import noise
 from stkit.bench.attempts import Attempts
-from stkit.bench.tasks import Run, Task
+from stkit.bench.tasks import Run, Task, folders
 from stkit.core import header
 from stkit.core.errors import ArtifactError
 from stkit.report import files
@@ -26,17 +27,19 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is. seconds: that it took, where known; why: what is wrong with its result."""
+    """How far a run is. seconds: that it took, where known, on which device; why: what is wrong
+    with its result."""
 
     run: Run
     state: State
     seconds: float | None = None
+    device: str = ""
     why: str = ""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Every run that was asked for, in the grid's order."""
+    """Every run that was asked for, in the grid's or the queue's order."""
 
     statuses: tuple[Status, ...]
 
@@ -53,23 +56,27 @@ class Progress:
     @property
     def blocked(self) -> dict[str, str]:
         """The names of the runs whose results are in the way, and what is wrong with those."""
-        return {s.run.name: s.why for s in self.statuses if s.state is State.BLOCKED}
+        return {s.run.called: s.why for s in self.statuses if s.state is State.BLOCKED}
 
-    @property
-    def timed(self) -> list[tuple[Run, float]]:
-        """The finished runs whose time is known, with their seconds."""
-        return [(status.run, status.seconds) for status in self.done if status.seconds]
+    def timed(self, *, gpu: bool) -> list[tuple[Run, float]]:
+        """The finished runs whose time on a GPU, or on a CPU, is known, with their seconds."""
+        return [
+            (status.run, status.seconds)
+            for status in self.done
+            if status.seconds and status.device.startswith("cpu") != gpu
+        ]
 
 
 def look(runs: Iterable[Run], out: Path, work: Path) -> Progress:
     """How far each run is; `out` is the folder of results, `work` that of tasks' files."""
-    return Progress(tuple(_status(run, out / f"{run.name}.json", work) for run in runs))
+    return Progress(tuple(_status(run, out / run.result, work) for run in runs))
 
 
 def _status(run: Run, path: Path, work: Path) -> Status:
     if path.exists():
         try:
-            return Status(run, State.DONE, _result(path, run).get("seconds"))
+            read = _result(path, run)
+            return Status(run, State.DONE, read.get("seconds"), str(read.get("device", "")))
         except ArtifactError as error:
             return Status(run, State.BLOCKED, why=str(error))
     file = work / run.task.file
@@ -97,14 +104,17 @@ def _result(path: Path, run: Run) -> dict[str, Any]:
 
 
 class Writer:
-    """Writes the results of tasks whose files are there."""
+    """Writes the results of tasks whose files are there, each into the folders of its runs."""
 
-    def __init__(self, out: Path, work: Path, runs: Iterable[Run], *, keep: bool) -> None:
-        self.out, self.work, self.keep = out, work, keep
-        self.runs = {run.task.file: run for run in runs}
+    def __init__(self, out: Path, work: Path, runs: Iterable[Run]) -> None:
+        self.out, self.work = out, work
+        self.runs: dict[str, list[Run]] = {}
+        for run in runs:
+            self.runs.setdefault(run.task.file, []).append(run)
+        self.folders = folders(run for several in self.runs.values() for run in several)
 
     def finish(self, task: Task) -> str:
-        """Write the result of a task, if it has any; a word about it for people.
+        """Write the results of a task, if it has any; a word about them for people.
 
         ArtifactError when a result of that name is there already, of other settings.
         """
@@ -114,35 +124,56 @@ class Writer:
         return said
 
     def _finish(self, task: Task, attempts: Attempts) -> str:
-        path, run = self.out / f"{task.name}.json", self.runs.get(task.file)
         try:
             head = header.read(self.work / task.file)
         except ArtifactError as error:
             raise ArtifactError(f"{error}; remove it and run again") from None
-        if path.exists():  # of a poison made before, or put there in the meantime
-            if run:
-                _result(path, run)
-            else:
-                _same_poison(path, head)
-            return ""
         spent, printed = attempts.spent(), attempts.printed()
         seconds = spent.total(printed.pop("seconds", None))
         more = {"attempts": spent.attempts or None, "seconds": seconds}
         given = {key: value for key, value in more.items() if value is not None}
-        if run:
-            made = files.run(run.name, run.settings, head, printed, **given)
-        else:
-            made = files.poison(task.name, head, printed, **given)
-        try:
-            files.check(made)
-        except ArtifactError as error:  # a checkpoint without a result that can be read stays
-            raise ArtifactError(f"{path}: {error}") from None
-        files.write(path, made)
-        if run and not self.keep:
+        if task.file in self.runs:
+            return self._finish_run(task, head, printed, given)
+        made = files.poison(task.name, head, printed, **given)
+        said: list[str] = []
+        for folder in self.folders[task.file]:
+            path = self.out / folder / f"{task.name}.json"
+            if path.exists():  # of a poison made before
+                _same_poison(path, head)
+            else:
+                said = _written(path, made)
+            said += noise.take_home(task, self.work, path.parent)
+        return ", ".join(said)
+
+    def _finish_run(
+        self, task: Task, head: dict[str, Any], printed: dict[str, Any], given: dict[str, Any]
+    ) -> str:
+        """Write the result of a training, for each grid that has it."""
+        said: list[str] = []
+        for run in self.runs[task.file]:
+            path = self.out / run.result
+            if path.exists():  # put there in the meantime
+                _result(path, run)
+            else:
+                made = files.run(run.name, run.settings, head, printed, **given)
+                said = _written(path, made) + ([f"in {run.folder}"] if run.folder else [])
+        if not any(run.keep for run in self.runs[task.file]):
             (self.work / task.file).unlink(missing_ok=True)
-        accuracy = made.get("accuracy")
-        said = [f"accuracy {accuracy:.4f}"] if accuracy is not None else []
-        return ", ".join([*said, *([f"{seconds:.0f} s"] if seconds is not None else [])])
+        return ", ".join(said)
+
+
+def _written(path: Path, made: dict[str, Any]) -> list[str]:
+    """Write a result; words about it. ArtifactError for one that could not be read again."""
+    try:
+        files.check(made)
+    except ArtifactError as error:  # a checkpoint without a result that can be read stays
+        raise ArtifactError(f"{path}: {error}") from None
+    files.write(path, made)
+    accuracy, seconds = made.get("accuracy"), made.get("seconds")
+    return [
+        *([f"accuracy {accuracy:.4f}"] if accuracy is not None else []),
+        *([f"{seconds:.0f} s"] if seconds is not None else []),
+    ]
 
 
 def _same_poison(path: Path, head: dict[str, Any]) -> None:

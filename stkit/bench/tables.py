@@ -25,7 +25,12 @@ BENCH = dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "res
                        "json", "quiet"), "`stkit bench`")  # fmt: skip
 OWN: dict[str, dict[str, str]] = {
     "train": {"seed": "seeds", "model": "models", "frame": "[[frame]]", "test": "[data]", **BENCH},
-    "poison": {"seed": "poison-seed", "poison-rate": "rates", **BENCH},
+    "poison": {
+        "seed": "poison-seed",
+        "poison-rate": "rates",
+        "class-noise": "`stkit bench`",
+        **BENCH,
+    },
 }
 """Options of the two commands that a grid does not pass on, and who sets them."""
 Seed = int | Literal["each"]
@@ -63,20 +68,35 @@ class Frame:
     options: Options
 
 
-def data(table: Table, instead: str | None) -> Data:
-    """[data]. instead: a source to be read in the place of the one that is named."""
+@dataclass(frozen=True)
+class Instead:
+    """Sources that are read in the place of those that [data] names, which the results keep.
+
+    test: not of a grid that keeps a part of its training images for that.
+    """
+
+    source: str | None = None
+    test: str | None = None
+
+
+def data(table: Table, instead: Instead) -> Data:
+    """[data]. instead: what is to be read in the place of what is named."""
     toml.keys("[data]", table, ("source", "test", "limit", "size", "holdout", "name"))
     source, test, name = (toml.one(table, key, str, "[data]") for key in ("source", "test", "name"))
     sizes = {key: toml.one(table, key, int, "[data]") for key in ("limit", "size", "holdout")}
     if name is not None:
         _named("[data] name", name)
-    read = instead or source
+    read = instead.source or source
+    tested = (None if sizes["holdout"] else instead.test) or test
     if read is None:
         raise RecipeError('[data] has no source; write source = "cifar10", a folder or a file')
     if sizes["holdout"] is not None and test is not None:
         raise RecipeError("[data] has holdout and test, expected one of them; leave one out")
-    if test is None and sizes["holdout"] is None and header.is_stkit(Path(read)):
-        raise RecipeError(f"[data] has no test; {read} is a file, which holds one split")
+    if tested is None and sizes["holdout"] is None and header.is_stkit(Path(read)):
+        raise RecipeError(
+            f"[data] has no test; {read} is a file, which holds one split; write test = ... or "
+            "pass --test SOURCE"
+        )
     for key, value in sizes.items():
         if value is not None:
             number(f"[data] {key}", value, 1, (sizes["limit"] or inf) - (key == "holdout"))
@@ -89,7 +109,7 @@ def data(table: Table, instead: str | None) -> Data:
     if test is not None:
         settings["test"] = with_state(test)
     settings |= {k: v for k, v in sizes.items() if k != "holdout" or v is not None}
-    return Data(settings, *_splits(read, test, sizes))
+    return Data(settings, *_splits(read, tested, sizes))
 
 
 def _splits(source: str, test: str | None, sizes: Mapping[str, int | None]) -> tuple[Task, Task]:

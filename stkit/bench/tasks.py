@@ -19,6 +19,10 @@ Options = dict[str, str | int | float | bool]
 THREADS = 1
 """Of a task on a CPU whose options name none. They decide the last bits of what it makes, so they
 may depend on nothing that changes: neither on the cores nor on how many tasks run side by side."""
+CLASS_WISE = "--scope=class"
+"""The option of a poison whose noise is one a class, so that it is kept in a small file."""
+SUFFIX, NOISE = ".safetensors", ".noise.safetensors"
+"""What ends the name of a task's file, and of the file that keeps its noise."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,17 @@ class Task:
         """Whether the command takes --resume and --device."""
         return self.verb[0] == "train" or self.verb[-1] in LONG
 
+    @property
+    def noise(self) -> str | None:
+        """The name of the file that keeps its noise; None: it is cheap, or too large to be kept."""
+        if self.verb[0] == "poison" and self.verb[-1] in LONG and CLASS_WISE in self.options:
+            return self.file.removesuffix(SUFFIX) + NOISE
+        return None
+
     @cached_property
     def file(self) -> str:
         """The name of its file: two tasks have the same one only if they make the same."""
-        return f"{self.name}-{digest(self._settings())}.safetensors"
+        return f"{self.name}-{digest(self._settings())}{SUFFIX}"
 
     def _settings(self) -> list[Any]:
         source = self.source if isinstance(self.source, str) else self.source.file
@@ -62,6 +73,8 @@ class Task:
         for option, task in (("--test", self.test), ("--clean", self.clean)):
             if task:
                 words += [option, str(work / task.file)]
+        if self.noise:
+            words += ["--class-noise", str(work / self.noise)]
         return [*words, *self._going_on(), "-o", str(work / self.file)]
 
     def _going_on(self) -> list[str]:
@@ -77,6 +90,8 @@ class Run:
     """One training of a grid: `name` is that of its result, `settings` what decides it.
 
     settings: as the result holds them, JSON. options: of `stkit train`, but for frame, model, seed.
+    keep: the checkpoint too, when its result is written. folder: of the result, where a queue has
+    one a grid.
     """
 
     name: str
@@ -85,18 +100,43 @@ class Run:
     model: str
     options: Options
     settings: dict[str, Any]
+    keep: bool = True
+    folder: str = ""
+
+    @property
+    def called(self) -> str:
+        """Its name for people, behind the folder, since each grid of a queue may have one such."""
+        return called(self.name, self.folder)
+
+    @property
+    def result(self) -> Path:
+        """Where its result lies in the folder of results."""
+        return Path(self.folder) / f"{self.name}.json"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every run of a grid. keep: checkpoints too, when their results are written."""
+    """Every run of a grid, or of the grids of a queue."""
 
     runs: tuple[Run, ...]
-    keep: bool
 
     def tasks(self) -> list[Task]:
         """Every task of the grid, see `tasks_of`."""
         return tasks_of(self.runs)
+
+
+def called(name: str, folder: str) -> str:
+    """A name for people, behind its folder where it has one."""
+    return f"{folder}/{name}" if folder else name
+
+
+def folders(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """For the file of each task the folders of these runs' results that need it, in order."""
+    by_file: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for task in tasks_of([run]):
+            by_file.setdefault(task.file, {})[run.folder] = None
+    return {file: list(named) for file, named in by_file.items()}
 
 
 def tasks_of(runs: Iterable[Run]) -> list[Task]:

@@ -2,20 +2,32 @@
 
 from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
+from stkit.core import files
 from stkit.core.checks import nearest
 from stkit.core.errors import RecipeError
 
 Table = dict[str, Any]
 """A table of TOML, whose values are of any type until they are checked."""
 T = TypeVar("T")
+LARGEST = 1 << 20  # bytes of a file, which are read in about a second
 WORDS = {
     str: ("text", "texts"), int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"), bool: ("true or false", "switches"),
     dict: ("a table", "tables"),
 }  # fmt: skip
 """What people call the types, one and several."""
+
+
+def read(path: Path) -> Table:
+    """What a file holds. ArtifactError where it cannot be read, RecipeError where it is no TOML."""
+    text = files.content(path, limit=LARGEST, remedy="pass a grid in TOML")
+    try:
+        return files.parse_toml(text.decode())
+    except ValueError as error:
+        raise RecipeError(f"{path}: found no TOML ({error}); see `stkit bench --help`") from None
 
 
 def keys(where: str, table: Table, known: Collection[str]) -> None:

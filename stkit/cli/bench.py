@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,18 +11,14 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
-from stkit.core import text as harmless
 from stkit.core.checks import number
-from stkit.core.errors import ArtifactError, Interrupted, RecipeError
+from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import TrainingRecipe
 
 if TYPE_CHECKING:
-    from stkit.bench.estimate import Estimate
-    from stkit.bench.progress import Progress
-    from stkit.bench.run import Host, Outcome, Places
-    from stkit.bench.tasks import Task
+    from stkit.bench.run import Host, Places
 
 POISON, FRAME = next(iter(METHODS)), next(iter(FRAMES))
 HELP = f"""Run a grid of trainings: poisons x poison rates x frames x models x seeds.
@@ -43,12 +39,16 @@ A grid in TOML (examples/grid.toml has every key):
   [[frame]]   name = "{FRAME}-wd"; frame = "{FRAME}"; its options, such as weight-decay = 1e-3
 
 \b
+A queue in TOML, whose runs are taken in this order; each grid has its folder in FOLDER:
+  [[grid]]  file = "a.toml"; only = ["{POISON}*_{FRAME}_*", "*_s0"], all its runs without it
+
+\b
 Example:
   stkit bench examples/grid.toml --dry-run
   stkit bench examples/grid.toml -o grid-out --jobs 2 --time-limit 9
   stkit report grid-out --layout 1"""
 
-Grid = Annotated[Path, typer.Argument(metavar="GRID", help="A grid in TOML.")]
+Grid = Annotated[Path, typer.Argument(metavar="GRID", help="A grid in TOML, or a queue of them.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -62,11 +62,20 @@ Work = Annotated[
     ),
 ]
 Source = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--source", metavar="SOURCE", help="In the place of the grid's: a copy in a folder."
+        "--source", metavar="[NAME=]SOURCE",
+        help="In the place of the grid's: a copy in a folder. A queue's grids may name several: "
+        "NAME=SOURCE is for those that name NAME, SOURCE for those that name what the first does.",
     ),
-]
+]  # fmt: skip
+Test = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test", metavar="[NAME=]SOURCE",
+        help="The same for the test images; needed where --source is a file, which has one split.",
+    ),
+]  # fmt: skip
 Only = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
@@ -104,6 +113,7 @@ def bench(
     out: Out = None,
     work: Work = None,
     source: Source = None,
+    test: Test = None,
     only: Only = None,
     jobs: Jobs = None,
     devices: Devices = "auto",
@@ -114,40 +124,47 @@ def bench(
     quiet: o.Quiet = False,
 ) -> None:
     """Plan or run a grid. `context.obj` may be the host to run it on, a `run.Host`."""
-    from stkit.bench import estimate, locks, progress, run
+    from stkit.bench import estimate, locks, noise, progress, run
+    from stkit.bench.tasks import folders as folders_of
     from stkit.bench.tasks import tasks_of
-    from stkit.cli import grids
+    from stkit.cli import grids, runs
 
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
     places = _places(devices, jobs, host.cores)
-    grid = grids.read(path, source)
-    asked = grids.matching(grid, only)
+    asked = grids.matching(grids.asked(path, source or (), test or ()), only)
     out = _folder(out or Path(f"{path.stem}-results"))
     work = _folder(work or out / "work")
+    folders = [_folder(out / name) for name in dict.fromkeys(run.folder for run in asked)]
     there = progress.look(asked, out, work)
     tasks = tasks_of(there.todo)
     grids.check_sources(path, tasks, work)
     if dry_run:
         plan = estimate.plan(
-            tasks, there.todo, there.timed, work,
-            keep=grid.keep, device=places.devices[0], jobs=places.jobs,
-        )  # fmt: skip
-        _show(plan, there, as_json=json, quiet=quiet)
+            tasks,
+            there.todo,
+            there.timed(gpu=estimate.on_gpu(places.devices[0])),
+            work,
+            device=places.devices[0],
+            jobs=places.jobs,
+        )
+        runs.show(plan, there, as_json=json, quiet=quiet)
         return
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
-    with locks.held(out, work) as files:
+    with locks.held(*folders, work) as files:
         there = progress.look(asked, out, work)  # again, now that nobody else changes it
         for name, why in there.blocked.items():
             say(f"failed {name}: {why}")
         tasks = tasks_of(there.todo)
-        finish = progress.Writer(out, work, there.todo, keep=grid.keep).finish
+        for line in noise.bring(tasks, folders_of(asked), out, work):
+            say(line)
+        finish = progress.Writer(out, work, there.todo).finish
         pool = run.Pool(
             work, replace(places, locks=files), finish=finish, say=say, deadline=deadline,
             data_root=data_root, host=host,
         )  # fmt: skip
         outcome = pool.run(tasks)
-    _end(outcome, tasks, there, out, as_json=json, quiet=quiet)
+    runs.end(outcome, tasks, there, out, as_json=json, quiet=quiet)
 
 
 def _folder(path: Path) -> Path:
@@ -185,83 +202,3 @@ def _places(devices: str, jobs: int | None, cores: int) -> "Places":
         jobs = max(cores, len(names)) if cpu else len(names)
     number("jobs", jobs, 1, 1000)
     return Places(names, jobs)
-
-
-def _end(
-    outcome: "Outcome", tasks: "Sequence[Task]", there: "Progress", out: Path, *,
-    as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Say what became of the runs; exit 1 when some failed."""
-    names = {task.file: task.name for task in tasks}
-    failed = there.blocked | {names[file]: why for file, why in outcome.failed.items()}
-    trained = [run for run in there.todo if run.task.file in outcome.done]
-    left = [run.name for run in there.todo if run not in trained and run.name not in failed]
-    count, done = len(there.statuses), len(there.done) + len(trained)
-    if outcome.signal:
-        raise Interrupted(
-            f"interrupted; {done} of {count} runs are done, the same command goes on",
-            outcome.signal,
-        )
-    if as_json:
-        output.result(
-            {"output": str(out), "cells": count, "done": done, "left": left, "failed": failed},
-            as_json=True, quiet=quiet,
-        )  # fmt: skip
-    else:
-        lost = len(failed.keys() & {status.run.name for status in there.statuses})
-        sums = {"output": str(out), "runs": count, "done": done, "left": len(left), "failed": lost}
-        output.result(sums, as_json=False, quiet=quiet, brief=out)
-        for name, why in failed.items():
-            output.note(f"failed {name}: {why}")
-        if left and not quiet:
-            output.note(f"{len(left)} of {count} runs are left; the same command goes on with them")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _show(plan: "Estimate", there: "Progress", *, as_json: bool, quiet: bool) -> None:
-    """What would be done: a row a run, before them those a set of images, then the sums."""
-    if as_json:
-        rows = [
-            {
-                "cell": status.run.name,
-                "state": status.state,
-                "seconds": plan.runs.get(status.run.name),
-            }
-            | ({"why": status.why} if status.why else {})
-            for status in there.statuses
-        ]
-        sums = {key: value for key, value in asdict(plan).items() if key != "runs"}
-        output.result({"cells": rows, **sums}, as_json=True, quiet=False)
-        return
-    if quiet:
-        output.say("\n".join(status.run.name for status in there.statuses))
-        return
-    from stkit.bench.progress import State
-
-    shown = [
-        {"task": name, "state": State.TO_DO, "time": _duration(seconds)}
-        for name, seconds in plan.images.items()
-    ]
-    shown += [
-        {"task": status.run.name, "state": status.state,
-         "time": _duration(plan.runs.get(status.run.name))}
-        for status in there.statuses
-    ]  # fmt: skip
-    output.say(output.rows(shown, "table") + "\n")
-    for name, why in there.blocked.items():
-        output.say(harmless.plain(f"blocked {name}: {why}"))
-    text = {
-        "runs": len(there.statuses), "time": _duration(plan.seconds),
-        "disk": f"{plan.disk_bytes / 1e9:.3g} GB", "estimated": f"by {plan.basis}",
-    }  # fmt: skip
-    output.result(text, as_json=False, quiet=False)
-
-
-def _duration(seconds: float | None) -> str | None:
-    """Seconds for people."""
-    if seconds is None:
-        return None
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,44 +1,87 @@
-"""Grids read with every option checked as its command would, before anything is run."""
+"""Grids and queues read with every option checked as its command would, before anything is run."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from stkit.bench import grid
-from stkit.bench.tables import OWN
+from stkit.bench import grid, queue, toml
+from stkit.bench.tables import OWN, Instead
 from stkit.bench.tasks import Grid, Run, Task
+from stkit.bench.toml import Table
 from stkit.cli import poison, train
 from stkit.core import header
 from stkit.core.checks import choose, given, whole
-from stkit.core.errors import DataError, RecipeError, StkitError
+from stkit.core.errors import ArtifactError, DataError, RecipeError, StkitError
 from stkit.recipes.catalogue import DATASETS, no_source
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.training import PRECISIONS, STEPS, THREADS, TrainingRecipe
 
 
-def read(path: Path, source: str | None = None) -> Grid:
-    """A grid in TOML. RecipeError names the first option that its command would refuse.
-
-    source: in the place of the grid's.
+def asked(path: Path, sources: Sequence[str] = (), tests: Sequence[str] = ()) -> Grid:
+    """The runs of a grid or a queue in TOML. RecipeError names the first option that its command
+    would refuse. sources, tests: see `queue.instead`.
     """
+    table = toml.read(path)
+    if queue.KEY not in table:
+        return _checked(path, table, _instead([table], sources, tests))
+    try:
+        choices = queue.choices(table, path.parent)
+        tables = {choice.file: toml.read(choice.file) for choice in choices}
+        for choice in choices:
+            if queue.KEY in tables[choice.file]:
+                raise RecipeError(
+                    f"{choice.where} is a queue, expected a grid; name its grids here"
+                )
+        instead = _instead(list(tables.values()), sources, tests)
+        grids = {file: _checked(file, each, instead) for file, each in tables.items()}
+        return queue.joined(choices, grids)
+    except (RecipeError, ArtifactError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def read(path: Path, source: str | None = None) -> Grid:
+    """A grid in TOML, checked; source: in the place of the grid's."""
+    return _checked(path, toml.read(path), lambda name: Instead(source))
+
+
+def _instead(
+    tables: Sequence[Table], sources: Sequence[str], tests: Sequence[str]
+) -> Callable[[str | None], Instead]:
+    """What is read in the place of a source that one of these grids names."""
+    named = [_source(table) for table in tables]
+    source = queue.instead(named, sources)
+    test = queue.instead(named, tests, "test")
+    return lambda name: Instead(source.get(name), test.get(name))
+
+
+def _source(table: Table) -> str | None:
+    """The source that a grid names, before it is checked."""
+    data = table.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    return source if isinstance(source, str) else None
+
+
+def _checked(path: Path, table: Table, instead: Callable[[str | None], Instead]) -> Grid:
+    """The grid of a file whose options are all such as their commands take."""
     commands = _commands()
     known = {
         name: _options(command) - OWN[name.split()[0]].keys() for name, command in commands.items()
     }
-    asked = grid.read(path, known, source=source)
+    of_file = grid.of(path, table, known, instead=instead(_source(table)))
     checked = set()
-    for task in asked.tasks():
+    for task in of_file.tasks():
         command = commands.get(" ".join(task.verb))
         options = tuple(o for o in task.options if not o.startswith("--seed="))
         if command is not None and (task.verb, options) not in checked:
             _check(path, task, command)
             checked.add((task.verb, options))
-    return asked
+    return of_file
 
 
 def check_sources(path: Path, tasks: Iterable[Task], work: Path) -> None:
@@ -60,6 +103,7 @@ def _check_source(source: str) -> None:
         header.read(Path(source), "dataset")
 
 
+@cache
 def _commands() -> dict[str, Any]:
     """The commands whose options a grid has: `train`, and every `poison METHOD`."""
     app = typer.Typer()
@@ -116,10 +160,15 @@ def _check_poison(method: str, params: dict[str, Any]) -> None:
 
 
 def matching(asked: Grid, only: str | None) -> list[Run]:
-    """The runs whose names match a pattern, all without one. RecipeError when there are none."""
-    runs = [run for run in asked.runs if only is None or fnmatchcase(run.name, only)]
+    """The runs whose names match a pattern, with the folder of a queue's grid or without; all where
+    there is none. RecipeError when no run does.
+    """
+    runs = [
+        run for run in asked.runs
+        if only is None or fnmatchcase(run.name, only) or fnmatchcase(run.called, only)
+    ]  # fmt: skip
     if not runs:
         raise RecipeError(
-            f"no run is called {only!r}, of {len(asked.runs)}; one is {asked.runs[0].name!r}"
+            f"no run is called {only!r}, of {len(asked.runs)}; one is {asked.runs[0].called!r}"
         )
     return runs

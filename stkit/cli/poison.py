@@ -13,8 +13,9 @@ import typer
 from stkit.cli import claims, output, saving
 from stkit.cli import options as o
 from stkit.core.checks import as_dict, given, number
+from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.poisons import LONG, METHODS
-from stkit.recipes.settings import Recipe, Setting
+from stkit.recipes.settings import Recipe, Setting, settings
 
 if TYPE_CHECKING:
     from stkit.data.folders import Skipped
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 Rate = Annotated[
     float, typer.Option("--poison-rate", help="The share of images that get noise, 0 to 1.")
+]
+Noise = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --scope class: put the poison together from the noise in this small file where "
+        "it is of these settings and images; where none is there, keep the noise in it.",
+    ),
 ]
 UNITS = {"budget": o.budget, "fraction": o.fraction}
 """How a setting of this unit is read."""
@@ -64,6 +73,7 @@ class Request:
     threads: int | None = None
     deterministic: bool = False
     resume: bool = False
+    class_noise: Path | None = None
     skipped: "list[Skipped]" = field(default_factory=list)  # said by the reading of the source
 
 
@@ -80,6 +90,8 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
         taken |= {"step": (o.Step, "auto"), "sync_bn": (o.SyncBn, False)}
         taken |= {"threads": (o.Threads, None), "deterministic": (o.Deterministic, False)}
         taken |= {"resume": (o.Resume, False)}
+        if "scope" in settings(recipe):
+            taken |= {"class_noise": (Noise, None)}
     taken |= {"strict": (o.Strict, False), "dry_run": (o.DryRun, False), "force": (o.Force, False)}
     taken |= {"json": (o.Json, False), "quiet": (o.Quiet, False)}
 
@@ -119,6 +131,10 @@ def _option(field: Field[Any]) -> tuple[Any, Any]:
 def _run(recipe: Recipe[Any], asked: Request) -> None:
     """Read, poison, write, and say what was done; or, with --dry-run, what would be."""
     number("poison-rate", asked.poison_rate, 0, 1)
+    if asked.class_noise is not None and as_dict(recipe)["scope"] != "class":
+        raise RecipeError(
+            "noise is kept where it is one a class; pass --scope class, or no --class-noise"
+        )
     from stkit import poisons
 
     runtime = None
@@ -167,24 +183,71 @@ def _craft(crafting: "Crafting", asked: Request) -> None:
     from stkit.poisons import finish, recorded
 
     start, runtime, count = perf_counter(), crafting.runtime, len(crafting.images)
+    expected = recorded(crafting, asked.poison_rate)
     if asked.resume:
-        expected = recorded(crafting, asked.poison_rate)
         done = claims.finished(asked.out, "dataset", expected, runtime, force=asked.force)
         if done is not None:
             say(done["statistics"], None, asked, count, runtime)
             return
+    if asked.class_noise is not None:
+        again = _again(crafting, expected, asked, asked.class_noise)
+        if again is not None:
+            if runtime.first:
+                say(again, perf_counter() - start, asked, count, runtime)
+            return
+    if asked.resume:
         saving.take_up(crafting, asked.out, "state")
     statistics: dict[str, Any] = {}
 
     def finished() -> saving.Save:
         poisoned = finish(crafting, asked.poison_rate)
         statistics.update(poisoned.header.get("statistics", {}))  # of the first rank's alone
+        if asked.class_noise is not None:
+            _keep(crafting, poisoned, asked.class_noise)
         return poisoned.save
 
     line = None if asked.quiet else _line
     saving.run(crafting, asked.out, finished, label=asked.method, line=line, force=asked.force)
     if runtime.first:
         say(statistics, perf_counter() - start, asked, count, runtime)
+
+
+def _again(
+    crafting: "Crafting", expected: dict[str, Any], asked: Request, kept: Path
+) -> dict[str, Any] | None:
+    """The statistics of the poison put together from kept noise; None where there is none of its.
+
+    A file that does not fit stays as it is, with a word about it.
+    """
+    from stkit.poisons import noise
+
+    fixed = {"precision": crafting.runtime.precision} if asked.precision != "auto" else {}
+    statistics, runtime = None, crafting.runtime
+    with runtime.together():
+        if runtime.first and kept.exists():
+            try:
+                images = noise.again(kept, crafting.images, expected, fixed=fixed)
+            except ArtifactError as error:
+                output.note(f"note: {error}; the noise is made anew; remove it to keep that")
+            else:
+                saving.place(images.save, asked.out, force=asked.force)
+                statistics = images.header["statistics"]
+    shared: dict[str, Any] | None = runtime.shared(statistics)
+    return shared
+
+
+def _keep(crafting: "Crafting", poisoned: "Images", kept: Path) -> None:
+    """Write the noise of finished images to a file that is not there yet.
+
+    They are not lost where that cannot be written.
+    """
+    from stkit.poisons import noise
+
+    if crafting.runtime.first and not kept.exists():
+        try:
+            noise.write(kept, poisoned, crafting.images)
+        except ArtifactError as error:
+            output.note(f"note: {error}; the noise is not kept")
 
 
 def _line(record: "Record") -> str:

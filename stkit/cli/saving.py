@@ -170,10 +170,10 @@ def run(
         save = finish()
         with work.runtime.together():
             if work.runtime.first:
-                _place(save, out, force=force)
+                place(save, out, force=force)
 
 
-def _place(save: Save, out: Path, *, force: bool) -> None:
+def place(save: Save, out: Path, *, force: bool) -> None:
     """Write the result, to `out`.part where `out` was taken in the meantime."""
     part = claims.part_of(out)
     try:

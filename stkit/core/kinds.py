@@ -31,7 +31,7 @@ PHASE = {"adversary?": {"epsilon": SHARE}, "staged?": {"variant?": str}}
 TRAINED = {"frame": str, "phases": [PHASE, SOME]}
 """The recipe of a training, as a report relies on it."""
 RECIPES: dict[str, dict[str, Any]] = {
-    "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ,
+    "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,
 }  # fmt: skip
 CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
 """A look at ACM."""
@@ -43,6 +43,9 @@ EPOCH = {
 """What a checkpoint records of an epoch."""
 KINDS: dict[str, dict[str, Any]] = {
     "dataset": {"classes": [TEXT], "split": str, "method?": str, "statistics?": {}},
+    "class-noise": {
+        "classes": [TEXT], "split": str, "method": str, "statistics": {}, "images": str,
+    },
     "checkpoint": {
         "frame": str, "model": str, "classes": [TEXT, SOME], "size": (int, 1, 1 << 16),
         "mean": [WHOLE, 3], "std": [WHOLE, 3], "records": [EPOCH],

@@ -154,12 +154,17 @@ def _seed(head: Header) -> int:
     return seed
 
 
+def _noise(head: Header, parents: Parents, split: str) -> Command:
+    raise RecipeError(f"`stkit poison {head['method']} --class-noise` keeps it with its images")
+
+
 def _unknown(head: Header, parents: Parents, split: str) -> Command:
     raise RecipeError(f"it is a {head['kind']} of Python's")
 
 
 KINDS: dict[str, Callable[[Header, Parents, str], Command]] = {
     "dataset": _dataset, "state": _poison, "checkpoint": _checkpoint, "acm": _acm, "eval": _eval,
+    "class-noise": _noise,
 }  # fmt: skip
 
 

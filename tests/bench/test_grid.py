@@ -40,7 +40,7 @@ def test_defaults():
         "poison": {"name": "sp", "method": "sp", "options": {}, "rate": 1.0, "seed": 0},
         "frame": {"name": "st", "frame": "st"}, "model": "resnet18", "seed": 0, "train": {},
     }  # fmt: skip
-    assert made(PLAIN).keep and not made("keep = false\n" + PLAIN).keep
+    assert made(PLAIN).runs[0].keep and not made("keep = false\n" + PLAIN).runs[0].keep
 
 
 def test_every_task_is_there_once_and_after_what_it_needs():
@@ -268,9 +268,7 @@ def test_planning_needs_no_torch():
 
 def plan(text: str, tmp_path: Path, finished=(), device: str = "cpu") -> estimate.Estimate:
     found = made(text)
-    return estimate.plan(
-        found.tasks(), found.runs, finished, tmp_path, keep=found.keep, device=device, jobs=1
-    )
+    return estimate.plan(found.tasks(), found.runs, finished, tmp_path, device=device, jobs=1)
 
 
 def test_efforts(tmp_path):
@@ -292,9 +290,7 @@ def test_the_images_of_an_estimate_are_those_to_train_on(tmp_path, made):
     file.write_bytes((made / "ops.safetensors").read_bytes())
     tables = f'frames = ["nt"]\n{DATA}[[poison]]\nname = "p"\nfile = "{file}"\n'
     grid_of = grid.parse(tomllib.loads(tables))
-    shown = estimate.plan(
-        grid_of.tasks(), grid_of.runs, (), tmp_path, keep=True, device="cpu", jobs=1
-    )
+    shown = estimate.plan(grid_of.tasks(), grid_of.runs, (), tmp_path, device="cpu", jobs=1)
     count = header.layout(file)[0]["images"]["shape"][0]
     (run,) = grid_of.runs
     images = estimate.data(file, run.settings["data"])

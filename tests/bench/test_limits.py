@@ -12,6 +12,7 @@ from stkit.bench.progress import Writer
 from stkit.bench.tasks import Run, Task
 from stkit.core import header
 from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.files import parse_toml
 from stkit.report import files
 
 HEAD = 'frames = ["nt"]\n[data]\nsource = "digits"\n'
@@ -45,7 +46,7 @@ def test_names_that_no_result_can_hold() -> None:
     for text in ("models = ['timm:\\u001b']", "[data]\nsource = 'a\\u001b'\ntest = 'b'"):
         table = {"poisons": ["clean"], "frames": ["nt"], "data": {"source": "digits"}}
         with pytest.raises(RecipeError, match=r"x1b"):
-            grid.parse(table | grid.files.parse_toml(text.replace("'", '"')))
+            grid.parse(table | parse_toml(text.replace("'", '"')))
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "pipe", "folder", "loop"])
@@ -106,8 +107,8 @@ def test_a_result_can_be_read_whatever_a_process_printed(
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     work.mkdir()
-    run = Run("t", TASK, "nt", "small", {}, cell(0.5)["settings"])
+    run = Run("t", TASK, "nt", "small", {}, cell(0.5)["settings"], keep=False)
     (work / TASK.file).write_bytes((made / "nt.safetensors").read_bytes())
     Attempts(work, TASK).output.write_text(printed)
-    Writer(out, work, [run], keep=False).finish(TASK)
+    Writer(out, work, [run]).finish(TASK)
     assert files.read(out / "t.json")["digest"] == header.read(made / "nt.safetensors")["digest"]
