@@ -114,16 +114,16 @@ def test_candidates_go_on_from_their_file(tmp_path):
     command = [
         sys.executable, str(FOLDER / "candidates.py"), "--model", "small", "--quick", "--batch",
         "4", "--count", "2", "--warm", "1", "--seconds", "0", "--rounds", "1", "--methods",
-        "em,at,eval", "--candidates", "fused,fp8,two-streams", "--out", str(out), "--json",
+        "em,eval", "--candidates", "fused,fp8,two-streams", "--out", str(out), "--json",
     ]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)
     assert [json.loads(line) for line in out.read_text().splitlines()] == rows
     asked = ["fused", "fp8", "two-streams"]
-    assert [row["candidate"] for row in rows] == asked * 3
-    assert all(row["error"] == "for a GPU" for row in rows[2::3] if row["method"] != "at")
+    assert [row["candidate"] for row in rows] == asked * 2
+    assert all(row["error"] == "for a GPU" for row in rows[2::3])
     for row in rows[::3]:
         assert row["rate"] > 0 and row["gain_least"] <= row["gain"] <= row["gain_most"]
-    assert all(row["float32_signs"] <= 0.01 < row["signs"] for row in rows[1:6:3])
-    assert all(0 <= row["noise"] <= 1 for row in rows[:6:3])
+    assert all(row["float32_signs"] <= 0.01 < row["signs"] for row in rows[1:2])
+    assert all(0 <= row["noise"] <= 1 for row in rows[:1])
