@@ -2,8 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests run two at a time, those of a file in one process, so that what they share is made once.
 WORKERS := -n 2 --dist loadfile
+# Python's files are compiled as they are imported and then kept: all that is installed would take
+# a minute, and what is not kept each process would compile anew.
+PIP := $(BIN)/pip install -q --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test results
+.PHONY: demo test types tests results
 # The two commands of the README. Each builds .venv from nothing when it is not there.
 
 demo: .venv/.installed
@@ -12,7 +16,12 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 types tests
+
+types: .venv/.installed-dev # beside the tests: alone it would leave a core idle
 	$(BIN)/mypy
+
+tests: .venv/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS)
 
 results: .venv/.installed # tables of results/, see docs/results.md
@@ -20,10 +29,10 @@ results: .venv/.installed # tables of results/, see docs/results.md
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch .venv/.installed $@

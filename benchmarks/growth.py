@@ -1,15 +1,16 @@
 """How cost grows: seconds and peak memory against images, classes, pixels, batch and model.
 
     python benchmarks/growth.py [--kinds acm,ops,sp,train,em] [--axes images,classes]
-        [--device cuda] [--full] [--values 1000,2000] [--json]
+        [--device cuda] [--full] [--values 1000,2000] [--minutes 30] [--out FILE.jsonl] [--json]
 
-One thing is varied at a time, the rest stays at BASE (with --full at FULL). Every point runs in a
-process of its own, on a CPU with one thread. `MB` is the most memory taken from before the first
-call to after the last: on a CPU resident memory above what the process had with its imports and its
-data, on a GPU what tensors take. Then for each axis the exponents b of least-squares fits
-seconds ~ x^b and memory ~ x^b: 1 is linear, 0 does not grow. On a CPU the fit takes CPU seconds,
-which other work on the machine changes least. Models are fitted against operations an image
-(`limits.py`).
+One thing is varied at a time, the rest stays at BASE (with --full at FULL). On a CPU every point
+runs in a process of its own, with one thread, on a GPU all in this one. `MB` is the most memory
+taken from before the first call to after the last: on a CPU resident memory above what the process
+had with its imports and its data, on a GPU what tensors take. Then for each axis the exponents b of
+least-squares fits seconds ~ x^b and memory ~ x^b: 1 is linear, 0 does not grow. On a CPU the fit
+takes CPU seconds, which other work on the machine changes least. Models are fitted against
+operations an image (`limits.py`). With --out a point is a line of the file, and is not measured
+again; exit 3 where --minutes ran out before all were there.
 
 | kind | what is timed, the best of several |
 |---|---|
@@ -22,15 +23,18 @@ which other work on the machine changes least. Models are fitted against operati
 """
 
 import argparse
-import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import measuring
+import rows
+from rows import Case
+from sides import add_option, together
 
 from stkit.recipes.catalogue import MODELS
 
@@ -64,7 +68,7 @@ SLOPES = {
 }  # fmt: skip
 
 
-def images(case: dict[str, Any]) -> Any:
+def images(case: Case) -> Any:
     """Random 8-bit images, as many of each class."""
     import torch
 
@@ -84,7 +88,7 @@ def images(case: dict[str, Any]) -> Any:
     return Images(pixels, index % classes, index, head)
 
 
-def features(case: dict[str, Any]) -> tuple[Any, Any]:
+def features(case: Case) -> tuple[Any, Any]:
     """Clusters around random centres, as activations are: not negative. [N,512] and labels."""
     import torch
 
@@ -97,7 +101,7 @@ def features(case: dict[str, Any]) -> tuple[Any, Any]:
     return found.add_(centres[labels]).relu_().to(case["device"]), labels
 
 
-def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def work(case: Case) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """What a point times, and a call before it that only warms up libraries, or makes objects."""
     kind = case["kind"]
     if kind in ("acm", "acm-pairs"):
@@ -134,7 +138,7 @@ def work(case: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return stepping(case, data)
 
 
-def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def stepping(case: Case, data: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A step of training or of EM's noise; its objects are made in the warm-up, and counted."""
     from stkit.engine.process import configure
     from stkit.engine.runtime import pick
@@ -172,17 +176,12 @@ def stepping(case: dict[str, Any], data: Any) -> tuple[Callable[[], Any], Callab
     return lambda: next(box[0]), make
 
 
-def child(case: dict[str, Any]) -> None:
-    """One point: seconds of the best call, megabytes from the warm-up on."""
+def point(case: Case) -> Case:
+    """Seconds of the best call, megabytes from the warm-up on."""
     import torch
 
     torch.set_num_threads(case["threads"])
-    cuda = case["device"].startswith("cuda")
-
-    def wait() -> None:
-        if cuda:
-            torch.cuda.synchronize()
-
+    wait = partial(measuring.wait, case["device"])
     run, warm = work(case)
     objects = case["kind"] in ("train", "em", "check")  # they count, a mere warm-up does not
     if objects:
@@ -190,9 +189,10 @@ def child(case: dict[str, Any]) -> None:
         work(tiny)[1]()
     else:
         warm()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    if measuring.on_gpu(case["device"]):
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats(case["device"])
+        before = torch.cuda.memory_allocated(case["device"])
     else:
         measuring.forget_peak()
         before = measuring.host_peak()
@@ -215,44 +215,42 @@ def child(case: dict[str, Any]) -> None:
         kind = {"train": "step", "em": "gradient", "check": "forward"}[case["kind"]]
         count = limits.per_image(case["model"], kind, classes=case["classes"], size=case["size"])
         found["gflop"] = count / 1e9
-    measuring.answer(found)
+    return found
 
 
-def slopes(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def slopes(points: Sequence[Case]) -> list[Case]:
     """One row an axis: the exponents, and from where to where."""
     found = []
-    for (kind, axis), group in itertools.groupby(points, lambda p: (p["kind"], p["axis"])):
-        rows = list(group)
-        clock = "seconds" if rows[0]["device"].startswith("cuda") else "cpu_seconds"
-        xs = [row["gflop"] if axis == "model" else row["value"] for row in rows]
+    for kind, axis in dict.fromkeys((p["kind"], p["axis"]) for p in points):
+        group = [p for p in points if (p["kind"], p["axis"]) == (kind, axis)]
+        clock = "seconds" if measuring.on_gpu(group[0]["device"]) else "cpu_seconds"
+        xs = [row["gflop"] if axis == "model" else row["value"] for row in group]
         found.append({
-            "kind": kind, "axis": axis, "first": rows[0]["value"], "last": rows[-1]["value"],
-            "time": measuring.exponent(xs, [row[clock] for row in rows]),
-            "memory": measuring.exponent(xs, [row["mb"] for row in rows]),
+            "kind": kind, "axis": axis, "first": group[0]["value"], "last": group[-1]["value"],
+            "time": measuring.exponent(xs, [row[clock] for row in group]),
+            "memory": measuring.exponent(xs, [row["mb"] for row in group]),
         })  # fmt: skip
     return found
 
 
-def cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def cases(options: argparse.Namespace) -> list[Case]:
     base, values = (FULL, FULL_VALUES) if options.full else (BASE, VALUES)
     base = base | {k: getattr(options, k) for k in base if getattr(options, k) is not None}
-    for kind in options.kinds:
-        for axis in AXES[kind]:
-            if options.axes and axis not in options.axes:
-                continue
-            for value in options.values or values[axis]:
-                yield {
-                    **base, "kind": kind, "axis": axis, "value": value, axis: value,
-                    "device": options.device, "precision": options.precision,
-                    "threads": options.threads, "seconds": options.seconds,
-                }  # fmt: skip
+    same = {key: getattr(options, key) for key in ("device", "precision", "threads")}
+    return [
+        {**base, "kind": kind, "axis": axis, "value": value, axis: value, **same}
+        for kind in options.kinds
+        for axis in AXES[kind]
+        if not options.axes or axis in options.axes
+        for value in options.values or values[axis]
+    ]
 
 
 def listed(text: str) -> list[Any]:
     return [int(item) if item.isdecimal() else item for item in text.split(",")]
 
 
-def parse() -> argparse.Namespace:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kinds", type=listed, default=[k for k in AXES if k != "acm-pairs"])
     parser.add_argument("--axes", type=listed, help="only these")
@@ -264,37 +262,38 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1, help="of repeating each point")
-    parser.add_argument("--minutes", type=float, default=30, help="begin no point after these")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no point later")
+    parser.add_argument("--out", type=Path, help="one line of JSON a point; go on from it")
     parser.add_argument("--json", action="store_true")
+    add_option(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> None:
-    options = parse()
+def main(words: Sequence[str] | None = None) -> int:
+    options = parse(words)
     if options.child:
-        child(json.loads(options.child))
-        return
-    start, points = time.monotonic(), []
-    for case in cases(options):
-        if time.monotonic() - start > 60 * options.minutes:
-            print("out of time", file=sys.stderr)
-            break
-        try:
-            found = measuring.alone(__file__, case)
-        except RuntimeError as error:  # a point that does not fit ends no other
-            print(f"{case['kind']}, {case['axis']} {case['value']}: {error}", file=sys.stderr)
-            continue
-        points.append({key: case[key] for key in ("kind", "axis", "value", "device")} | found)
-        if not options.json:
-            print(measuring.table(points[-1:], POINTS).partition("\n")[2], flush=True)
-    if not points:
-        sys.exit("nothing was measured")
+        measuring.answer(point(json.loads(options.child)))
+        return 0
+
+    def measure(case: Case) -> Case:
+        asked = {**case, "seconds": options.seconds}
+        if not together(options):
+            return measuring.alone(__file__, asked)
+        measuring.free()
+        return point(asked)
+
+    points, code = rows.fill(
+        cases(options), measure, path=options.out, minutes=options.minutes,
+        by=rows.command(__file__, words), broken=partial(measuring.broken, options.device),
+    )  # fmt: skip
     if options.json:
         print(json.dumps({"points": points, "slopes": slopes(points)}))
-        return
-    print("\n" + measuring.table(points, POINTS) + "\n\n" + measuring.table(slopes(points), SLOPES))
+    else:
+        tables = measuring.table(points, POINTS), measuring.table(slopes(points), SLOPES)
+        print("\n\n".join(tables))
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,7 @@ else a step does (normalisation, activations, augmentation, SGD) is bound by mem
 so no loop reaches the limit.
 """
 
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 
 import torch
@@ -23,6 +23,7 @@ COUNTED = 2  # images on the meta device
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+@cache
 def per_image(name: str, work: str, *, classes: int, size: int) -> float:
     """Operations an image of a model's `forward` pass, of a forward pass and the `gradient` with
     respect to the image, or of those of a `step` of SGD: with respect to the weights."""

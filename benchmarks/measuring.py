@@ -1,19 +1,21 @@
-"""What the benchmarks share: tables, slopes, peak memory, and children that measure in turn.
+"""What the benchmarks share: tables, slopes, gains, memory, children, what a number belongs to.
 
-Nothing here imports torch: a parent that stays small starts its children faster, and what it holds
-does not count as theirs.
+Nothing here imports torch before it must: a parent that stays small starts its children faster, and
+what it holds does not count as theirs.
 """
 
+import gc
 import json
 import math
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +74,89 @@ def host_peak() -> int:
 
 def peak(device: str) -> int:
     """The most bytes: on a GPU by tensors, else of the whole process."""
-    if not device.startswith("cuda"):
+    if not on_gpu(device):
         return host_peak()
     import torch
 
     return torch.cuda.max_memory_allocated(device)
 
 
+class Memory:
+    """The most bytes that one side takes: on a GPU by its tensors, also where others hold some in
+    the same process; else of the whole process, and unknown where that is shared.
+
+    Between `begin` and `end` nobody else allocates.
+    """
+
+    def __init__(self, device: str, *, alone: bool) -> None:
+        self.device, self.alone = device, alone
+        self.own = self.others = self.most = 0
+
+    def begin(self) -> None:
+        """The side is about to work."""
+        if on_gpu(self.device):
+            import torch
+
+            torch.cuda.init()  # else there are no statistics to reset
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.others = torch.cuda.memory_allocated(self.device) - self.own
+
+    def end(self) -> float | None:
+        """It has worked: the most so far, in megabytes."""
+        if not on_gpu(self.device):
+            return host_peak() / 1e6 if self.alone else None
+        import torch
+
+        self.own = torch.cuda.memory_allocated(self.device) - self.others
+        self.most = max(self.most, torch.cuda.max_memory_allocated(self.device) - self.others)
+        return self.most / 1e6
+
+
+def on_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def wait(device: str) -> None:
+    """Until a GPU has done what it was told."""
+    if on_gpu(device):
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def free() -> None:
+    """Give back what nothing refers to any more: a recorded step refers to itself, and is large.
+
+    What torch.compile keeps of other cases goes too: it compiles less well after a few of them.
+    """
+    if "torch._inductor.compile_fx" in sys.modules:  # something was compiled
+        sys.modules["torch._dynamo"].reset()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def broken(device: str) -> bool:
+    """Whether this process cannot use its GPU any more, as after an error in a kernel."""
+    try:
+        wait(device)
+    except (RuntimeError, AssertionError):  # the latter of a torch without CUDA
+        return True
+    return False
+
+
+def gain(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """The median over rounds of the ratio of neighbouring turns, the least and the most."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {"gain": statistics.median(ratios), "gain_least": min(ratios), "gain_most": max(ratios)}
+
+
 def machine(device: str) -> dict[str, Any]:
     """What a number belongs to."""
     import torch
 
-    cuda = device.startswith("cuda")
+    cuda = on_gpu(device)
     return {
         "machine": torch.cuda.get_device_name(device) if cuda else platform.machine(),
         "cores": os.cpu_count(), "threads_used": torch.get_num_threads(),
@@ -135,10 +208,16 @@ def answer(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-def alone(file: str, case: Mapping[str, Any], *, patience: float = 600) -> Any:
+def alone(file: str, case: Mapping[str, Any], *, patience: float = 600) -> dict[str, Any]:
     """One answer of a child that measures one thing and ends."""
     child = Child(file, case, patience=patience)
     try:
-        return child.ask()
+        answer: dict[str, Any] = child.ask()
+        return answer
     finally:
         child.close()
+
+
+def listed(kind: type) -> Callable[[str], list[Any]]:
+    """What reads an option of several values, by commas."""
+    return lambda text: [kind(item) for item in text.split(",")]

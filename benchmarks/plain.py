@@ -131,15 +131,18 @@ class Side:
 
     def turn(self, seconds: float) -> dict[str, float]:
         """Images a second; `.item()` waits for the device."""
-        with tf32(self.tf32):
-            self.warm(3 * seconds)
-            count, start = 0, time.perf_counter()
-            while (taken := time.perf_counter() - start) < seconds or not count:
-                count += self.unit()
+        self.warm(3 * seconds)
+        count, start = 0, time.perf_counter()
+        while (taken := time.perf_counter() - start) < seconds or not count:
+            count += self.unit()
         return {"rate": count / taken}
 
     def unit(self) -> int:
         """One batch."""
+        with tf32(self.tf32):
+            return self._unit()
+
+    def _unit(self) -> int:
         if self.task == "acm":
             return self._acm()
         assert self.found is not None

@@ -3,192 +3,173 @@
 Counts image-steps a second (one forward pass and one gradient with respect to the image). The plain
 loops are float32 in the channels-first layout, batch 128: EM as min_min_attack does it, REM as
 RobustMinimaxPGDDefender.perturb does it, the transform image by image. Ours are `em.Crafting` and
-`rem.Crafting` as `stkit poison` runs them, in float32 and bf16. From REM's rate follows the time of
-its whole recipe, 3.9e8 image passes on CIFAR-10. `share` is the part of the arithmetic limit
-(`limits.py`: operations of an image-step over the rate of a matrix product) that a loop reaches.
+`rem.Crafting` as `stkit poison` runs them. The two take turns, several rounds; the gain is the
+median over rounds of the ratio of neighbouring turns. From REM's rate follows the time of its whole
+recipe, 3.9e8 image passes on CIFAR-10. `share` is the part of the arithmetic limit (`limits.py`:
+operations of an image-step over the rate of a matrix product) that stkit reaches.
 
-    python benchmarks/poison_speed.py [SOURCE] [--methods em,rem] [--models small,resnet18] [--json]
+    python benchmarks/poison_speed.py [SOURCE] [--methods em,rem] [--models small,resnet18]
+        [--precisions fp32,bf16] [--plain-tf32] [--minutes 30] [--out FILE.jsonl] [--json]
+
+A case is a method, model, precision, batch and whether the plain loop may use TF32. With --out a
+finished case is a line of the file, and is not measured again; exit 3 where --minutes ran out
+before all cases were there.
 """
 
 import argparse
+import functools
+import itertools
 import json
-import random
-from collections.abc import Callable, Iterator
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-import limits
 import measuring
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import rows
+from rows import Case
 
-from stkit import load, models
-from stkit.data.images import Images, to_float
-from stkit.engine.process import configure
-from stkit.engine.runtime import Runtime, pick
-from stkit.poisons import em, rem
-from stkit.recipes.poisons import EM, REM
+if TYPE_CHECKING:
+    from stkit.data.images import Images
 
 WHOLE_REM = 3.9e8  # image passes: 3.02 million batches of 128
-EPSILON, ATTACK = 8 / 255, 4 / 255
 COLUMNS = {
-    "method": "method", "model": "model", "loop": "loop", "image-steps/s": "rate", "gain": "gain",
-    "limit": "limit", "share": "share", "whole recipe h": "whole_recipe_hours",
+    "method": "method", "model": "model", "batch": "batch_size", "stkit in": "precision",
+    "plain in": "plain_in", "plain steps/s": "plain", "stkit steps/s": "stkit", "gain": "gain",
+    "least": "gain_least", "most": "gain_most", "limit": "limit", "share": "share",
+    "plain recipe h": "plain_hours", "stkit recipe h": "stkit_hours",
 }  # fmt: skip
 
 
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def rate(work: Iterator[int], seconds: float, device: torch.device) -> float:
-    """Image-steps a second over at least `seconds`, after the first unit, which warms up."""
+def rate(work: Iterator[int], seconds: float, device: str) -> float:
+    """Image-steps a second over at least `seconds`, after a unit that warms up."""
     next(work)
-    wait(device)
+    measuring.wait(device)
     start, done = perf_counter(), 0
-    while perf_counter() - start < seconds:
+    while (taken := perf_counter() - start) < seconds or not done:
         done += next(work)
-        wait(device)
-    return done / (perf_counter() - start)
+        measuring.wait(device)
+    return done / taken
 
 
-def plain_em(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
-    """Twenty steps on one batch of 128, then the next: Variables, retain_grad, a full backward."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    model.eval()
-    while True:
-        for start in range(0, max(1, len(x) - 127), 128):
-            images, labels = x[start : start + 128], y[start : start + 128]
-            moved = images.clone().requires_grad_()
-            for _ in range(20):
-                model.zero_grad()
-                moved.retain_grad()
-                F.cross_entropy(model(moved), labels).backward()
-                eta = -0.8 / 255 * moved.grad.data.sign()
-                eta = torch.clamp(moved.data + eta - images, -EPSILON, EPSILON)
-                moved = torch.clamp(images + eta, 0, 1).requires_grad_()
-                yield len(images)
+class Speed:
+    """Measures cases on one set of images, in this process."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+
+    @functools.cached_property
+    def images(self) -> "Images":
+        from stkit import load
+
+        return load(self.options.source, limit=self.options.limit)
+
+    def measure(self, case: Case) -> Case:
+        """What a row has besides its case: the two loops take turns."""
+        import plain
+        import poison_loops
+
+        from stkit.engine.process import configure
+        from stkit.engine.runtime import pick
+
+        device, rounds = case["device"], self.options.rounds
+        runtime = pick(device, case["precision"])
+        configure(runtime)
+        ours = poison_loops.OURS[case["method"]](
+            self.images, case["model"], runtime, case["batch_size"]
+        )
+        theirs = self._plain(case)
+        slow, fast = [], []
+        for number in range(rounds):
+            for which in ("plain", "ours") if number % 2 == 0 else ("ours", "plain"):
+                if which == "ours":
+                    fast.append(rate(ours, self.options.seconds, device))
+                else:
+                    with plain.tf32(case["tf32"]):
+                        slow.append(rate(theirs, self.options.seconds, device))
+        del ours, theirs
+        measuring.free()
+        return {
+            "rounds": rounds, "plain_in": "TF32" if case["tf32"] else "fp32",
+            **summary(case, slow, fast, self._limit(case)), **measuring.machine(device),
+        }  # fmt: skip
+
+    def _plain(self, case: Case) -> Iterator[int]:
+        import poison_loops
+
+        from stkit import models
+        from stkit.data.images import to_float
+
+        images, device = self.images, case["device"]
+        model = models.create(case["model"], classes=len(images.classes), size=images.size)
+        x, y = to_float(images.pixels.to(device)), images.labels.to(device)
+        return poison_loops.PLAIN[case["method"]](model.to(device), x, y)
+
+    def _limit(self, case: Case) -> float:
+        """Image-steps a second at the rate of a matrix product."""
+        import limits
+
+        images = self.images
+        count = limits.per_image(
+            case["model"], "gradient", classes=len(images.classes), size=images.size
+        )
+        return limits.product_rate(case["device"], case["precision"], self.options.seconds) / count
 
 
-def plain_rem(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[int]:
-    """Defender steps on batches of 128: five draws one after another, images one by one."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    model.eval()
-
-    def transform(images: Tensor) -> Tensor:
-        out = []
-        for image in images:
-            if random.random() < 0.5:
-                image = image.flip(2)
-            top, left = random.randrange(9), random.randrange(9)
-            padded = F.pad(image, (4, 4, 4, 4))
-            out.append(padded[:, top : top + image.shape[1], left : left + image.shape[2]])
-        return torch.stack(out)
-
-    while True:
-        images, labels = x[:128], y[:128]
-        noise = torch.empty_like(images).uniform_(-EPSILON, EPSILON)
-        for _ in range(10):
-            leaf = noise.clone().requires_grad_()
-            for _ in range(5):
-                u = transform((images + leaf).clamp(0, 1))
-                a = (u.detach() + torch.empty_like(u).uniform_(-ATTACK, ATTACK)).clamp(0, 1)
-                for _ in range(10):
-                    a.requires_grad_()
-                    (g,) = torch.autograd.grad(F.cross_entropy(model(a), labels), a)
-                    a = torch.max(torch.min(a.detach() + 0.8 / 255 * g.sign(), u + ATTACK),
-                                  u - ATTACK).detach().clamp(0, 1)  # fmt: skip
-                    yield len(images)
-                a.requires_grad_()
-                (g,) = torch.autograd.grad(F.cross_entropy(model(a), labels), a)
-                u.backward(g)
-                yield len(images)
-            noise = (noise - 1.6 / 255 * leaf.grad.sign()).clamp(-EPSILON, EPSILON)
+def summary(case: Case, plain: Sequence[float], ours: Sequence[float], limit: float) -> Case:
+    """Medians over rounds; of REM also the hours of its whole recipe."""
+    row = {
+        "plain": statistics.median(plain), "stkit": statistics.median(ours), "limit": limit,
+        "share": statistics.median(ours) / limit, **measuring.gain(ours, plain),
+    }  # fmt: skip
+    if case["method"] == "rem":
+        row |= {f"{name}_hours": WHOLE_REM / row[name] / 3600 for name in ("plain", "stkit")}
+    return row
 
 
-LONG = 10_000  # steps of noise on the first batch: more than are timed
-
-
-def our_em(images: Images, model: str, runtime: Runtime, batch: int) -> Iterator[int]:
-    """Steps of EM's noise, after the surrogate's first."""
-    recipe = EM(model=model, batch_size=batch, model_steps=1, steps=LONG)
-    crafting = em.Crafting(images, recipe, seed=0, runtime=runtime)
-    for number, _ in enumerate(crafting.steps()):
-        if number:
-            yield min(batch, len(images))
-
-
-def our_rem(images: Images, model: str, runtime: Runtime, batch: int) -> Iterator[int]:
-    """Steps of REM's noise; each is eot * (adversary steps + 1) passes of its batch."""
-    recipe = REM(model=model, batch_size=batch, steps=LONG)
-    crafting = rem.Crafting(images, recipe, seed=0, runtime=runtime)
-    for _ in crafting.steps():
-        yield crafting.batch * crafting.recipe.eot * (crafting.recipe.adversary_steps + 1)
-
-
-def measure(options: argparse.Namespace, images: Images, model: str) -> list[dict]:
-    """The rows of one model."""
-    base = pick(options.device, "fp32")
-    configure(base)
-    x, y = to_float(base.place(images.pixels)), base.place(images.labels)
-    classes = len(images.classes)
-    count = limits.per_image(model, "gradient", classes=classes, size=images.size)
-    device = str(base.device)
-    limit = {p: limits.product_rate(device, p, 1) / count for p in limits.PRECISIONS}
-
-    def fresh() -> nn.Module:
-        return models.create(model, classes=classes, size=images.size).to(base.device)
-
-    rows = []
-    sides: list[tuple[str, Callable, Callable, int]] = [
-        ("em", plain_em, our_em, options.em_batch), ("rem", plain_rem, our_rem, options.rem_batch)
+def cases(options: argparse.Namespace) -> list[Case]:
+    batches = {"em": options.em_batch, "rem": options.rem_batch}
+    return [
+        {"method": method, "model": model, "batch_size": batches[method], "precision": precision,
+         "device": options.device, "tf32": options.plain_tf32}
+        for model, precision, method in itertools.product(
+            options.models, options.precisions, options.methods
+        )
     ]  # fmt: skip
-    for method, plain, ours, batch in sides:
-        if method not in options.methods.split(","):
-            continue
-        slow = rate(plain(fresh(), x, y), options.seconds, base.device)
-        rows.append({
-            "method": method, "model": model, "loop": "plain fp32, batch 128", "rate": slow,
-            "gain": 1.0, "limit": limit["fp32"],
-        })  # fmt: skip
-        for precision in ("fp32", "bf16"):
-            runtime = pick(options.device, precision)
-            configure(runtime)
-            found = rate(ours(images, model, runtime, batch), options.seconds, base.device)
-            rows.append({
-                "method": method, "model": model, "loop": f"stkit {precision}, batch {batch}",
-                "rate": found, "gain": found / slow, "limit": limit[precision],
-            })  # fmt: skip
-    for row in rows:
-        row["share"] = row["rate"] / row["limit"]
-        if row["method"] == "rem":
-            row["whole_recipe_hours"] = WHOLE_REM / row["rate"] / 3600
-    return rows
 
 
-def main() -> None:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", nargs="?", default="digits", help="as of stkit data")
-    parser.add_argument("--methods", default="em,rem", help="by commas")
-    parser.add_argument("--models", default="resnet18", help="by commas")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
+    listed = measuring.listed(str)
+    parser.add_argument("--methods", type=listed, default=["em", "rem"], help="by commas")
+    parser.add_argument("--models", type=listed, default=["resnet18"], help="by commas")
+    parser.add_argument("--precisions", type=listed, default=["fp32", "bf16"], help="stkit's")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--plain-tf32", action="store_true", help="TF32, torch's own default")
     parser.add_argument("--limit", type=int, default=2048, help="images of the set")
     parser.add_argument("--em-batch", type=int, default=512, help="stkit's; the plain loop: 128")
     parser.add_argument("--rem-batch", type=int, default=128, help="the same")
-    parser.add_argument("--seconds", type=float, default=20, help="of each row")
+    parser.add_argument("--seconds", type=float, default=5, help="of each loop's turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=30, help="begin no case later")
+    parser.add_argument("--out", type=Path, help="one line of JSON a case; go on from it")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    images = load(options.source, limit=options.limit)
-    rows = [row for model in options.models.split(",") for row in measure(options, images, model)]
-    if options.json:
-        print(json.dumps({"models": options.models, "device": options.device, "rows": rows}))
-        return
-    print(f"{options.device}, {torch.get_num_threads()} threads")
-    print(measuring.table(rows, COLUMNS))
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = parse(words)
+    broken = functools.partial(measuring.broken, options.device)
+    found, code = rows.fill(
+        cases(options), Speed(options).measure, path=options.out, minutes=options.minutes,
+        by=rows.command(__file__, words), broken=broken,
+    )  # fmt: skip
+    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

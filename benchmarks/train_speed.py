@@ -1,20 +1,24 @@
 """stkit against a plain loop in the authors' style and against the arithmetic limit, in one run.
 
     python benchmarks/train_speed.py [SOURCE] [--models resnet18] [--batch-sizes 128] [--sizes 32]
-        [--precisions fp32,bf16] [--tasks nt,nt-cg,at,st,eval,acm] [--out FILE.jsonl] [--json]
+        [--precisions fp32,bf16] [--steps auto] [--tasks nt,nt-cg,at,st,eval,acm]
+        [--minutes 30] [--out FILE.jsonl] [--json]
 
-A case is a model, batch size, image size, precision and task: a frame, `eval` (one pass over the
-test images) or `acm` (one check of staged training). For each case three processes take turns on
+A case is a model, batch size, image size, precision, step and task: a frame, `eval` (one pass over
+the test images) or `acm` (one check of staged training). For each case three sides take turns on
 the same device, several rounds: the plain loop (`plain.py`, always float32), stkit, and a square
 matrix product in stkit's precision. The gain is the median over rounds of the ratio of neighbouring
-turns, so a machine that drifts does not decide it; least and most stand beside it.
+turns, so a machine that drifts does not decide it; least and most stand beside it. On a CPU each
+side is a process of its own; on a GPU all take turns in this one, and the plain loop stays for the
+next case where that is the same to it.
 
-Not counted in a rate: start-up, compiling, recording and warm-up, which are listed (seconds from
-the start of the process to the end of the first step, and its parts with --json). stkit's rate is
-that of an epoch of 50,000 images with what ends it, ACM's check in `st` for instance. `share` is
-the part of the arithmetic limit (`limits.py`) that it reaches. Above 64 pixels the plain loop
-decodes files, as ImageFolder does; `kB` is their mean size. With --out a finished case is a line of
-the file, and is not measured again.
+Not counted in a rate: start-up, compiling, recording and warm-up, which are listed (seconds to the
+end of the first step, from the start of the process where a side has its own, and their parts with
+--json). stkit's rate is that of an epoch of 50,000 images with what ends it, ACM's check in `st`
+for instance. `share` is the part of the arithmetic limit (`limits.py`) that it reaches. Above 64
+pixels the plain loop decodes files, as ImageFolder does; `kB` is their mean size. With --out a
+finished case is a line of the file, and is not measured again; exit 3 where --minutes ran out
+before all cases were there.
 """
 
 import time
@@ -28,22 +32,31 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import measuring
+import rows
+from rows import Case
+from sides import Answers, Sides, add_option, serve, together
 
 CLASSES = 10
 TASKS = "nt,nt-cg,at,st,eval,acm"
-NAMED = ("task", "model", "size", "batch_size", "precision", "step", "device", "threads", "tf32")
 COLUMNS = {
     "task": "task", "model": "model", "px": "size", "batch": "batch_size", "stkit in": "precision",
-    "plain img/s": "plain", "stkit img/s": "stkit", "gain": "gain", "least": "gain_least",
-    "most": "gain_most", "limit img/s": "limit", "share": "share", "plain 1st s": "plain_first",
-    "stkit 1st s": "stkit_first", "plain MB": "plain_mb", "stkit MB": "stkit_mb",
-    "kB": "kb_a_file",
+    "step": "step", "plain img/s": "plain", "stkit img/s": "stkit", "gain": "gain",
+    "least": "gain_least", "most": "gain_most", "limit img/s": "limit", "share": "share",
+    "plain 1st s": "plain_first", "stkit 1st s": "stkit_first", "plain MB": "plain_mb",
+    "stkit MB": "stkit_mb", "kB": "kb_a_file",
 }  # fmt: skip
+SIDES = {
+    "plain": ("task", "model", "size", "batch_size", "device", "threads", "tf32"),
+    "stkit": ("task", "model", "size", "batch_size", "device", "threads", "precision", "step"),
+    "limit": ("task", "model", "size", "device", "threads", "precision"),
+}
+"""What of a case decides each side; those of two cases that are the same are one."""
 
 
 def synthetic(count: int, size: int) -> Any:
@@ -69,16 +82,8 @@ def synthetic(count: int, size: int) -> Any:
     return Images(torch.cat(blocks), index % CLASSES, index, head)
 
 
-def make(options: argparse.Namespace, size: int, where: Path) -> dict[str, Any]:
-    """Write the images that both sides read, in a child, as it imports torch."""
-    case = {
-        "side": "make", "source": options.source, "size": size, "where": str(where),
-        "images": options.images or (5000 if size <= 64 else 1000), "files": options.files,
-    }  # fmt: skip
-    return measuring.alone(__file__, case)
-
-
-def made(case: dict[str, Any]) -> dict[str, Any]:
+def made(case: Case) -> dict[str, Any]:
+    """Write the images that both sides read."""
     from stkit.data.load import load
 
     size, where = case["size"], Path(case["where"])
@@ -98,46 +103,55 @@ def made(case: dict[str, Any]) -> dict[str, Any]:
     return {"file": file, "folder": folder, "kb_a_file": kb_a_file, "classes": classes}
 
 
-def child(case: dict[str, Any]) -> None:
+def answers(case: Case) -> Answers:
     """One side of a case: says how it started, then answers each number of seconds with a rate."""
-    parts = {"python": BORN - case["started"]}
+    own = "started" in case  # a process
+    started, parts = case.get("started", time.time()), {}
+    if own:
+        parts["python"] = BORN - started
     import torch
 
-    parts["import torch"] = time.time() - BORN
+    if own:
+        parts["import torch"] = time.time() - BORN
     if case["threads"]:
         torch.set_num_threads(case["threads"])
     if case["side"] == "limit":
-        limit(case)
+        yield from limit(case)
         return
+    memory = measuring.Memory(case["device"], alone=own)
+    memory.begin()
     side = start(case, parts)
     now = time.time()
     side.unit()
     side.wait()
     parts["first step"] = time.time() - now
-    parts["all"] = time.time() - case["started"]
+    parts["all"] = time.time() - started
     side.warm()
     side.close()
-    measuring.answer({"parts": parts, "machine": measuring.machine(case["device"])})
-    for line in sys.stdin:
+    memory.end()
+    seconds = yield {"parts": parts, "machine": measuring.machine(case["device"])}
+    while True:
+        memory.begin()
         side.open()
-        found = side.turn(json.loads(line))
+        done = side.turn(seconds)
         side.close()
-        measuring.answer({**found, "mb": measuring.peak(case["device"]) / 1e6})
+        seconds = yield {**done, "mb": memory.end()}
 
 
-def limit(case: dict[str, Any]) -> None:
+def limit(case: Case) -> Answers:
     """Operations an image, then the rate of a product in so many seconds."""
     import limits
 
-    found = limits.of_task(
-        case["task"], case["model"], classes=case["classes"], size=case["size"]
-    )  # fmt: skip
-    measuring.answer({"operations": found})
-    for line in sys.stdin:
-        measuring.answer(limits.product_rate(case["device"], case["precision"], json.loads(line)))
+    seconds = yield {
+        "operations": limits.of_task(
+            case["task"], case["model"], classes=case["classes"], size=case["size"]
+        )
+    }
+    while True:
+        seconds = yield limits.product_rate(case["device"], case["precision"], seconds)
 
 
-def start(case: dict[str, Any], parts: dict[str, float]) -> Any:
+def start(case: Case, parts: dict[str, float]) -> Any:
     """Import, read and make one side's objects; the seconds of each go into `parts`."""
     begun = time.time()
     if case["side"] == "plain":
@@ -156,31 +170,55 @@ def start(case: dict[str, Any], parts: dict[str, float]) -> Any:
     return side
 
 
-def measure(case: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """One row: the sides take turns."""
-    sides = {}
-    row = {key: case[key] for key in (*NAMED, "kb_a_file")}
-    try:
-        for name in ("plain", "stkit", "limit"):
-            if name == "plain" and not options.plain:
-                continue
-            sides[name] = measuring.Child(__file__, {**case, "side": name})
-            said = sides[name].ask()
-            if name == "limit":
-                row["operations"] = said["operations"]
-            else:
+class Speed:
+    """Measures cases: makes the images of a size once, keeps the sides that the next case needs."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options, self.folder, self.together = options, folder, together(options)
+        self.sides = Sides(__file__, answers, together=self.together)
+        self.images: dict[int, dict[str, Any]] = {}
+
+    def measure(self, case: Case) -> Case:
+        """What a row has besides its case: the sides take turns."""
+        try:
+            return self._measured(case)
+        except BaseException:
+            self.sides.close()
+            raise
+
+    def _measured(self, case: Case) -> Case:
+        images = self._images(case["size"])
+        asked = {
+            name: {key: case[key] for key in keys}
+            | {"side": name, "workers": self.options.workers}
+            | {key: images[key] for key in ("file", "folder", "classes")}
+            for name, keys in SIDES.items()
+            if name != "plain" or self.options.plain
+        }
+        sides = self.sides.take(asked)
+        row: Case = {"kb_a_file": images["kb_a_file"]}
+        for name, (_, said) in sides.items():
+            if name != "limit":
                 row |= {f"{name}_first": said["parts"]["all"], f"{name}_parts": said["parts"]}
                 row |= said["machine"]
         turns: dict[str, list[Any]] = {name: [] for name in sides}
-        for number in range(options.rounds):
-            order = list(sides) if number % 2 == 0 else list(reversed(sides))
-            for name in order:
+        for number in range(self.options.rounds):
+            for name in list(sides) if number % 2 == 0 else list(reversed(sides)):
                 share = 0.2 if name == "limit" else 1
-                turns[name].append(sides[name].ask(options.seconds * share))
-    finally:
-        for side in sides.values():
-            side.close()
-    return row | summary(turns, row["operations"])
+                turns[name].append(sides[name][0].ask(self.options.seconds * share))
+        operations = sides["limit"][1]["operations"]
+        return row | {"operations": operations} | summary(turns, operations)
+
+    def _images(self, size: int) -> dict[str, Any]:
+        if size not in self.images:
+            asked = {
+                "side": "make", "source": self.options.source, "size": size,
+                "where": str(self.folder), "files": self.options.files,
+                "images": self.options.images or (5000 if size <= 64 else 1000),
+            }  # fmt: skip
+            # a child imports torch, a parent of children does without
+            self.images[size] = made(asked) if self.together else measuring.alone(__file__, asked)
+        return self.images[size]
 
 
 def summary(turns: dict[str, list[Any]], operations: float) -> dict[str, Any]:
@@ -196,45 +234,30 @@ def summary(turns: dict[str, list[Any]], operations: float) -> dict[str, Any]:
     }  # fmt: skip
     if "plain" in turns:
         theirs = [turn["rate"] for turn in turns["plain"]]
-        gains = [a / b for a, b in zip(ours, theirs, strict=True)]
-        found |= {
-            "plain": statistics.median(theirs), "plain_mb": turns["plain"][-1]["mb"],
-            "gain": statistics.median(gains), "gain_least": min(gains), "gain_most": max(gains),
-        }  # fmt: skip
+        found |= measuring.gain(ours, theirs)
+        found |= {"plain": statistics.median(theirs), "plain_mb": turns["plain"][-1]["mb"]}
     return found
 
 
-def cases(options: argparse.Namespace) -> Iterator[dict]:
-    keys = ("size", "model", "task", "batch_size", "precision")
-    lists = (options.sizes, options.models, options.tasks, options.batch_sizes, options.precisions)
-    for values in itertools.product(*lists):
-        case: dict[str, Any] = dict(zip(keys, values, strict=True))
-        yield case | {
-            "device": options.device, "threads": options.threads, "workers": options.workers,
-            "tf32": options.plain_tf32, "step": options.step,
-        }  # fmt: skip
+def cases(options: argparse.Namespace) -> list[Case]:
+    keys = ("size", "model", "task", "batch_size", "precision", "step")
+    lists = (getattr(options, name) for name in
+             ("sizes", "models", "tasks", "batch_sizes", "precisions", "steps"))  # fmt: skip
+    same = {"device": options.device, "threads": options.threads, "tf32": options.plain_tf32}
+    return [dict(zip(keys, values, strict=True)) | same for values in itertools.product(*lists)]
 
 
-def known(path: Path | None) -> list[dict[str, Any]]:
-    """The rows of an earlier run."""
-    if path is None or not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def listed(kind: type) -> Any:
-    return lambda text: [kind(item) for item in text.split(",")]
-
-
-def parse() -> argparse.Namespace:
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", nargs="?", help="dataset file or folder; none: made here")
-    parser.add_argument("--models", type=listed(str), default=["resnet18"])
-    parser.add_argument("--batch-sizes", type=listed(int), default=[128])
-    parser.add_argument("--sizes", type=listed(int), default=[32], help="pixels")
-    parser.add_argument("--precisions", type=listed(str), default=["fp32", "bf16"])
-    parser.add_argument("--tasks", type=listed(str), default=TASKS.split(","))
-    parser.add_argument("--step", default="auto", help="stkit's: auto, eager, graph, compile")
+    parser.add_argument("--models", type=measuring.listed(str), default=["resnet18"])
+    parser.add_argument("--batch-sizes", type=measuring.listed(int), default=[128])
+    parser.add_argument("--sizes", type=measuring.listed(int), default=[32], help="pixels")
+    parser.add_argument("--precisions", type=measuring.listed(str), default=["fp32", "bf16"])
+    parser.add_argument("--tasks", type=measuring.listed(str), default=TASKS.split(","))
+    parser.add_argument(
+        "--steps", type=measuring.listed(str), default=["auto"], help="stkit's: graph, compile, ..."
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
     parser.add_argument("--workers", type=int, default=8, help="of the plain loop's DataLoader")
@@ -244,55 +267,32 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--files", choices=["jpg", "png"], default="jpg", help="above 64 px")
     parser.add_argument("--seconds", type=float, default=3, help="of each side's turn")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=30, help="begin no case after these")
+    parser.add_argument("--minutes", type=float, default=30, help="begin no case later")
     parser.add_argument("--out", type=Path, help="one line of JSON a case; go on from it")
     parser.add_argument("--json", action="store_true")
+    add_option(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> None:
-    options = parse()
+def main(words: Sequence[str] | None = None) -> int:
+    options = parse(words)
     if options.child:
         case = json.loads(options.child)
-        measuring.answer(made(case)) if case["side"] == "make" else child(case)
-        return
-    rows = known(options.out)
+        measuring.answer(made(case)) if case["side"] == "make" else serve(answers(case))
+        return 0
     with tempfile.TemporaryDirectory() as folder:
-        rows = measured(options, rows, Path(folder))
-    if not rows:
-        sys.exit("nothing was measured")
-    if options.json:
-        print(json.dumps(rows))
-    else:
-        print(measuring.table(rows, COLUMNS))
-
-
-def measured(
-    options: argparse.Namespace, rows: list[dict[str, Any]], folder: Path
-) -> list[dict[str, Any]]:
-    """The rows there are and those still missing, until the time is up."""
-    end = time.monotonic() + 60 * options.minutes
-    made: dict[int, dict[str, Any]] = {}
-    for case in cases(options):
-        if any(all(row[key] == case[key] for key in NAMED) for row in rows):
-            continue
-        if time.monotonic() > end:
-            print("out of time; the same command with --out goes on", file=sys.stderr)
-            break
-        size = case["size"]
+        speed = Speed(options, Path(folder))
         try:
-            if size not in made:
-                made[size] = make(options, size, folder)
-            rows = [*rows, measure(case | made[size], options)]
-        except RuntimeError as error:  # a case that does not fit ends no other
-            print(f"{case['task']} {case['model']} {size}: {error}", file=sys.stderr)
-            continue
-        if options.out:
-            with options.out.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    return rows
+            found, code = rows.fill(
+                cases(options), speed.measure, path=options.out, minutes=options.minutes,
+                by=rows.command(__file__, words), broken=partial(measuring.broken, options.device),
+            )  # fmt: skip
+        finally:
+            speed.sides.close()
+    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

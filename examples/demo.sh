@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out=${1:-demo-out}
-EPOCHS=${EPOCHS:-12}
+EPOCHS=${EPOCHS:-8}
 STKIT=${STKIT:-$PWD/.venv/bin/stkit}
 [ -x "$STKIT" ] || STKIT=$(command -v stkit) || {
   echo "error: found no stkit in .venv/bin or on PATH; run \`make demo\`, or pip install this folder" >&2
@@ -44,7 +44,22 @@ train_one() { # train_one DATA FRAME: one training, one line when it has finishe
     "$(awk '$1 == "accuracy" { print $2 }' "$name.txt")" \
     "$(awk '$1 == "seconds" { print $2 }' "$name.txt")"
 }
-export -f train_one
+
+poison_em() { # EM trains a surrogate: the small net too, in batches that suit 1,437 images
+  [ ! -e em.safetensors ] || return 0
+  if show poison em digits --scope class --model small --batch-size 64 --max-rounds 20 \
+    --device cpu --resume -o em.safetensors >em.txt 2>em.log; then
+    cat em.txt
+  else
+    tail -n 1 em.log >&2
+    return 255
+  fi
+}
+export -f show train_one poison_em
+
+all_of() { # all_of LINE...: the commands on the lines, as many at a time as there are cores
+  printf '%s\n' "$@" | xargs -L 1 -P "$jobs" bash -c '"$@"' all_of
+}
 
 cat <<EOF_NOTE
 SMOKE RUN: 1,437 digits of 8x8 pixels, a small net, $EPOCHS epochs, one seed. It shows that everything
@@ -57,21 +72,22 @@ cd "$out"
 for method in sp ops; do
   [ -e "$method.safetensors" ] || show poison "$method" digits -o "$method.safetensors"
 done
-# EM trains a surrogate: the small net too, in batches that suit 1,437 images. Class-wise is quick.
-[ -e em.safetensors ] || show poison em digits --scope class --model small --batch-size 64 \
-  --max-rounds 20 --device cpu --resume -o em.safetensors
 show inspect sp.safetensors --clean digits
 
 names=()
-pairs=()
+first=(poison_em) # the longest piece of work takes a core while others are trained on
+last=()
 for data in clean sp ops em; do
   for frame in nt nt-cg st st-cg; do
     names+=("$data-$frame.safetensors")
-    pairs+=("$data" "$frame")
+    if [ "$data" = em ]; then last+=("train_one $data $frame"); else
+      first+=("train_one $data $frame")
+    fi
   done
 done
-printf '\n%s trainings, %s at a time; logs in %s/*.log\n' "${#names[@]}" "$jobs" "$out"
-printf '%s %s\n' "${pairs[@]}" | xargs -n 2 -P "$jobs" bash -c 'train_one "$@"' train_one
+printf '\n%s trainings and EM, %s at a time; logs in %s/*.log\n' "${#names[@]}" "$jobs" "$out"
+all_of "${first[@]}"
+all_of "${last[@]}"
 
 show acm sp-nt.safetensors sp.safetensors --variant ratio
 show eval sp-nt.safetensors digits --adversary 4/255

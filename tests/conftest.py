@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asleep  # noqa: F401 - before torch
 import numpy as np
 import offline
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from stkit.cli import main
@@ -95,6 +97,15 @@ def no_network():
     """No test asks for another machine, but one that takes what it asked for."""
     yield
     assert offline.taken() == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_once():
+    """The commands, which Typer would build anew for each command line."""
+    module = sys.modules["stkit.cli.app"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "app", typer.main.get_command(module.app))
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The benchmarks' own arithmetic, and each of them run once on something tiny."""
+"""The benchmarks' own arithmetic, and each of them run once on something tiny.
+
+In this process where that can be: to start one and import torch costs more than what it measures.
+"""
 
 import importlib
 import json
@@ -6,11 +9,14 @@ import math
 import os
 import subprocess
 import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from stkit import load
+from stkit.core.errors import ArtifactError
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks"
@@ -90,94 +96,195 @@ def test_summary_is_the_median_of_neighbours(module):
     assert found["share"] == 60 / 400
 
 
-def run(name: str, *options: str) -> str:
-    """What a benchmark writes to stdout."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(FOLDER / name), *options]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+ONE, TWO, THREE = CASES = [{"case": name, "device": "cpu"} for name in ("one", "two", "three")]
 
 
-def test_train_speed_goes_on_from_its_file(tmp_path):
-    out = tmp_path / "rows.jsonl"
-    options = (
-        "--models", "small", "--batch-sizes", "8", "--precisions", "fp32", "--images", "40",
-        "--workers", "1", "--rounds", "1", "--seconds", "0.05", "--threads", "1", "--tasks", "st",
-        "--sizes", "72", "--out", str(out),
-    )  # fmt: skip
-    (row,) = json.loads(run("train_speed.py", *options, "--json"))
+class Measure:
+    """Measures cases; what it has for one in `wrong` is raised there."""
+
+    def __init__(self, **wrong: BaseException) -> None:
+        self.wrong, self.asked = wrong, []
+
+    def __call__(self, case: dict) -> dict:
+        self.asked.append(case["case"])
+        if case["case"] in self.wrong:
+            raise self.wrong[case["case"]]
+        return {"rate": 2.5}
+
+
+@pytest.fixture
+def fill(module, tmp_path):
+    """Fills tmp_path/rows.jsonl."""
+
+    def call(measure, minutes: float = 1, **how):
+        path = tmp_path / "rows.jsonl"
+        return module("rows").fill(
+            CASES, measure, path=path, minutes=minutes, by=["python", "/tmp/x.py", "-o", "/a/b"],
+            **how,
+        )  # fmt: skip
+
+    return call
+
+
+def test_what_was_interrupted_after_the_first_case_measures_only_the_rest(fill, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fill(Measure(two=KeyboardInterrupt()))
+    (row,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    assert row["case"] == "one" and row["rate"] == 2.5
+    assert row["command"] == "python x.py -o b"  # no path of this machine
+    assert row["date"][:2] == "20"
+    second = Measure()
+    rows, code = fill(second)
+    assert (second.asked, code) == (["two", "three"], 0)
+    assert [row["case"] for row in rows] == ["one", "two", "three"]
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+    assert fill(Measure(one=AssertionError()))[1] == 0  # nothing is left to do
+
+
+def test_half_a_line_is_no_row(fill, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(TWO) + "\n" + json.dumps(ONE)[:-3])
+    measure = Measure()
+    rows, code = fill(measure)
+    assert (measure.asked, code, len(rows)) == (["one", "three"], 0, 3)
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_case_that_fails_ends_no_other(fill, capsys):
+    rows, code = fill(Measure(two=ValueError("too large")))
+    assert ([row["case"] for row in rows], code) == (["one", "three"], 1)
+    assert "ValueError: too large" in capsys.readouterr().err
+    rows, code = fill(Measure(two=RuntimeError("illegal address")), broken=lambda: True)
+    assert code == 1
+
+
+def test_a_gpu_that_is_lost_ends_the_process(fill):
+    measure = Measure(one=RuntimeError("illegal address"))
+    rows, code = fill(measure, broken=lambda: True)
+    assert (rows, code, measure.asked) == ([], 1, ["one"])
+
+
+def test_minutes_that_run_out_are_no_success(fill, module):
+    assert fill(Measure(), minutes=0) == ([], module("rows").LEFT)
+    time_left = module("rows").Minutes(1)
+    assert time_left.left
+    time_left.took(61)  # another one would not end in time
+    assert not time_left.left
+
+
+@pytest.mark.parametrize("name", ["train_speed", "poison_speed", "growth", "startup", "epochs"])
+def test_nothing_measured_is_not_complete(name, module, capsys):
+    assert module(name).main(["--minutes", "-1"]) == 3
+    assert "(nothing measured)" in capsys.readouterr().out
+
+
+SMALL = ("--models", "small", "--batch-sizes", "8", "--precisions", "fp32", "--images", "40",
+         "--rounds", "1", "--seconds", "0.05", "--threads", "1")  # fmt: skip
+
+
+def test_train_speed_goes_on_from_its_file(module, tmp_path, capsys):
+    """In one process. Above 64 pixels the plain loop decodes files; it stays for the next case."""
+    train_speed, out = module("train_speed"), tmp_path / "rows.jsonl"
+    options = [*SMALL, "--tasks", "st", "--sizes", "72", "--workers", "0", "--together",
+               "--out", str(out)]  # fmt: skip
+    assert train_speed.main([*options, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == row
     assert row["gain"] > 0 and row["share"] > 0 and row["epoch_end_seconds"] >= 0
-    assert row["kb_a_file"] > 0  # above 64 pixels the plain loop decodes files
-    parts = row["stkit_parts"]
+    assert row["kb_a_file"] > 0 and row["stkit_mb"] is None
+    assert {"machine", "torch", "command", "date"} <= row.keys()
+    assert list(row["stkit_parts"]) == [
+        "import the rest", "read data", "create, place", "first step", "all",
+    ]  # fmt: skip
+    more = [*options, "--steps", "auto,eager"]
+    assert train_speed.main([*more, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == row and second["step"] == "eager"
+    assert train_speed.main(more) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[1].split()[:4] == ["st", "small", "72", "8"]
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_sides_that_two_cases_share_are_one(module):
+    started = []
+
+    def answers(case):
+        started.append(case["side"])
+        question = yield "started"
+        while True:
+            if question == "fail":
+                raise ValueError
+            question = yield case["side"] + question
+
+    sides = module("sides").Sides("", answers, together=True)
+    one = sides.take({"a": {"side": "plain"}, "b": {"side": "graph"}})
+    assert [said for _, said in one.values()] == ["started", "started"]
+    two = sides.take({"a": {"side": "plain"}, "b": {"side": "compile"}})
+    assert started == ["plain", "graph", "compile"]
+    assert two["a"][0].ask("?") == "plain?" and two["b"][0].ask("!") == "compile!"
+    with pytest.raises(StopIteration):
+        one["b"][0].ask("?")
+
+
+def test_a_side_in_a_process_of_its_own(module, tmp_path):
+    """As on a CPU, where memory is told apart so: what it says of its start, and one turn."""
+    train_speed, measuring = module("train_speed"), module("measuring")
+    options = train_speed.parse([*SMALL, "--tasks", "nt"])
+    (case,) = train_speed.cases(options)
+    asked = {"source": None, "size": 32, "where": str(tmp_path), "images": 40, "files": "jpg"}
+    child = measuring.Child(
+        train_speed.__file__, {**case, **train_speed.made(asked), "side": "stkit", "workers": 0}
+    )
+    try:
+        parts, turn = child.ask()["parts"], child.ask(0.05)
+    finally:
+        child.close()
     assert list(parts) == [
         "python", "import torch", "import the rest", "read data", "create, place", "first step",
         "all",
     ]  # fmt: skip
     assert parts["all"] >= sum(parts.values()) - parts["all"]
-    table = run("train_speed.py", *options)
-    assert table.splitlines()[1].split()[:4] == ["st", "small", "72", "8"]
-    assert len(out.read_text().splitlines()) == 1
+    assert turn["rate"] > 0 and turn["mb"] > 100
 
 
-@pytest.mark.parametrize("kind", ["train", "acm-model"])
-def test_growth(kind):
-    found = json.loads(
-        run("growth.py", "--kinds", kind, "--axes", "images", "--values", "20,40",
-            "--seconds", "0", "--batch", "4", "--json")
-    )  # fmt: skip
-    assert [(p["kind"], p["value"]) for p in found["points"]] == [(kind, 20), (kind, 40)]
+SIDE = """
+import json, sys
+import sides
+
+def answers(case):
+    question = yield case["side"]
+    while True:
+        question = yield [case["side"], 1 / question]
+
+sides.serve(answers(json.loads(sys.argv[2])))
+"""
+
+
+def test_sides_in_processes_of_their_own(module, tmp_path, monkeypatch, capfd):
+    """A file's children, for which `main` would serve; one that fails says so, and ends."""
+    (tmp_path / "side.py").write_text(SIDE)
+    monkeypatch.setenv("PYTHONPATH", f"{FOLDER}{os.pathsep}{ROOT}")
+    sides = module("sides").Sides(str(tmp_path / "side.py"), None, together=False)
+    both = sides.take({"a": {"side": "plain"}, "b": {"side": "limit"}})
+    assert [side.ask(4) for side, _ in both.values()] == [["plain", 0.25], ["limit", 0.25]]
+    with pytest.raises(RuntimeError, match="ended early"):
+        both["a"][0].ask(0)
+    sides.close()
+    assert both["b"][0].process.returncode == 0
+
+
+def test_growth_in_one_process(module, tmp_path, capsys):
+    growth = module("growth")
+    options = ("--kinds", "train,acm-model", "--axes", "images", "--values", "20,40", "--batch",
+               "4", "--seconds", "0", "--together", "--json")  # fmt: skip
+    assert growth.main([*options, "--out", str(tmp_path / "rows.jsonl")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    points = [("train", 20), ("train", 40), ("acm-model", 20), ("acm-model", 40)]
+    assert [(p["kind"], p["value"]) for p in found["points"]] == points
     assert all(p["seconds"] > 0 for p in found["points"])
-    (slope,) = found["slopes"]
-    assert (slope["axis"], slope["first"], slope["last"]) == ("images", 20, 40)
-    assert abs(slope["time"]) < 20
-
-
-@pytest.mark.parametrize("name", ["train_speed.py", "growth.py"])
-def test_nothing_measured_is_a_failure(name):
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        run(name, "--minutes", "-1")
-    assert caught.value.returncode == 1
-    assert caught.value.stderr.endswith("nothing was measured\n")
-
-
-def test_gpu_script_goes_on_from_its_files(tmp_path):
-    """Its last steps, in small: those before them have their files."""
-    before = "start-up train-32-nt train-32-at train-32-eval train-32-acm train-224 poison"
-    for name in before.split():
-        (tmp_path / f"{name}.json").write_text("there")
-    env = {**os.environ, "QUICK": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
-    subprocess.run(["bash", str(FOLDER / "gpu.sh"), str(tmp_path)], env=env, check=True)
-    made = ["growth", "nt-1-epochs", "epoch-small-nt", "epoch-small-st"]
-    for name in made:
-        assert json.loads((tmp_path / f"{name}.json").read_text())
-    seconds = (tmp_path / "seconds.txt").read_text().splitlines()
-    assert [line.split()[1] for line in seconds] == [f"{name}.json" for name in made]
-    assert (tmp_path / "poison.json").read_text() == "there"
-    assert not list(tmp_path.glob("*.safetensors"))
-
-
-def test_startup():
-    found = json.loads(
-        run("startup.py", "--models", "small", "--batch-size", "10", "--rounds", "1", "--json")
-    )
-    assert [row["command"] for row in found["rows"]] == [
-        "python",
-        "stkit --help",
-        "imports",
-        "train, one step",
-    ]
-    assert all(row["seconds"] > 0 for row in found["rows"])
-
-
-def test_poison_speed():
-    found = json.loads(
-        run("poison_speed.py", "--models", "small", "--methods", "em", "--limit", "20",
-            "--em-batch", "10", "--seconds", "0.01", "--json")
-    )  # fmt: skip
-    assert [row["loop"] for row in found["rows"]] == [
-        "plain fp32, batch 128", "stkit fp32, batch 10", "stkit bf16, batch 10",
-    ]  # fmt: skip
-    assert all(row["share"] > 0 for row in found["rows"])
+    for slope in found["slopes"]:
+        assert (slope["axis"], slope["first"], slope["last"]) == ("images", 20, 40)
+        assert abs(slope["time"]) < 20
 
 
 def test_readers(module):
@@ -187,3 +294,192 @@ def test_readers(module):
     assert found["float64 unlike floor"] > 0.05 > found["loader below floor"] >= 0
     assert 0 < readers.jitters(images)["jitter, mean levels"] < 5
     assert 0 <= readers.policies(images)["trivial, images unlike"] <= 1
+
+
+class Launch:
+    """Runs the benchmarks' steps in this process, or what `own` has for them; notes their names.
+
+    What `own` has for a step is what it prints, and its exit code.
+    """
+
+    def __init__(self, module, **own: tuple[object, int]) -> None:
+        self.module, self.own, self.ran = module, own, {}
+
+    def __call__(self, words, out: Path, log: Path, seconds: float) -> int:
+        name = out.stem
+        self.ran[name] = list(words)
+        if name in self.own or words[0] == "-m":
+            said, code = self.own.get(name, ({}, 0))
+            out.write_text(json.dumps(said))
+            log.write_text(f"{name} has ended\n")
+            return code
+        with (
+            out.open("w") as printed, log.open("a") as said,
+            redirect_stdout(printed), redirect_stderr(said),
+        ):  # fmt: skip
+            return self.module(Path(words[0]).stem).main(words[1:])
+
+
+@pytest.fixture
+def gpu(module, monkeypatch, tmp_path):
+    """`gpu(*options, **own) -> (exit code, what ran)`: one call of gpu.py in small."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which is put back at the end
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(*options: str, **own: tuple[object, int]):
+        launch = Launch(module, **own)
+        words = ["--quick", "--out", str(tmp_path / "out"), *options]
+        return module("gpu").main(words, run=launch), launch.ran
+
+    return call
+
+
+def steps(text: str) -> dict[str, list[str]]:
+    """The table of steps: name -> the words of its line."""
+    lines = f"\n{text}".rpartition("\nstep ")[2].splitlines()[1:]
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+def test_every_step_in_small_and_then_nothing_is_left(gpu, tmp_path, capsys):
+    """What `stkit` and candidates.py would do is played; all else is measured."""
+    own = {"candidates": ("a table", 0), "growth": ("", 0),
+           "queue": ({"left": [], "failed": {}}, 0)}  # fmt: skip
+    out = tmp_path / "out"
+    (out / "quick").mkdir(parents=True)
+    (out / "quick" / "clean_nt_small_s0.json").write_text('{"accuracy": 0.5}')
+    code, ran = gpu("--skip", "start-up", **own)
+    text = capsys.readouterr().out
+    table = steps(text)
+    assert table["growth"][:3] == ["left", "0", "1"]  # exit 0, and there is nothing
+    assert {line[0] for name, line in table.items() if name != "growth"} == {"complete"}
+    assert code == 3
+    order = ["images", "check", "train", "compile", "poison", "candidates", "queue"]
+    assert list(ran)[: len(order)] == order and "nt" not in ran  # whose result was there
+    kept = json.loads((out / "benchmarks" / "gpu-check.json").read_text())
+    assert {"machine", "torch", "command", "date", "exit"} <= kept.keys()
+    for path in (out / "benchmarks").glob("*.jsonl"):
+        for line in path.read_text().splitlines():
+            assert {"machine", "torch", "command", "date"} <= json.loads(line).keys()
+            assert str(tmp_path) not in line
+    code, ran = gpu("--skip", "start-up,growth")
+    assert (code, ran) == (0, {})
+    first = json.loads((out / "benchmarks" / "gpu-poison.jsonl").read_text().splitlines()[0])
+    changed = {**first, "stkit": 4321.0}  # the numbers shown are those of the files
+    (out / "benchmarks" / "gpu-poison.jsonl").write_text(json.dumps(changed))
+    capsys.readouterr()
+    assert gpu("--list")[0] == 3
+    text = capsys.readouterr().out
+    assert "4,321" in text and steps(text)["poison"][:3] == ["left", "1", "2"]
+
+
+def test_a_step_that_fails_stops_no_other(gpu, capsys, tmp_path):
+    checks = [{"name": "nt", "status": "ok"}, {"name": "em", "status": "wrong", "about": "0.3"}]
+    own = {"check": ({"ok": False, "checks": checks}, 1),
+           "train": ("", 1), "queue": ({"left": ["a", "b"], "failed": {}}, 0)}  # fmt: skip
+    code, ran = gpu("--only", "check,train,queue", **own)
+    text = capsys.readouterr().out
+    assert code == 1 and list(ran) == ["images", "check", "train", "queue"]
+    assert [line[0] for line in steps(text).values()][:3] == ["FAILED", "FAILED", "left"]
+    assert "WRONG em: 0.3" in text and "1 of 2 not wrong" in text
+    assert "failed train: exit 1: train has ended" in text
+    code, ran = gpu("--only", "check,queue", queue=({"left": [], "failed": {"a": "no"}}, 1))
+    assert code == 1 and list(ran) == ["check", "queue"]  # neither was complete
+    code, ran = gpu("--only", "check,queue", queue=({"left": [], "failed": {}}, 0))
+    assert (code, list(ran)) == (0, ["queue"])
+
+
+def test_minutes_that_run_out_leave_work(gpu, capsys):
+    code, ran = gpu("--minutes", "0.5", "--only", "check,train")  # less than a step wants
+    assert (code, list(ran)) == (3, ["images"])
+    assert [line[0] for line in steps(capsys.readouterr().out).values()] == ["left", "left"]
+    code, ran = gpu("--minutes", "5", "--only", "check,queue", queue=({"left": ["a"]}, 0))
+    assert code == 3
+    assert 4 < float(ran["queue"][-1]) <= 4.75 and ran["queue"][-2] == "--time-limit"
+
+
+def test_a_check_counts_on_its_machine_alone(gpu, tmp_path, capsys):
+    assert gpu("--only", "check")[0] == 0
+    path = tmp_path / "out" / "benchmarks" / "gpu-check.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"machine": "another GPU"}))
+    assert list(gpu("--only", "check")[1]) == ["check"]
+    assert gpu("--only", "check")[1] == {}
+
+
+def test_what_a_bench_is_told_is_what_it_takes(module, tmp_path, cli):
+    """nt's step and the queue's, planned by `stkit bench` itself from the images of `images.py`."""
+    place = module("gpu_made").Place(tmp_path / "out", tmp_path / "work", False)
+    assert module("images").main(["digits", "--limit", "20", "--work", str(place.work)]) == 0
+    benches = {s.name: s for s in module("gpu_steps").steps(place) if "bench" in s.command}
+
+    def planned(name: str) -> list[dict]:
+        step = benches[name]
+        return cli(*step.command[2:], step.timed, "2", "--dry-run").json["cells"]
+
+    (run,) = planned("nt")
+    assert f"{run['cell']}.json" == benches["nt"].made.file.name
+    assert len(planned("queue")) > 100
+
+
+def test_without_images_only_the_check_runs(gpu, capsys):
+    code, ran = gpu("--only", "check,train", images=("", 1))
+    assert (code, list(ran)) == (1, ["images", "check"])
+    assert "failed train: there are no images" in capsys.readouterr().out
+
+
+def test_one_call_at_a_time_measures(gpu, module, tmp_path):
+    lock = tmp_path / "out" / "work" / "gpu.lock"
+    with (
+        module("gpu").locks.held(lock, module("gpu").busy),
+        pytest.raises(ArtifactError, match="measures already"),
+    ):
+        gpu("--only", "check")
+
+
+def test_a_step_that_hangs_is_ended(module, tmp_path):
+    gpu, log = module("gpu"), tmp_path / "log"
+    start = time.monotonic()
+    code = gpu.launch(["-c", "import time; time.sleep(60)"], tmp_path / "out", log, 0.2)
+    assert code == gpu.KILLED and time.monotonic() - start < 30
+    done = gpu.launch(["-c", "print(1); raise SystemExit(3)"], tmp_path / "out", log, 60)
+    assert done == 3 and (tmp_path / "out").read_text() == "1\n"
+
+
+def test_images_are_decoded_once_from_whatever_has_them(module, tmp_path, photos, capsys):
+    """A folder, two files, and where CIFAR's own files are looked for."""
+    images, one, two = module("images"), tmp_path / "one", tmp_path / "two"
+    assert images.main([str(photos), "--work", str(one)]) == 0
+    files = [str(one / f"{split}.safetensors") for split in ("train", "test")]
+    assert images.main([files[0], "--test", files[1], "--work", str(two)]) == 0
+    for folder in (one, two):
+        facts = json.loads((folder / "images.json").read_text())
+        assert (facts["train"], facts["test"]) == (24, 12) and facts["torch"]
+    assert (two / "test.safetensors").read_bytes() == (one / "test.safetensors").read_bytes()
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    found = images.located(str(tmp_path)), images.located(str(tmp_path / "cifar-10-batches-py"))
+    assert found == (("cifar10", tmp_path), ("cifar10", tmp_path))
+
+
+def test_the_shell_script(tmp_path):
+    """A call as one types it, its steps being processes."""
+    env = {**os.environ, "QUICK": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    words = ["bash", str(FOLDER / "gpu.sh"), "--only", "growth", "--out", str(tmp_path)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert steps(done.stdout)["growth"][:3] == ["complete", "1", "1"]
+    wrong = subprocess.run([*words, "--skip", "nothing"], env=env, capture_output=True, text=True)
+    assert wrong.returncode == 2
+
+
+def test_startup(module, tmp_path, cli, capsys):
+    """The commands that are timed do what they should; those that import torch, in this process."""
+    startup = module("startup")
+    options = startup.parse(["--models", "small", "--batch-size", "10", "--rounds", "1"])
+    commands, cases = startup.Commands(options, tmp_path), startup.cases(options)
+    python, help_, imports, train = (commands.words(case) for case in cases)
+    row = commands.measure(cases[0])
+    assert startup.seconds(python) > 0 and 0 < row["cold"] == row["seconds"]
+    assert startup.seconds(help_) > 0
+    exec(imports[-1])
+    assert cli(*train[3:]).code == 0 and commands.model.exists()
+    with pytest.raises(RuntimeError, match="exit 3"):
+        startup.seconds([*python[:1], "-c", "raise SystemExit(3)"])

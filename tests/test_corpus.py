@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 from stkit.cli import main
 from stkit.engine.step import SGD
@@ -64,13 +63,9 @@ def stopped(words: list[str], folder: Path) -> int:
 def given(tmp_path_factory) -> Iterator[Path]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    module = sys.modules["stkit.cli.app"]
-    patch = pytest.MonkeyPatch()  # Typer would build all commands anew for each command line
-    patch.setattr(module, "app", typer.main.get_command(module.app))
     folder = seeds.make(tmp_path_factory.mktemp("corpus") / "given", stkit)
     seeds.unfinished(folder, stopped)
     yield folder
-    patch.undo()
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpus import pretend
 from torch import nn
 
 import stkit
@@ -135,8 +136,7 @@ def two_gpus(monkeypatch) -> list[torch.device]:
     """Two GPUs that are not there, and which of them were made the current one."""
     asked: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    pretend(monkeypatch, 2)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.random, "fork_rng", nullcontext)
     return asked

@@ -17,6 +17,7 @@ LEVELS = {
     "measure": ("core", "recipes", "data", "engine", "models"),
     "poisons": ("core", "recipes", "data", "engine", "models", "measure"),
     "training": ("core", "recipes", "data", "engine", "models", "measure"),
+    "checkup": ("core", "recipes", "data", "engine", "models", "measure", "poisons", "training"),
     "report": ("core", "recipes"), "bench": ("core", "recipes", "report"),
 }  # fmt: skip
 """What each folder may import besides itself; `cli` may import all. A run writes what a report

@@ -35,10 +35,15 @@ def configure(runtime: Runtime) -> None:
     if runtime.device.type == "cpu":
         arrays.keep_freed()
     if runtime.world_size > 1 and not dist.is_initialized():
-        backends = "cpu:gloo,cuda:nccl" if runtime.device.type == "cuda" else "gloo"
-        dist.init_process_group(backends, timeout=PATIENCE)
+        connect(runtime.device)
     computing = runtime.device.type, runtime.recipe
     runtime.same(computing, "devices, precisions or threads (--threads)")
+
+
+def connect(device: torch.device) -> None:
+    """Connect this process to the other ranks, if only itself, as its environment says."""
+    backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backends, timeout=PATIENCE)
 
 
 @contextmanager

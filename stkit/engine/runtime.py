@@ -258,8 +258,10 @@ def pick(
     rank, world_size = (int(os.environ.get(k) or d) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
     chosen = devices.named(device, world_size)
     if precision == "auto":
-        able = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        able = chosen.type == "cuda" and devices.native_bf16(chosen)
         precision = "bf16" if able else "fp32"
+    if precision == "bf16":
+        devices.check_bf16(chosen)
     if step == "auto":
         step = "graph" if chosen.type == "cuda" and world_size == 1 else "eager"
     if step == "graph" and chosen.type != "cuda":

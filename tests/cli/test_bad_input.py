@@ -563,7 +563,7 @@ LOWER = (
 @pytest.mark.parametrize("device", ["cuda", "cuda:99"])
 def test_a_gpu_where_there_is_none(device, refused):
     pattern = (
-        rf"device {device} is asked for, but (no|\d+) GPU is there; pass --device cpu, or auto"
+        rf"device {device} is asked for, but (no|\d+) GPUs? (is|are) there[:;] .*pass --device"
     )
     refused(f"train clean.safetensors --frame nt -o x --device {device}", pattern)
     refused(f"eval nt.safetensors photos --device {device}", pattern)

@@ -49,10 +49,10 @@ def same(folder) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A folder with digits: 40 to train on, 20 to test on."""
+    """A folder with digits of 20x20 pixels: 40 to train on, 20 to test on."""
     root = tmp_path_factory.mktemp("tiny")
-    load("digits", limit=40).save(root / "clean")
-    load("digits", "test", limit=20).save(root / "test")
+    load("digits", limit=40, size=20).save(root / "clean")
+    load("digits", "test", limit=20, size=20).save(root / "test")
     return root
 
 

@@ -8,12 +8,13 @@ number and its exit code. When all have ended it takes the next line.
 
 A rank runs several command lines one after the other, their arithmetic in float64. Its arguments:
 
-    PORTS [--float32] [--buffers] [--die-at STEP] COMMAND...
+    PORTS [--float32] [--buffers] [--die-at STEP] [--stop-at STEP] COMMAND...
 
 PORTS: by commas, of the store that the ranks of each command meet at. Each COMMAND is one argument,
 in which @ stands for the rank. --buffers: also write the BatchNorm statistics that a pass in
 evaluation mode goes by, whenever they are others than before, to buffers-RANK. --die-at: end
-without a word at this step, counted from 0, of the first training.
+without a word at this step, counted from 0, of the first training. --stop-at: the same, but get
+SIGTERM, rank 0 at this step, rank 1 at the next, as a signal to all reaches them one by one.
 
     PORT --broadcast
 
@@ -26,8 +27,10 @@ The environment says which rank it is, as torchrun sets it. It ends with the fir
 import json
 import os
 import shlex
+import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -71,18 +74,18 @@ def note_buffers() -> None:
     register_module_forward_pre_hook(note)
 
 
-def die_at(count: int) -> None:
-    """End this process at its training pass number `count`."""
+def at_step(count: int, act: Callable[[], None]) -> None:
+    """Call `act` at this process's training pass number `count`."""
     passes = 0
 
-    def die(module: nn.Module, args: Any) -> None:
+    def note(module: nn.Module, args: Any) -> None:
         nonlocal passes
         if isinstance(module, nn.parallel.DistributedDataParallel):
             if passes == count:
-                os._exit(7)
+                act()
             passes += 1
 
-    register_module_forward_pre_hook(die)
+    register_module_forward_pre_hook(note)
 
 
 class Messages(TorchDispatchMode):
@@ -134,7 +137,11 @@ def run(words: list[str]) -> int:
         words.pop(0)
         note_buffers()
     if words[0] == "--die-at":
-        die_at(int(words[1]))
+        at_step(int(words[1]), lambda: os._exit(7))
+        words = words[2:]
+    if words[0] == "--stop-at":
+        step = int(words[1]) + int(os.environ["RANK"])
+        at_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
         words = words[2:]
     for port, word in zip(ports.split(","), words, strict=True):
         os.environ["MASTER_PORT"] = port

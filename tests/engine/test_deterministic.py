@@ -1,6 +1,6 @@
 """On a GPU, where there is one: the same bytes twice with `--deterministic`, and how near without.
 
-`benchmarks/deterministic.sh` asks the same of larger nets and longer runs, by the command line.
+`benchmarks/deterministic.py` asks the same of larger nets, longer runs and two processes.
 """
 
 import pytest

@@ -22,6 +22,7 @@ from stkit.recipes.poisons import EM, METHODS, OPS, REM, SP, resolve
 from stkit.recipes.settings import Costly
 
 CPU = pick("cpu", "fp32")
+END = "-- the next command"
 FEW = {
     "em": EM(batch_size=16, model_steps=2, steps=2, max_rounds=2, stop_error=0.0),
     "rem": REM(batch_size=16, model_steps=2, steps=2, eot=2, adversary_steps=1),
@@ -123,18 +124,22 @@ def test_the_documented_poison_opens_two_files(tmp_path):
     (root / "poisons" / "checker.py").write_text(module)
     (root / "recipes" / "poisons" / "checker.py").write_text(recipe)
 
-    def run(*words: str) -> str:
-        words = (sys.executable, "-m", "stkit", *words)
-        env = os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "100"}
-        done = subprocess.run(
-            words, env=env, cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    assert "Side of a square in pixels.  [default: 4]" in run("poison", "checker", "--help")
-    assert "checker" in run("list", "methods")
-    line = ("digits", "-o", "f", "--side", "8", "--epsilon", "4/255", "--json")
-    assert json.loads(run("poison", "checker", *line))["linf"] == pytest.approx(4 / 255)
+    lines = (
+        ("poison", "checker", "--help"), ("list", "methods"),
+        ("poison", "checker", "digits", "-o", "f", "--side", "8", "--epsilon", "4/255", "--json"),
+        ("inspect", "f"),
+    )  # fmt: skip
+    code = "import sys, stkit.cli\n" + "".join(
+        f"sys.exit(1) if stkit.cli.main({list(words)}) else print({END!r})\n" for words in lines
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "100"},
+    )  # fmt: skip
+    help_, methods, said, header, _ = done.stdout.split(END)
+    assert "Side of a square in pixels.  [default: 4]" in help_
+    assert "checker" in methods
+    assert json.loads(said)["linf"] == pytest.approx(4 / 255)
     made, clean = load(tmp_path / "f"), load("digits")
     assert made.header["recipe"] == {
         "method": "checker", "epsilon": 4 / 255, "side": 8, "poison_rate": 1.0,
@@ -142,4 +147,4 @@ def test_the_documented_poison_opens_two_files(tmp_path):
     grey = (clean.pixels >= 4) & (clean.pixels <= 251)
     delta = (made.pixels.int() - clean.pixels.int()).masked_fill(~grey, 0)
     assert delta.unique().tolist() == [-4, 0, 4]
-    assert "checker" in run("inspect", "f")
+    assert "checker" in header

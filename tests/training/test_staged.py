@@ -20,6 +20,7 @@ from stkit.recipes.frames import Staged
 from stkit.training.schedule import Verdict, cosine, lr_scales
 from stkit.training.staged import StagedTraining, layer_groups, live, measured
 
+SIDE = 20  # the smaller, the faster
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
 
 
@@ -38,7 +39,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return load("digits", limit=60)
+    return load("digits", limit=60, size=SIDE)
 
 
 def made(
@@ -52,7 +53,7 @@ def made(
     torch.manual_seed(0)
     net, scores = Net(), iter(acm)
     return StagedTraining(
-        net, optimizer(layer_groups(net, 32), **more), (digits.pixels, digits.labels), settings,
+        net, optimizer(layer_groups(net, SIDE), **more), (digits.pixels, digits.labels), settings,
         measure=lambda *probe: {"literal": next(scores)},
     )  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_an_own_loop_is_algorithm_1(digits):
     """Six epochs in float64, against the transcription of the paper."""
     torch.set_default_dtype(torch.float64)
     try:
-        fast, slow = (models.create("small", classes=10, size=32) for _ in range(2))
+        fast, slow = (models.create("small", classes=10, size=SIDE) for _ in range(2))
     finally:
         torch.set_default_dtype(torch.float32)
     scores = [0.1, 0.9, 0.8, 0.2, 0.7, 0.9]
@@ -149,7 +150,7 @@ def test_an_own_loop_is_algorithm_1(digits):
         return pixels[rows], labels[rows]
 
     ahead = iter(scores)
-    sgd = torch.optim.SGD(layer_groups(fast, 32), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    sgd = torch.optim.SGD(layer_groups(fast, SIDE), lr=0.1, momentum=0.9, weight_decay=1e-4)
     staged = StagedTraining(
         fast, sgd, (pixels, labels), Staged(gamma=0.5),
         measure=lambda *probe: {"literal": next(ahead)},
@@ -165,7 +166,7 @@ def test_an_own_loop_is_algorithm_1(digits):
         staged.check()
     behind = iter(scores)
     seen = reference.staged_training(
-        slow, batch, models.layers(slow, 32), epochs=6, steps=3, lr=0.1, beta=0.25, gamma=0.5,
+        slow, batch, models.layers(slow, SIDE), epochs=6, steps=3, lr=0.1, beta=0.25, gamma=0.5,
         acm=lambda model: next(behind),
     )  # fmt: skip
     assert staged.scales == pytest.approx(seen[-1], abs=1e-12)
@@ -207,12 +208,14 @@ def test_what_cannot_be_staged_is_refused(digits):
     probe = (digits.pixels, digits.labels)
     with pytest.raises(RecipeError, match="one parameter group, expected one a layer"):
         StagedTraining(net, torch.optim.SGD(net.parameters(), lr=0.1), probe)
-    sgd = torch.optim.SGD(layer_groups(net, 32), lr=0.1)
-    with pytest.raises(DataError, match=re.escape("(60, 3, 32, 32) images and (5,) labels")):
+    sgd = torch.optim.SGD(layer_groups(net, SIDE), lr=0.1)
+    with pytest.raises(
+        DataError, match=re.escape(f"(60, 3, {SIDE}, {SIDE}) images and (5,) labels")
+    ):
         StagedTraining(net, sgd, (digits.pixels, digits.labels[:5]))
     with pytest.raises(DataError, match=re.escape("torch.int64 images")):
         StagedTraining(net, sgd, (digits.pixels.long(), digits.labels))
-    groups = torch.optim.SGD(layer_groups(net, 32)[1:], lr=0.1)
+    groups = torch.optim.SGD(layer_groups(net, SIDE)[1:], lr=0.1)
     with pytest.raises(RecipeError, match=re.escape("no group with parameter 'first.weight'")):
         StagedTraining(net, groups, probe)
     net.first.requires_grad_(False)
@@ -224,7 +227,7 @@ def test_what_cannot_be_staged_is_refused(digits):
     ("change", "message"),
     [
         (lambda x, y: (x.numpy(), y), "ndarray images and Tensor labels, expected tensors"),
-        (lambda x, y: (x[:, :1], y), "(60, 1, 32, 32) images"),
+        (lambda x, y: (x[:, :1], y), f"(60, 1, {SIDE}, {SIDE}) images"),
         (lambda x, y: (to_float(x) * 2 - 1, y), "run from -1 to 1, expected [0,1]; divide by 255"),
         (lambda x, y: (to_float(x) * torch.nan, y), "run from nan to nan"),
         (lambda x, y: (x, y - 1), "labels are [-1, 0, 1, 2, 3], expected two classes or more"),
@@ -234,7 +237,7 @@ def test_what_cannot_be_staged_is_refused(digits):
 )
 def test_a_probe_on_which_acm_cannot_be_measured_is_refused(change, message, digits):
     net = Net()
-    sgd = torch.optim.SGD(layer_groups(net, 32), lr=0.1)
+    sgd = torch.optim.SGD(layer_groups(net, SIDE), lr=0.1)
     with pytest.raises(DataError, match=re.escape(message)):
         StagedTraining(net, sgd, change(digits.pixels, digits.labels))
 

@@ -21,11 +21,12 @@ from stkit.training.loop import Training
 from stkit.training.staged import Measure, live
 
 CPU = pick("cpu", "fp32")
+SIDE = 20  # the smaller, the faster; on 16 the small net ends in one value a channel
 
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return load("digits", limit=60)
+    return load("digits", limit=60, size=SIDE)
 
 
 def run_of(
@@ -69,15 +70,15 @@ def test_the_worst_of_the_copies_is_trained_on(digits):
     order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
     x, labels = to_float(digits.pixels[order]), digits.labels[order]
     names = FRAMES["ueraser-max"].train.augment
-    draws = augment.draw(names, 100, 32, seed=0)
+    draws = augment.draw(names, 100, SIDE, seed=0)
     copies = augment.apply(x.repeat(5, 1, 1, 1), draws)
-    model = models.create("small", classes=10, size=32).train()
+    model = models.create("small", classes=10, size=SIDE).train()
     losses = F.cross_entropy(model(copies), labels.repeat(5), reduction="none").view(5, 20)
     chosen = losses.argmax(0)
-    worst = copies.view(5, 20, 3, 32, 32)[chosen, torch.arange(20)]
+    worst = copies.view(5, 20, 3, SIDE, SIDE)[chosen, torch.arange(20)]
     loss = F.cross_entropy(model(worst), labels)
     assert float(run.step.sums[0]) == pytest.approx(float(loss.detach()), rel=1e-6)
-    other = copies.view(5, 20, 3, 32, 32)[(chosen + 1) % 5, torch.arange(20)]
+    other = copies.view(5, 20, 3, SIDE, SIDE)[(chosen + 1) % 5, torch.arange(20)]
     assert abs(F.cross_entropy(model(other), labels) - loss) > 1e-3
     assert chosen.unique().numel() > 1
 
@@ -89,8 +90,8 @@ def test_mixed_batches_have_both_labels_in_their_loss(digits):
         order = torch.randperm(60, generator=stream(0, "order", 0))[:20]
         x, labels = to_float(digits.pixels[order]), digits.labels[order]
         x = augment.augment(x, ("crop", "flip"), seed=0)
-        mixed = mix.apply(name, x, labels, mix.draw(name, 20, 32, stream(0, "mix", 0)))
-        answers = models.create("small", classes=10, size=32).train()(mixed.pixels)
+        mixed = mix.apply(name, x, labels, mix.draw(name, 20, SIDE, stream(0, "mix", 0)))
+        answers = models.create("small", classes=10, size=SIDE).train()(mixed.pixels)
         share = mixed.share[0]
         loss = share * F.cross_entropy(answers, labels)
         loss += (1 - share) * F.cross_entropy(answers, labels.roll(1))
@@ -112,7 +113,8 @@ def test_an_early_stop_ends_with_the_last_accepted_weights(digits):
     scores = iter([0.1, 0.2, 0.9])
     run = run_of(
         digits, "nt-stop", epochs=5, gamma=0.5, check_every=2,
-        test=load("digits", "test", limit=30), measure=lambda *probe: {"ratio": next(scores)},
+        test=load("digits", "test", limit=30, size=SIDE),
+        measure=lambda *probe: {"ratio": next(scores)},
     )  # fmt: skip
     steps = run.steps()
     for _ in range(4):
@@ -135,7 +137,7 @@ def test_an_early_stop_within_an_epoch_closes_it(digits):
     assert run.executed == 2 and len(run.epochs) == 1
     record = run.epochs[0]
     assert record.accuracy == record.final["accuracy"] and record.loss > 1
-    fresh = models.create("small", classes=10, size=32).state_dict()
+    fresh = models.create("small", classes=10, size=SIDE).state_dict()
     assert all(torch.equal(run.model.state_dict()[name], fresh[name]) for name in fresh)
 
 
@@ -148,12 +150,15 @@ def test_any_part_goes_into_staged_training(frame, digits):
     assert all(torch.isfinite(v).all() for v in run.model.state_dict().values())
 
 
-def test_train_takes_names_as_an_option(cli, tmp_path):
-    line = ("train", "digits", "--frame", "st", "--model", "small", "--epochs", 1,
-            "--device", "cpu", "-o", tmp_path / "f", "--batch-size", 500)  # fmt: skip
+def test_train_takes_names_as_an_option(digits, cli, tmp_path):
+    digits.save(tmp_path / "digits")
+    line = ("train", tmp_path / "digits", "--frame", "st", "--model", "small", "--epochs", 1,
+            "--device", "cpu", "-o", tmp_path / "f", "--batch-size", 20)  # fmt: skip
     found = cli(*line, "--augment", "jpeg-50,cg", "--weight-decay", "1e-3", "--json").json
     assert found["frame"] == "st+jpeg-50,cg"
-    assert cli("acm", tmp_path / "f", "digits", "--json", "--device", "cpu").json["acm"] > 0
+    assert (
+        cli("acm", tmp_path / "f", tmp_path / "digits", "--json", "--device", "cpu").json["acm"] > 0
+    )
     wrong = cli(*line, "--augment", "jpge", "--force")
     assert wrong.code == 2 and "did you mean 'jpeg'?" in wrong.err
 
@@ -185,7 +190,7 @@ def test_a_gated_fine_tune_is_judged_too(digits):
 
 def test_strength_of_the_jitter(digits):
     weak, one, strong = (
-        augment.draw(("crop", "jitter"), 200, 32, seed=0, strength=s)["jitter"] for s in (0, 1, 2)
+        augment.draw(("crop", "jitter"), 200, SIDE, seed=0, strength=s)["jitter"] for s in (0, 1, 2)
     )
     assert torch.equal(weak["factors"], torch.ones(200, 3)) and not weak["hue"].any()
     assert one["factors"].min() >= 0.6 and one["factors"].max() <= 1.4
