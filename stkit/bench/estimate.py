@@ -23,8 +23,13 @@ from stkit.recipes.training import TrainingRecipe
 
 SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
 """Training images and classes of the data sets that are 32x32."""
-RATES = {"cuda": {"resnet18": 25_000, "small": 60_000}, "cpu": {"resnet18": 35, "small": 700}}
-"""Images a second in training, when nothing is known; another model is as the default one."""
+RATES = {"cuda": {"resnet18": 40_000, "small": 60_000}, "cpu": {"resnet18": 30, "small": 1_800}}
+"""Images a second in training, when nothing is known; another model is as the default one. Measured
+by `nt` at batch 128 on one H200 and on one CPU thread (docs/performance.md), but small on a GPU.
+"""
+PASS = 2 / 3
+"""What noise's pass costs of a step: a gradient of the images, none of the weights. By arithmetic;
+the H200 needed 0.6."""
 START = {"cuda": 8.0, "cpu": 2.0}
 """Seconds until a worker has begun: imports, and CUDA's start. Two idle cores: 1.1 for the first of
 these (results/benchmarks/cpu-train-speed-2-threads.jsonl, `stkit_parts`), busy ones twice that. An
@@ -110,7 +115,9 @@ def _effort(task: Task, by_file: Mapping[str, Run], images: Data) -> float:
     """Images through a step, of any task."""
     if task.file in by_file:
         return effort(by_file[task.file], images)
-    return poison_effort(task, _options(task), images) if task.verb[0] == "poison" else 0.0
+    if task.verb[0] != "poison":
+        return 0.0
+    return PASS * poison_effort(task, _options(task), images)
 
 
 def _model(task: Task, by_file: Mapping[str, Run]) -> str:

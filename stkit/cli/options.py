@@ -116,6 +116,7 @@ def runtime(
     """
     import torch
 
+    from stkit.engine import bfloat16
     from stkit.engine.process import configure
     from stkit.engine.runtime import pick
 
@@ -133,6 +134,9 @@ def runtime(
     configure(picked)
     if before == picked.threads != usual:
         note(f"threads: {before}, as {begun} was begun with; this process would have taken {usual}")
+    slow = bfloat16.slow(picked)
+    if slow is not None:
+        note(f"note: {slow}")
     return picked
 
 

@@ -10,8 +10,10 @@ steps on the noise alone, so for it `images` are zeros and the range is infinite
 noise to the images, clamps, augments and attacks, and sums over the draws of the augmentation.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,6 +71,28 @@ def random_start(
     return (2 * u - 1) * epsilon
 
 
+PIECE = 256 * 32 * 32
+"""Pixels whose gradient a CPU makes at a time; of more a pass leaves its caches. The small net's of
+640 images, and of 512, is made 1.2 times as fast in pieces."""
+
+
+def pieces(model: nn.Module, images: Tensor, *more: Tensor) -> list[tuple[Tensor, ...]]:
+    """Images [N,3,H,W] and what else there is of each, cut for a CPU; whole on other devices.
+
+    In evaluation mode no image sees another, so each piece's gradient is what it is in the whole.
+    Whole, too, for a compiled net, which is made for one number of images.
+    """
+    if images.device.type != "cpu" or hasattr(model, "_orig_mod"):
+        return [(images, *more)]
+    count = max(1, PIECE // math.prod(images.shape[2:]))
+    return list(zip(*(tensor.split(count) for tensor in (images, *more)), strict=True))
+
+
+def joined(made: Sequence[Tensor]) -> Tensor:
+    """The pieces together again."""
+    return made[0] if len(made) == 1 else torch.cat(list(made))
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode (running BatchNorm statistics, no dropout); each module's own mode after."""
@@ -117,19 +141,20 @@ def adversarial(
     depend on the batch.
     """
 
-    def loss(inputs: Tensor) -> Tensor:
+    def loss(labels: Tensor, inputs: Tensor) -> Tensor:
         with autocast():
             logits = model(inputs)
         sums = torch.promote_types(images.dtype, torch.float32)
         return F.cross_entropy(logits.to(sums), labels, reduction="sum")
 
     with attacking(model):
-        noise = pgd(
-            loss,
-            images,
-            start.to(images.dtype),
-            epsilon=adversary.epsilon,
-            step_size=adversary.step_size,
-            steps=adversary.steps,
-        )
+        noise = joined(
+            [
+                pgd(
+                    partial(loss, truth), some, noise.to(images.dtype),
+                    epsilon=adversary.epsilon, step_size=adversary.step_size, steps=adversary.steps,
+                )
+                for some, truth, noise in pieces(model, images, labels, start)
+            ]
+        )  # fmt: skip
     return perturbed(images, noise)

@@ -18,6 +18,7 @@ float32, though, which noise a hair below a grey level does not always survive.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -206,11 +207,20 @@ class Crafting:
 
     def _stepped(self, x: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
         """The noise after one signed step."""
-        with pgd.attacking(self.surrogate.frozen):
-            return pgd.pgd(
-                lambda inputs: self.surrogate.loss(inputs, labels), x, noise,
-                epsilon=self.recipe.epsilon, step_size=self.recipe.step_size, steps=1, ascend=False,
+        recipe, net = self.recipe, self.surrogate.frozen
+        with pgd.attacking(net):
+            return pgd.joined(
+                [
+                    pgd.pgd(
+                        partial(self._loss, truth), images, before, epsilon=recipe.epsilon,
+                        step_size=recipe.step_size, steps=1, ascend=False,
+                    )
+                    for images, truth, before in pgd.pieces(net, x, labels, noise)
+                ]
             )  # fmt: skip
+
+    def _loss(self, labels: Tensor, inputs: Tensor) -> Tensor:
+        return self.surrogate.loss(inputs, labels)
 
     def _measure_error(self) -> Round | None:
         """The error on one batch; after the last one the round, whose noise is kept if the best."""

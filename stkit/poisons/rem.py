@@ -206,12 +206,17 @@ class Crafting:
             seen = (x + leaf).clamp(0, 1).repeat(eot, 1, 1, 1)
             u = augment.apply(seen, augment.Draws(self.names, table))
         fixed = u.detach().contiguous(memory_format=torch.channels_last)
-        attacked = self._attack(fixed, truth, starts).requires_grad_()
-        with pgd.attacking(self.surrogate.frozen), torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.surrogate.loss(attacked, truth), attacked)
+        attacked, net = self._attack(fixed, truth, starts), self.surrogate.frozen
+        with pgd.attacking(net), torch.enable_grad():
+            gradient = pgd.joined([self._slope(*some) for some in pgd.pieces(net, attacked, truth)])
         (gradient,) = torch.autograd.grad(u, leaf, gradient)
         moved = noise - recipe.step_size * gradient.sign()
         return moved.clamp(-recipe.epsilon, recipe.epsilon)
+
+    def _slope(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The gradient of the frozen net's loss with respect to the images."""
+        leaf = images.detach().requires_grad_()
+        return torch.autograd.grad(self.surrogate.loss(leaf, labels), leaf)[0]
 
     def _attack(self, u: Tensor, labels: Tensor, start: Tensor) -> Tensor:
         """The images under the inner attack, from noise `start`."""
