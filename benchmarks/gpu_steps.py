@@ -79,7 +79,7 @@ def _speed(place: Place) -> list[Step]:
     poison += ("--precisions", "fp32" if quick else "bf16", *_small_poisons(place))
     candidates = place.figure("candidates.jsonl")
     tried: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--out", str(candidates))
-    tried += ("--device", place.device)
+    tried += ("--device", place.device, "--patience", "150")  # within the step's three minutes
     if quick:
         tried += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
     return [

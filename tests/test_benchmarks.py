@@ -449,6 +449,14 @@ def test_a_step_that_outlives_its_call_keeps_others_from_measuring(module, tmp_p
     assert held == [0, 0]
 
 
+def test_a_candidate_that_hangs_gets_its_row_before_the_step_is_ended(module, tmp_path):
+    """Else each call would begin with it, and come no further."""
+    place = module("gpu_made").Place(tmp_path / "out", tmp_path / "work", False)
+    (step,) = (s for s in module("gpu_steps").steps(place) if s.name == "candidates")
+    words = step.command
+    assert float(words[words.index("--patience") + 1]) + 20 < 60 * (step.minutes + 1)
+
+
 def test_a_step_that_hangs_is_ended(module, tmp_path):
     gpu, log = module("gpu"), tmp_path / "log"
     start = time.monotonic()
