@@ -131,10 +131,13 @@ def _option(field: Field[Any]) -> tuple[Any, Any]:
 def _run(recipe: Recipe[Any], asked: Request) -> None:
     """Read, poison, write, and say what was done; or, with --dry-run, what would be."""
     number("poison-rate", asked.poison_rate, 0, 1)
-    if asked.class_noise is not None and as_dict(recipe)["scope"] != "class":
+    kept = asked.class_noise
+    if kept is not None and as_dict(recipe)["scope"] != "class":
         raise RecipeError(
             "noise is kept where it is one a class; pass --scope class, or no --class-noise"
         )
+    if kept is not None and kept.resolve() == asked.out.resolve():
+        raise RecipeError(f"-o and --class-noise are both {kept}; pass another file for one")
     from stkit import poisons
 
     runtime = None

@@ -380,6 +380,8 @@ def test_noise_that_does_not_fit_is_not_used(cli, kept: Path, tmp_path: Path) ->
 def test_noise_is_kept_where_it_is_one_a_class(cli, kept: Path, tmp_path: Path) -> None:
     said = again(cli, kept, tmp_path / "a.safetensors", tmp_path / "n", "--scope", "sample")
     assert said.code == 2 and "pass --scope class" in said.err and said.err.count("\n") == 1
+    said = again(cli, kept, tmp_path / "a.safetensors", tmp_path / "." / "a.safetensors")
+    assert said.code == 2 and "are both" in said.err and not (tmp_path / "a.safetensors").exists()
 
 
 def test_a_poison_is_not_lost_where_its_noise_cannot_be_kept(
