@@ -24,7 +24,6 @@ have run), 2 wrong usage, 130 or 143 interrupted.
 import argparse
 import json
 import os
-import platform
 import shlex
 import signal
 import sys
@@ -38,7 +37,7 @@ from typing import Any
 
 import measuring
 import rows
-from gpu_made import Answer, Count, Place
+from gpu_made import Answer, Count, Place, at_hand
 from gpu_steps import HERE, QUICK_GRID, QUICK_QUEUE, Step, steps
 
 from stkit.core import atomic, locks
@@ -105,8 +104,8 @@ class Call:
         return wants and not step.made.count(self.place).complete
 
     def prepare(self, source: str, test: str | None) -> None:
-        """Decode the images, unless these were on this machine."""
-        asked = json.dumps([source, test, platform.node()])
+        """Decode the images and learn of the machine, unless that was done here."""
+        asked = json.dumps([source, test, *at_hand()])
         mark, facts = (self.place.work / name for name in ("images.asked", "images.json"))
         if not (mark.exists() and mark.read_text() == asked):
             mark.unlink(missing_ok=True)

@@ -6,13 +6,28 @@ A file of rows, of which each case has one (`Rows`), the answer of a command (`A
 
 import importlib
 import json
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
 import measuring
 import rows
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where Linux tells of NVIDIA's GPUs."""
+
+
+def at_hand() -> list[str]:
+    """The machine, its GPUs and torch, without importing that."""
+    said = "\n".join(path.read_text() for path in sorted(GPUS.glob("*/information")))
+    known = [platform.node(), *(line for line in said.split("\n") if line.startswith("Model"))]
+    with suppress(PackageNotFoundError):
+        known.append(version("torch"))
+    return known
 
 
 @dataclass(frozen=True)

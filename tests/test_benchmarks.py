@@ -405,6 +405,14 @@ def test_a_check_counts_on_its_machine_alone(gpu, tmp_path, capsys):
     assert gpu("--only", "check")[1] == {}
 
 
+def test_another_torch_is_another_machine(gpu, module, monkeypatch):
+    """What is told of it comes with the images."""
+    gpu("--only", "check")
+    assert gpu("--only", "check")[1] == {}
+    monkeypatch.setattr(module("gpu_made"), "version", lambda name: f"{name} 3.0")
+    assert list(gpu("--only", "check")[1]) == ["images"]  # as this Python's torch is the same
+
+
 def test_what_a_bench_is_told_is_what_it_takes(module, tmp_path, cli):
     """nt's step and the queue's, planned by `stkit bench` itself from the images of `images.py`."""
     place = module("gpu_made").Place(tmp_path / "out", tmp_path / "work", False)
