@@ -72,9 +72,23 @@ def command(file: str, words: Sequence[str] | None) -> list[str]:
 
 def add(path: Path | None, row: Case) -> None:
     """One more row of the file, which appears whole."""
-    if path is not None:
-        lines = [json.dumps(each) + "\n" for each in [*read(path), row]]
-        atomic.write_text(path, "".join(lines))
+    keep(path, [*read(path), row])
+
+
+def keep(path: Path | None, rows: Sequence[Case]) -> None:
+    """These rows alone; without any there is no file."""
+    if path is None:
+        return
+    if rows:
+        atomic.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def in_turn(todo: Sequence[Case], begun: Sequence[Case]) -> list[Case]:
+    """Cases without a row, those last that were begun already: they failed, or took too long, and
+    would keep the others from being measured ever."""
+    return sorted(todo, key=lambda case: not missing([case], begun))
 
 
 def fill(
@@ -86,16 +100,22 @@ def fill(
 
     measure: what a case's row has besides the case and the stamp: numbers, machine. by: the command
     line. A case that fails ends no other, but where `broken` says that the process can measure none
-    after it.
+    after it. Which were begun stands in a file beside `path`, see `in_turn`.
     """
     time_left, rows, code = Minutes(minutes), read(path), 0
-    for case in missing(cases, rows):
+    part = path and path.with_name(f"{path.name}.part")
+    for case in in_turn(missing(cases, rows), read(part)):
         if not time_left.left:
             print("out of time; the same command with --out goes on", file=sys.stderr)
             return rows, code or LEFT
+        if missing([case], read(part)):
+            add(part, case)
         begun = time.monotonic()
         try:
             row = {**case, **measure(case), **stamp(by)}
+        except KeyboardInterrupt:  # not the case's fault
+            keep(part, missing(read(part), [case]))
+            raise
         except Exception:  # whatever stops one case, the others are wanted
             print(f"failed: {json.dumps(case)}", file=sys.stderr)
             traceback.print_exc()
@@ -107,4 +127,5 @@ def fill(
         rows.append(row)
         add(path, row)
         print(f"measured in {time.monotonic() - begun:.0f} s: {json.dumps(case)}", file=sys.stderr)
+    keep(part, missing(read(part), rows))
     return rows, code

@@ -296,6 +296,28 @@ def test_readers(module):
     assert 0 <= readers.policies(images)["trivial, images unlike"] <= 1
 
 
+def test_a_case_that_was_ended_comes_last_from_then_on(module, tmp_path):
+    """One that takes longer than its step may would else be all that is ever tried."""
+    rows, path = module("rows"), tmp_path / "x.jsonl"
+    asked, tried = [{"n": n} for n in range(3)], []
+
+    def measure(case: dict) -> dict:
+        tried.append(case["n"])
+        if case["n"] == 0 and len(tried) < 5:
+            raise SystemExit  # the process is killed
+        return {"value": 1}
+
+    def fill() -> int:
+        return rows.fill(asked, measure, path=path, minutes=1, by=["x"])[1]
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            fill()
+    assert tried == [0, 1, 2, 0] and len(rows.read(path)) == 2
+    assert fill() == 0 and len(rows.read(path)) == 3
+    assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]
+
+
 class Launch:
     """Runs the benchmarks' steps in this process, or what `own` has for them; notes their names.
 
