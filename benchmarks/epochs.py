@@ -98,7 +98,8 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
     found, code = rows.fill(
         cases(options), Epochs(options).measure, path=options.out, minutes=options.minutes,
-        by=rows.command(__file__, words), broken=lambda: measuring.broken(options.device),
+        by=rows.command(__file__, words),
+        broken=functools.partial(measuring.broken, options.device),
     )  # fmt: skip
     print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
     return code

@@ -126,7 +126,10 @@ class Call:
     def take(self, step: Step) -> None:
         """Run a step for the time it may have, unless it is complete or there is too little."""
         minutes = min(self.left, step.minutes or self.left)
-        if step.made.count(self.place).complete or self.left < step.least:
+        if step.made.count(self.place).complete:
+            return
+        if self.left < step.least:
+            print(f"{step.name}: wants {step.least + SAVING:.2g} minutes or more", file=sys.stderr)
             return
         if step.images and self.place.images is None:
             self.failed[step.name] = "there are no images"

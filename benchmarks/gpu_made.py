@@ -124,7 +124,9 @@ class Answer:
             return Count(0, 1, f"there is one of {kept['machine']}, torch {kept['torch']}")
         left = _listed(kept.get("result"), "left")
         if kept["exit"] not in (0, rows.LEFT):
-            return Count(0, 1, f"exit {kept['exit']} on {kept['date']}")
+            note = f"exit {kept['exit']} on {kept['date']}; remove the file to run it again"
+            said = int(self.here and "result" in kept)  # again it would say the same here
+            return Count(said, 1, note)
         return Count(0, 1, f"{left} left") if left or kept["exit"] else Count(1, 1)
 
     def figures(self) -> str:
@@ -171,4 +173,4 @@ class Result:
             return ""
         run = json.loads(self.file.read_text())
         keys = ("frame", "model", "epochs", "accuracy", "seconds", "device")
-        return ", ".join(f"{key} {run[key]}" for key in keys if key in run)
+        return ", ".join(f"{key} {measuring.shown(run[key])}" for key in keys if key in run)

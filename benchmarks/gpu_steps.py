@@ -68,7 +68,7 @@ def _rows(
 
 
 def _speed(place: Place) -> list[Step]:
-    """nt against the plain loop and the limit, nt's accuracy, the poisons' loops, candidates."""
+    """nt against the plain loop and the limit, nt's accuracy, the poisons' loops."""
     quick = place.quick
     net = ("--models", "small" if quick else "resnet18")
     train: tuple[str, ...] = (place.train, *net, "--tasks", "nt", "--plain-tf32", *_turns(place))
@@ -77,11 +77,6 @@ def _speed(place: Place) -> list[Step]:
     graph, compiled = ("auto", "eager") if quick else ("graph", "compile")
     poison: tuple[str, ...] = (place.train, *net, "--plain-tf32", *_turns(place, images=False))
     poison += ("--precisions", "fp32" if quick else "bf16", *_small_poisons(place))
-    candidates = place.figure("candidates.jsonl")
-    tried: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--out", str(candidates))
-    tried += ("--device", place.device, "--patience", "150")  # within the step's three minutes
-    if quick:
-        tried += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
     return [
         _rows(place, "train", "nt: plain loop, CUDA graph, limit", "train_speed", *train,
               "--steps", graph),
@@ -90,8 +85,6 @@ def _speed(place: Place) -> list[Step]:
         _training(place),
         _rows(place, "poison", "EM's and REM's loops, the authors' with TF32", "poison_speed",
               *poison),
-        Step("candidates", "what might make REM and EM faster", tried,
-             Answer(place.figure("candidates.json"))),
     ]  # fmt: skip
 
 
@@ -151,7 +144,14 @@ def _rest(place: Place) -> list[Step]:
         grow = ("--kinds", "train", "--axes", "images", "--values", "20", "--batch", "4",
                 "--seconds", "0")  # fmt: skip
     start = ("--rounds", "1", "--batch-size", "16") if quick else ()
+    candidates = place.figure("candidates.jsonl")
+    tried: tuple[str, ...] = (str(HERE / "candidates.py"), place.train, "--out", str(candidates))
+    tried += ("--device", place.device, "--patience", "150")  # within the step's three minutes
+    if quick:
+        tried += ("--quick", "--model", "small", "--methods", "em", "--candidates", "fold")
     return [
+        Step("candidates", "what might make REM and EM faster", tried,
+             Answer(place.figure("candidates.json"))),
         _rows(place, "epochs", "an epoch of each network by nt and st", "epochs", place.train,
               "--test", place.test, *small),
         _rows(place, "tasks", "at, evaluation and ACM against the plain loop", "train_speed",

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stkit.core.errors import DeviceError
+
 STATUS = Path("/proc/self/status")
 
 
@@ -137,8 +139,11 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def broken(device: str) -> bool:
-    """Whether this process cannot use its GPU any more, as after an error in a kernel."""
+def broken(device: str, error: Exception) -> bool:
+    """Whether this process can measure no more after this error: its GPU is of no use, as after an
+    error in a kernel, or a recording failed, whose memory and generator are not given back."""
+    if isinstance(error, DeviceError):
+        return True
     try:
         wait(device)
     except (RuntimeError, AssertionError):  # the latter of a torch without CUDA

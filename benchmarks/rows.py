@@ -93,7 +93,7 @@ def in_turn(todo: Sequence[Case], begun: Sequence[Case]) -> list[Case]:
 
 def fill(
     cases: Sequence[Case], measure: Callable[[Case], Case], *, path: Path | None, minutes: float,
-    by: Sequence[str], broken: Callable[[], bool] = lambda: False,
+    by: Sequence[str], broken: Callable[[Exception], bool] = lambda error: False,
 ) -> tuple[list[Case], int]:  # fmt: skip
     """Measure the cases that the file lacks. Returns all of its rows, and the exit code: 0, 1 where
     a case failed, LEFT where the time ended it.
@@ -116,11 +116,11 @@ def fill(
         except KeyboardInterrupt:  # not the case's fault
             keep(part, missing(read(part), [case]))
             raise
-        except Exception:  # whatever stops one case, the others are wanted
+        except Exception as error:  # whatever stops one case, the others are wanted
             print(f"failed: {json.dumps(case)}", file=sys.stderr)
             traceback.print_exc()
             code = 1
-            if broken():
+            if broken(error):
                 break
             continue
         time_left.took(time.monotonic() - begun)

@@ -153,13 +153,13 @@ def test_a_case_that_fails_ends_no_other(fill, capsys):
     rows, code = fill(Measure(two=ValueError("too large")))
     assert ([row["case"] for row in rows], code) == (["one", "three"], 1)
     assert "ValueError: too large" in capsys.readouterr().err
-    rows, code = fill(Measure(two=RuntimeError("illegal address")), broken=lambda: True)
+    rows, code = fill(Measure(two=RuntimeError("illegal address")), broken=lambda error: True)
     assert code == 1
 
 
 def test_a_gpu_that_is_lost_ends_the_process(fill):
     measure = Measure(one=RuntimeError("illegal address"))
-    rows, code = fill(measure, broken=lambda: True)
+    rows, code = fill(measure, broken=lambda error: True)
     assert (rows, code, measure.asked) == ([], 1, ["one"])
 
 
@@ -375,7 +375,7 @@ def test_every_step_in_small_and_then_nothing_is_left(gpu, tmp_path, capsys):
     assert table["growth"][:3] == ["left", "0", "1"]  # exit 0, and there is nothing
     assert {line[0] for name, line in table.items() if name != "growth"} == {"complete"}
     assert code == 3
-    order = ["images", "check", "train", "compile", "poison", "candidates", "queue"]
+    order = ["images", "check", "train", "compile", "poison", "queue", "candidates"]
     assert list(ran)[: len(order)] == order and "nt" not in ran  # whose result was there
     kept = json.loads((out / "benchmarks" / "gpu-check.json").read_text())
     assert {"machine", "torch", "command", "date", "exit"} <= kept.keys()
@@ -405,9 +405,13 @@ def test_a_step_that_fails_stops_no_other(gpu, capsys, tmp_path):
     assert "WRONG em: 0.3" in text and "1 of 2 not wrong" in text
     assert "failed train: exit 1: train has ended" in text
     code, ran = gpu("--only", "check,queue", queue=({"left": [], "failed": {"a": "no"}}, 1))
-    assert code == 1 and list(ran) == ["check", "queue"]  # neither was complete
+    assert code == 1 and list(ran) == ["queue"]  # a check would say the same here
     code, ran = gpu("--only", "check,queue", queue=({"left": [], "failed": {}}, 0))
-    assert (code, list(ran)) == (0, ["queue"])
+    assert (code, list(ran)) == (1, ["queue"])
+    assert steps(capsys.readouterr().out)["check"][0] == "FAILED"
+    (tmp_path / "out" / "benchmarks" / "gpu-check.json").unlink()
+    code, ran = gpu("--only", "check,queue")
+    assert (code, list(ran)) == (0, ["check"])
 
 
 def test_minutes_that_run_out_leave_work(gpu, capsys):
