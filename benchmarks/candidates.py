@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import measuring
+from rows import LEFT, add, command, read, stamp
 
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "fused": ("net", {"net": "fused"}),
@@ -183,11 +184,10 @@ def measured(options: argparse.Namespace, rows: list[dict[str, Any]]) -> bool:
             name, why = each["candidate"], None
             if name in CANDIDATES:
                 why = unfit(name, each["method"], options)
-            rows.append({**each, **({"error": why} if why else child.row(each))})
+            made = {"error": why} if why else child.row(each)
+            rows.append({**each, **made, **stamp(command(__file__, None))})
             print(measuring.table(rows[-1:], COLUMNS), file=sys.stderr, flush=True)
-            if options.out:
-                with options.out.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+            add(options.out, rows[-1])
     finally:
         child.close()
     return True
@@ -261,13 +261,11 @@ def main() -> None:
     if options.child:
         child(options)
         return
-    rows: list[dict[str, Any]] = []
-    if options.out and options.out.exists():
-        rows = [json.loads(line) for line in options.out.read_text().splitlines()]
+    rows = read(options.out)
     whole = measured(options, rows)
     print(json.dumps(rows) if options.json else measuring.table(rows, COLUMNS))
     if not whole:
-        sys.exit(3)
+        sys.exit(LEFT)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ a line of the file, and is not measured again; exit 3 where --minutes ran out be
 import argparse
 import functools
 import itertools
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -96,13 +95,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
-    found, code = rows.fill(
-        cases(options), Epochs(options).measure, path=options.out, minutes=options.minutes,
-        by=rows.command(__file__, words),
-        broken=functools.partial(measuring.broken, options.device),
-    )  # fmt: skip
-    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
-    return code
+    by = rows.command(__file__, words)
+    return rows.run(cases(options), Epochs(options).measure, COLUMNS, options, by=by)
 
 
 if __name__ == "__main__":

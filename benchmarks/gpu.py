@@ -23,6 +23,7 @@ have run), 2 wrong usage, 130 or 143 interrupted.
 
 import argparse
 import json
+import math
 import os
 import shlex
 import signal
@@ -247,6 +248,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="run nothing")
     parser.add_argument("--quick", action="store_true", default=quick, help="small, on a CPU")
     options = parser.parse_args(words)
+    if not 0 <= options.minutes < math.inf:
+        parser.error(f"argument --minutes: {options.minutes:g}, expected 0 or more")
     options.out = options.out or (Path("gpu-quick") if options.quick else HERE.parent / "results")
     options.work = options.work or options.out / "work"
     options.source = options.source or ("digits" if options.quick else "cifar10")

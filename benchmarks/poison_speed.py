@@ -19,7 +19,6 @@ before all cases were there.
 import argparse
 import functools
 import itertools
-import json
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -162,13 +161,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
-    broken = functools.partial(measuring.broken, options.device)
-    found, code = rows.fill(
-        cases(options), Speed(options).measure, path=options.out, minutes=options.minutes,
-        by=rows.command(__file__, words), broken=broken,
-    )  # fmt: skip
-    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
-    return code
+    by = rows.command(__file__, words)
+    return rows.run(cases(options), Speed(options).measure, COLUMNS, options, by=by)
 
 
 if __name__ == "__main__":

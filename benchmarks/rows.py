@@ -6,16 +6,20 @@ written whole and renamed into place, so a process that is killed leaves nothing
 one measures what is missing.
 """
 
+import argparse
 import json
 import os
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import measuring
 
 from stkit.core import atomic
 
@@ -129,3 +133,17 @@ def fill(
         print(f"measured in {time.monotonic() - begun:.0f} s: {json.dumps(case)}", file=sys.stderr)
     keep(part, missing(read(part), rows))
     return rows, code
+
+
+def run(
+    cases: Sequence[Case], measure: Callable[[Case], Case], columns: Mapping[str, str],
+    options: argparse.Namespace, *, by: Sequence[str],
+) -> int:  # fmt: skip
+    """`fill` by a benchmark's options (device, out, minutes, json), and its rows printed, as JSON
+    or a table of these columns; the exit code."""
+    found, code = fill(
+        cases, measure, path=options.out, minutes=options.minutes, by=by,
+        broken=partial(measuring.broken, options.device),
+    )  # fmt: skip
+    print(json.dumps(found) if options.json else measuring.table(found, columns))
+    return code

@@ -13,7 +13,6 @@ measured again; exit 3 where --minutes ran out before all were there.
 """
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
@@ -104,12 +103,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
     with tempfile.TemporaryDirectory() as folder:
-        found, code = rows.fill(
-            cases(options), Commands(options, Path(folder)).measure, path=options.out,
-            minutes=options.minutes, by=rows.command(__file__, words),
-        )  # fmt: skip
-    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
-    return code
+        measure = Commands(options, Path(folder)).measure
+        return rows.run(cases(options), measure, COLUMNS, options, by=rows.command(__file__, words))
 
 
 if __name__ == "__main__":

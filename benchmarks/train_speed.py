@@ -33,7 +33,6 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,14 +283,10 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         speed = Speed(options, Path(folder))
         try:
-            found, code = rows.fill(
-                cases(options), speed.measure, path=options.out, minutes=options.minutes,
-                by=rows.command(__file__, words), broken=partial(measuring.broken, options.device),
-            )  # fmt: skip
+            by = rows.command(__file__, words)
+            return rows.run(cases(options), speed.measure, COLUMNS, options, by=by)
         finally:
             speed.sides.close()
-    print(json.dumps(found) if options.json else measuring.table(found, COLUMNS))
-    return code
 
 
 if __name__ == "__main__":

@@ -420,6 +420,9 @@ def test_minutes_that_run_out_leave_work(gpu, capsys):
     assert [line[0] for line in steps(capsys.readouterr().out).values()] == ["left", "left"]
     code, ran = gpu("--minutes", "5", "--only", "check,queue", queue=({"left": ["a"]}, 0))
     assert code == 3
+    with pytest.raises(SystemExit, match="2"):
+        gpu("--minutes", "-3")
+    assert "--minutes: -3, expected 0 or more" in capsys.readouterr().err
     assert 4 < float(ran["queue"][-1]) <= 4.75 and ran["queue"][-2] == "--time-limit"
 
 

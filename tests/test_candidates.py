@@ -111,6 +111,7 @@ def test_a_failure_is_a_row_and_the_next_case_has_a_new_process(module, tmp_path
 
 def test_candidates_go_on_from_their_file(tmp_path):
     out = tmp_path / "rows.jsonl"
+    out.write_text('{"method": "em", ')  # what an older one that was killed may have left
     command = [
         sys.executable, str(FOLDER / "candidates.py"), "--model", "small", "--quick", "--batch",
         "4", "--count", "2", "--warm", "1", "--seconds", "0", "--rounds", "1", "--methods",
@@ -120,6 +121,7 @@ def test_candidates_go_on_from_their_file(tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)
     assert [json.loads(line) for line in out.read_text().splitlines()] == rows
+    assert all({"command", "date"} <= row.keys() for row in rows)
     asked = ["fused", "fp8", "two-streams"]
     assert [row["candidate"] for row in rows] == asked * 2
     assert all(row["error"] == "for a GPU" for row in rows[2::3])

@@ -36,7 +36,7 @@ def named(name: str, world_size: int) -> torch.device:
         _check_memory(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device mps is asked for but not there; pass --device cpu")
-    elif device.type not in ("cpu", "mps"):
+    elif device.type not in ("cpu", "mps") or str(device).startswith("cpu:"):
         raise RecipeError(UNKNOWN.format(name))
     return device
 

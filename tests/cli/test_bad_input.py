@@ -77,6 +77,7 @@ UNKNOWN = [
     (f"train clean.safetensors {NT} --precision fp16 -o x", "unknown precision 'fp16'"),
     ("eval nt.safetensors photos --device gpu", "unknown device 'gpu'; choose one of auto, cpu"),
     ("eval nt.safetensors photos --device meta", "unknown device 'meta'"),
+    ("eval nt.safetensors photos --device cpu:1", "unknown device 'cpu:1'; choose one of auto, c"),
     ("train clean.safetensors --frame nt", "Missing option .*--output"),
     ("train clean.safetensors -o x", "Missing option '--frame'"),
     ("poison sp -o x", "Missing argument 'SOURCE'"),
