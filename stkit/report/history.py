@@ -1,7 +1,7 @@
 """The records of a training, an epoch each, as far as reports show them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -23,12 +23,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back."""
+    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back.
+
+    recorded: what `stkit train --record` measured before that, `{"acm": {LAYER: {VARIANT: x}},
+    "gradients": {LAYER: x}}`; empty where nothing was asked for.
+    """
 
     number: int
     accuracy: float | None
     rolled_back: bool
     checks: tuple[Check, ...]
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
         Epoch(
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
+            record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip
