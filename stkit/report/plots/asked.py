@@ -25,8 +25,8 @@ def ignored(done: int, total: int) -> None:
 class Asked:
     """What is asked; None: nothing is said of it. RecipeError for what is out of its limits.
 
-    on_progress: called with (done, total) by kinds that work long; unfinished: where the work of
-    kinds that take `resume` lies on the way. Nobody asks for these two: `plots.draw` and its caller say them.
+    Nobody asks for the last two, `plots.draw` and who calls it say them. on_progress: called with
+    (done, total) by kinds that work long. unfinished: where work lies that `resume` goes on with.
     """
 
     source: str | None = setting(None, "The images that the model is shown.", metavar="SOURCE")
