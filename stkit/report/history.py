@@ -1,19 +1,23 @@
 """The records of a training, an epoch each, as far as reports show them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Check:
-    """A look at ACM: its value as it was judged, nan where that was not recorded."""
+    """A look at ACM: its value as it was judged, nan where that was not recorded.
+
+    tau: after it. scores: ACM in every variant that was recorded.
+    """
 
     step: int
     acm: float
     tau: int
     verdict: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
@@ -29,6 +33,8 @@ class Epoch:
     accuracy: float | None
     rolled_back: bool
     checks: tuple[Check, ...]
+    phase: int = 1
+    train_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,13 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
 
     def check(record: Mapping[str, Any], said: Mapping[str, Any]) -> Check:
         acm = said["acm"].get(variants.get(record["phase"], "literal"), nan)
-        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"])
+        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"], said["acm"])
 
     return tuple(
         Epoch(
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
+            phase=record["phase"], train_accuracy=record.get("train_accuracy"),
         )
         for record in records
     )  # fmt: skip
