@@ -8,12 +8,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """A look at ACM: its value as it was judged, nan where that was not recorded."""
+    """A look at ACM: its value as it was judged, nan where that was not recorded.
+
+    tau: after it. scores: ACM in every variant that was recorded.
+    """
 
     step: int
     acm: float
     tau: int
     verdict: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
@@ -33,6 +37,8 @@ class Epoch:
     accuracy: float | None
     rolled_back: bool
     checks: tuple[Check, ...]
+    phase: int = 1
+    train_accuracy: float | None = None
     recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -53,13 +59,14 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
 
     def check(record: Mapping[str, Any], said: Mapping[str, Any]) -> Check:
         acm = said["acm"].get(variants.get(record["phase"], "literal"), nan)
-        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"])
+        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"], said["acm"])
 
     return tuple(
         Epoch(
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
-            record.get("recorded") or {},
+            phase=record["phase"], train_accuracy=record.get("train_accuracy"),
+            recorded=record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip

@@ -47,6 +47,7 @@ class Result:
         known_as: what the literature calls the poison and the frame.
         tested: digest of what it was tested on; empty: on nothing.
         digest: of the weights.
+        classes: of the model; None where the file does not say.
         apart: in the data set's name, where other images share that.
     """
 
@@ -79,6 +80,7 @@ class Result:
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory: float | None = None
+    classes: int | None = None
     apart: str = ""
 
     @property
@@ -208,7 +210,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         best_accuracy=best.accuracy if best else None,
         best_rolled_back=True if best and best.rolled_back else None,
         holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
-        stages=history.stages(epochs),
+        stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
     )  # fmt: skip
 
