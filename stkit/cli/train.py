@@ -16,7 +16,7 @@ from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES, RESTORES
 from stkit.recipes.options import OPTIONS, frame_with
-from stkit.recipes.training import TrainingRecipe
+from stkit.recipes.training import TrainingRecipe, init
 from stkit.training.schedule import Verdict
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def train(
         bool,
         typer.Option("--pretrained", help="Start from timm's weights, in its cache or downloaded."),
     ] = False,
+    init_from: o.InitFrom = None,
+    init_layers: o.InitLayers = None,
+    freeze: o.Freeze = False,
     test: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
@@ -155,7 +158,10 @@ def train(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
-    recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
+    recipe = TrainingRecipe(
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std,
+        init=init(init_from, init_layers, freeze),
+    )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume)
     with (
         nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
@@ -164,7 +170,8 @@ def train(
         tested = None
         if test is not None:
             tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
-        training = Training(images, recipe, runtime=runtime, test=tested)
+        given = o.open_donor(init_from, runtime)
+        training = Training(images, recipe, runtime=runtime, test=tested, donor=given)
         if dry_run:
             output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
             return
@@ -240,13 +247,17 @@ def _summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def _plan(training: "Training", out: Path) -> dict[str, Any]:
     weights = sum(v.nbytes for v in training.tensors().values())
+    taken, init = training.transplant, training.recipe.init
+    started: dict[str, Any] = {}
+    if init is not None:
+        started["init"] = as_dict(init) | {"parameters": taken.parameters}
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
         "phases": [as_dict(phase) for phase in training.plan.phases],
         "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
         "epochs": training.plan.epochs, "steps": training.plan.steps,
         "layers": len(training.layers), "device": str(training.runtime.device),
-        "precision": training.runtime.precision,
+        "precision": training.runtime.precision, **started,
         "memory_bytes": training.images.pixels.nbytes + 2 * weights,
         "disk_bytes": weights,
     }  # fmt: skip

@@ -29,13 +29,15 @@ FOLDER = "FOLDER"
 class Command:
     """What makes a file: `stkit VERB READS OPTIONS -o FILE`, by so many ranks.
 
-    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads.
+    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads. init:
+    what --init-from reads.
     """
 
     verb: tuple[str, ...]
     reads: tuple[Path | str, ...]
     options: Values
     test: Path | None = None
+    init: Path | None = None
     ranks: int = 1
 
     @property
@@ -46,7 +48,7 @@ class Command:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of the chain that it reads."""
-        return tuple(each for each in (*self.reads, self.test) if isinstance(each, Path))
+        return tuple(each for each in (*self.reads, self.test, self.init) if isinstance(each, Path))
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,12 @@ def _checkpoint(head: Header, parents: Parents, split: str) -> Command:
     recipe, seed = head["recipe"], _seed(head)
     options = asked.training(recipe, seed, side=_side(parents.heads[0]))
     options |= {"seed": seed} | asked.runtime(recipe)
-    images, *tests = parents.files
-    test = tests[0] if tests else None
-    return Command(("train",), (images,), options, test, asked.ranks(recipe))
+    others = dict(zip(parents.files[1:], parents.heads[1:], strict=True))
+    init = next((file for file, each in others.items() if each["kind"] == "checkpoint"), None)
+    if (init is None) is not (recipe.get("init") is None):
+        raise RecipeError("its recipe and its inputs disagree about a checkpoint to start from")
+    test = next((file for file in others if file != init), None)
+    return Command(("train",), parents.files[:1], options, test, init, ranks=asked.ranks(recipe))
 
 
 def _side(images: Header) -> int | None:
@@ -186,9 +191,13 @@ def words(
     if resume and command.resumable:
         values["resume"] = True
     reads = [folder / each if isinstance(each, Path) else each for each in command.reads]
-    test = [f"--test={folder / command.test}"] if command.test else []
+    also = [
+        f"--{option}={folder / file}"
+        for option, file in (("test", command.test), ("init-from", command.init))
+        if file is not None
+    ]
     made = ["-o", _plain(folder / file)]
-    return [*command.verb, *map(_plain, reads), *asked.words(values), *test, *made]
+    return [*command.verb, *map(_plain, reads), *asked.words(values), *also, *made]
 
 
 def _plain(word: Path | str) -> str:

@@ -147,10 +147,16 @@ def _told_apart(made: list[Group]) -> list[Group]:
         setups = [other.first.setup for other in places[_place(group.first)]]
         keys = sorted({key for setup in setups for key in setup})
         apart = [key for key in keys if len({repr(s.get(key)) for s in setups}) > 1]
-        words = [f"{key.rpartition('.')[2]} {group.first.setup.get(key)}" for key in apart]
+        words = [f"{_short(key)} {group.first.setup.get(key)}" for key in apart]
         name = f"{group.frame} ({', '.join(dict.fromkeys(words))})" if words else group.frame
         named.append(replace(group, frame=name))
     return named
+
+
+def _short(setting: str) -> str:
+    """A setting by the last word of its path; that of a net which was started from says so."""
+    last = setting.rpartition(".")[2]
+    return f"its net's {last}" if setting.startswith("init.") else last
 
 
 def _difference(group: Group, made: list[Group]) -> float | None:
