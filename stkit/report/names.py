@@ -43,7 +43,10 @@ def started(frame: str, recipe: Mapping[str, Any], given: Header | None) -> str:
         return frame
     images = lineage.of(given["inputs"][0])
     layers = f"{init['layers']} of " if init.get("layers") else ""
-    net = started(given["recipe"]["frame"], given["recipe"], donor(given["inputs"]))
+    before = given["recipe"]
+    net = started(before["frame"], before, donor(given["inputs"]))
+    if not any(phase.get("lr", 1) for phase in before["phases"]):
+        net += " at rate 0"  # which leaves the weights as random as they were
     said = f"{frame}, from {layers}{net} on {rated(poison(images), images.rate)}"
     return f"{said}, frozen" if init["freeze"] else said
 
