@@ -154,7 +154,8 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
     mean, std = ((*map(float, recipe[key]),) for key in ("mean", "std"))
     asked = TrainingRecipe(  # RecipeError for what is out of its limits
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
-        recipe["pretrained"], mean, std, init=_init(recipe.get("init")),
+        recipe["pretrained"], mean, std, record=recipe.get("record"),
+        init=_init(recipe.get("init")),
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
@@ -164,6 +165,8 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         values["freeze"] = asked.init.freeze
     if asked.holdout:
         values["holdout"] = asked.holdout
+    if asked.record is not None:
+        values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)
     if not (none and model in MODELS and side is not None and side <= SMALL):  # else by default
         values |= {"mean": _triple(mean), "std": _triple(std)}

@@ -45,6 +45,8 @@ def started(frame: str, recipe: Mapping[str, Any], given: Header | None) -> str:
     layers = f"{init['layers']} of " if init.get("layers") else ""
     before = given["recipe"]
     net = started(before["frame"], before, donor(given["inputs"]))
+    if given.get("kept"):
+        net += f" after epoch {given['kept']['epoch']}"
     if not any(phase.get("lr", 1) for phase in before["phases"]):
         net += " at rate 0"  # which leaves the weights as random as they were
     said = f"{frame}, from {layers}{net} on {rated(poison(images), images.rate)}"

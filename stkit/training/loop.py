@@ -33,7 +33,8 @@ from stkit.models.weights import fill, not_finite
 from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule
 from stkit.training.plan import model_of, of_others, plan, recorded
-from stkit.training.schedule import Check, Epoch, Verdict
+from stkit.training.recording import judged
+from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
 from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live, measured
 from stkit.training.transplant import Donor, plant
@@ -48,8 +49,7 @@ class Training:
     write, and `resume()` takes it up with the same result, on the CPU to the last bit.
 
     model: an own module, trained in place, in place of the recipe's. augment: see `Augment`; runs
-    outside what is recorded as a CUDA graph. measure: what stands in for ACM of D^s. donor: what
-    the recipe's `init` takes weights from.
+    outside what is recorded as a CUDA graph. measure: stands in for ACM of D^s. donor: see `plant`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Training:
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
         self.measure = measure or partial(measured, classes=len(images.classes), runtime=runtime)
+        self.shares = measure is None  # what was recorded is not measured again
         self.sets = Sets(
             images, recipe, self.plan,
             model=self.model, runtime=runtime, test=test, augment=augment,
@@ -117,21 +118,21 @@ class Training:
         self.executed += 1
         ends = self.executed % self.plan.steps_per_epoch == 0
         held = self.sets.accuracies() if ends else {}
+        recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
-            self._check(self.staged)
-        return self._close(held) if ends or self.stopped else None
+            self._check(self.staged, judged(recorded) if self.shares else None)
+        return self._close(held, recorded) if ends or self.stopped else None
 
     def _enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
-        phase, seed = self.plan.phases[which], self.recipe.seed
+        phase, seed, still = self.plan.phases[which], self.recipe.seed, self.transplant.still
         dropout.put(self.model, phase.dropout)
         self.model.zero_grad(set_to_none=True)
         for name in ("step", "staged"):  # so that their memory is free before the next is recorded
             vars(self).pop(name, None)
         self.step = Step(
-            self.model, self.network, self.layers, phase, self.runtime, seed=seed,
-            still=self.transplant.still,
-        )  # fmt: skip
+            self.model, self.network, self.layers, phase, self.runtime, seed=seed, still=still
+        )
         self.staged: StagedTraining | None = None
         if phase.staged is not None:
             self.staged = StagedTraining(
@@ -161,12 +162,12 @@ class Training:
         steps = self.executed - self.first * self.plan.steps_per_epoch
         return steps % settings.check_every == 0 or (ends and self._fault() is not None)
 
-    def _check(self, staged: StagedTraining) -> None:
+    def _check(self, staged: StagedTraining, scores: Mapping[str, float] | None) -> None:
         """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
             self._refuse()
         loss, _ = self._sums()
-        self.checks.append(staged.check(self.executed, loss=loss))
+        self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
         ends = self.executed % self.plan.steps_per_epoch == 0
         if not (math.isfinite(loss) or ends or self.stopped):
@@ -202,8 +203,8 @@ class Training:
         loss, hits, _ = self.runtime.sum_(self.step.sums.clone()).tolist()
         return loss, hits
 
-    def _close(self, held: Mapping[str, float]) -> Epoch:
-        """The epoch's record. Its accuracies are those of the weights before a roll-back."""
+    def _close(self, held: Mapping[str, float], recorded: Recorded | None) -> Epoch:
+        """The epoch's record. What was measured is of the weights before a roll-back."""
         steps = self.executed - self.since
         loss, hits = self._sums()
         last = self.checks[-1] if self.checks else None
@@ -218,7 +219,7 @@ class Training:
             epoch=self.epoch + 1, phase=self.plan.phase_at(self.epoch)[0] + 1, lr=self.lr,
             loss=loss / steps, train_accuracy=hits / (steps * self.plan.batch_size),
             accuracy=held.get("accuracy"), holdout_accuracy=held.get("holdout_accuracy"),
-            checks=tuple(self.checks), rolled_back=rolled_back, final=final,
+            checks=tuple(self.checks), rolled_back=rolled_back, final=final, recorded=recorded,
         )  # fmt: skip
         self.epochs.append(record)
         self.checks = []
@@ -258,8 +259,7 @@ class Training:
             frame=recipe.frame.name, mean=self.plan.mean, std=self.plan.std, progress=progress,
             records=[record.to_json() for record in self.epochs],
         )  # fmt: skip
-        of_others(head, self.model, recipe, images.size)
-        return head
+        return of_others(head, self.model, recipe, images.size)
 
     def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
         """Write a checkpoint, finished or not, by rank 0 only; returns its header. Taken where a

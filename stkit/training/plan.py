@@ -16,6 +16,7 @@ from stkit.data.images import Images, fits
 from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import check
+from stkit.recipes import layers
 from stkit.recipes.frames import ResolvedPhase, resolve
 from stkit.recipes.training import TrainingRecipe
 
@@ -142,19 +143,24 @@ def _check_state(own: nn.Module, what: str) -> None:
             )
 
 
-def of_others(head: header.Header, model: nn.Module, recipe: TrainingRecipe, size: int) -> None:
-    """Put into a checkpoint's header what a model that is not ours needs: an own module's shapes,
-    the version of timm."""
+def of_others(
+    head: header.Header, model: nn.Module, recipe: TrainingRecipe, size: int
+) -> header.Header:
+    """A checkpoint's header with what a model that is not ours needs: an own module's shapes, the
+    version of timm."""
     if recipe.own_model:
         state = model.state_dict()
         head["shapes"] = {name: list(value.shape) for name, value in state.items()}
     elif models.timm_name(recipe.model, size) is not None:
         head["versions"]["timm"] = version("timm")
+    return head
 
 
 def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, Any]:
     """The settings that two equal runs share, nothing left open: what a header records."""
     own: dict[str, Any] = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
+    if recipe.record is not None:
+        own["record"] = layers.record(recipe.record).text
     if recipe.init is not None:
         own["init"] = as_dict(recipe.init)
     return {
