@@ -21,6 +21,7 @@ from stkit.recipes.catalogue import DATASETS
 from stkit.recipes.frames import pgd20
 from stkit.recipes.poisons import LONG
 
+ENDING = ".safetensors"
 FOLDER = "FOLDER"
 """Stands for the folder of images that a chain begins with: no header says where that is."""
 
@@ -29,8 +30,8 @@ FOLDER = "FOLDER"
 class Command:
     """What makes a file: `stkit VERB READS OPTIONS -o FILE`, by so many ranks.
 
-    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads. init:
-    what --init-from reads.
+    reads: files of the chain as paths, data sets by name, FOLDER. test, init: what --test and
+    --init-from read. out: the FILE, where the one that was asked for is an epoch on its way.
     """
 
     verb: tuple[str, ...]
@@ -39,6 +40,7 @@ class Command:
     test: Path | None = None
     init: Path | None = None
     ranks: int = 1
+    out: str | None = None
 
     @property
     def resumable(self) -> bool:
@@ -49,6 +51,12 @@ class Command:
     def files(self) -> tuple[Path, ...]:
         """The files of the chain that it reads."""
         return tuple(each for each in (*self.reads, self.test, self.init) if isinstance(each, Path))
+
+
+def kept(out: Path, epoch: int) -> Path:
+    """Where `stkit train -o OUT --keep EPOCH` writes the weights of that epoch."""
+    stem = out.name.removesuffix(ENDING)
+    return out.with_name(f"{stem}.epoch-{epoch}{out.name[len(stem) :]}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,8 @@ def _checkpoint(head: Header, parents: Parents, split: str) -> Command:
     recipe, seed = head["recipe"], _seed(head)
     options = asked.training(recipe, seed, side=_side(parents.heads[0]))
     options |= {"seed": seed} | asked.runtime(recipe)
+    if "kept" in head:
+        options["keep"] = head["kept"]["epoch"]
     others = dict(zip(parents.files[1:], parents.heads[1:], strict=True))
     init = next((file for file, each in others.items() if each["kind"] == "checkpoint"), None)
     if (init is None) is not (recipe.get("init") is None):
@@ -192,11 +202,11 @@ def words(
         values["resume"] = True
     reads = [folder / each if isinstance(each, Path) else each for each in command.reads]
     also = [
-        f"--{option}={folder / file}"
-        for option, file in (("test", command.test), ("init-from", command.init))
-        if file is not None
+        f"--{option}={folder / read}"
+        for option, read in (("test", command.test), ("init-from", command.init))
+        if read is not None
     ]
-    made = ["-o", _plain(folder / file)]
+    made = ["-o", _plain(folder / (command.out or file))]
     return [*command.verb, *map(_plain, reads), *asked.words(values), *also, *made]
 
 
