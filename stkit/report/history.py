@@ -27,7 +27,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back."""
+    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back.
+
+    recorded: what `stkit train --record` measured before that, `{"acm": {LAYER: {VARIANT: x}},
+    "gradients": {LAYER: x}}`; empty where nothing was asked for.
+    """
 
     number: int
     accuracy: float | None
@@ -35,6 +39,7 @@ class Epoch:
     checks: tuple[Check, ...]
     phase: int = 1
     train_accuracy: float | None = None
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
             phase=record["phase"], train_accuracy=record.get("train_accuracy"),
+            recorded=record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip
