@@ -21,8 +21,9 @@ MEASURED = {
     "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
-LAST_BITS = ("threads", "deterministic")
-"""Settings that decide the last bits of a result alone, where another seed changes more."""
+SAME = ("threads", "deterministic", "record")
+"""Settings that make no other training: what decides the last bits of a result alone, where another
+seed changes more, and what was measured on the way."""
 Value = str | int | float | list[dict[str, int]] | None
 Row = dict[str, Value]
 """For machines: columns that apply, by their keys. Accuracies in [0,1]."""
@@ -227,7 +228,7 @@ def _unmeasured(
         split="validation" if any(lineage.of(test).held for test in tested) else "test",
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
         frame=frame, model=model, seed=seed, epochs=epochs,
-        setup={k: v for k, v in told if k.rpartition(".")[2] not in LAST_BITS},
+        setup={k: v for k, v in told if k.rpartition(".")[2] not in SAME},
         known_as=names.literature(images, value["recipe"]), versions=value["versions"],
         images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,
