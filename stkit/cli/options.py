@@ -9,6 +9,7 @@ import typer
 from stkit.cli.output import bar, note
 from stkit.core import header
 from stkit.core.errors import ArtifactError
+from stkit.recipes.carried import Jitter
 from stkit.recipes.training import THREADS
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ def triple(text: str) -> tuple[float, ...]:
     if len(values) not in (1, 3):
         raise typer.BadParameter(f"{text!r} are {len(values)} numbers; write one, or three: r,g,b")
     return values * 3 if len(values) == 1 else values
+
+
+def strengths(text: str) -> Jitter:
+    """Of the colour jitter: one number, or four."""
+    values = tuple(fraction(each) for each in str(text).split(","))
+    if len(values) == 1:
+        return values[0]
+    if len(values) != 4:
+        raise typer.BadParameter(
+            f"{text!r} are {len(values)} numbers; write one, or four: brightness, contrast, "
+            "saturation, hue"
+        )
+    return (values[0], values[1], values[2], values[3])
 
 
 SOURCE = "a stkit file, a folder of class folders, digits, cifar10 or cifar100"

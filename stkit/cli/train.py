@@ -109,8 +109,8 @@ def train(
         typer.Option(metavar="NAME,...", help=OPTIONS["augment"].help),
     ] = None,
     jitter: Annotated[
-        float | None,
-        typer.Option(help=OPTIONS["jitter"].help),
+        Any,
+        typer.Option(parser=o.strengths, metavar="X|B,C,S,H", help=OPTIONS["jitter"].help),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,

@@ -90,6 +90,8 @@ def frame(recipe: Recorded) -> Values:
     given |= options
     if "adversary" in given:
         given["adversary"] = fraction(given["adversary"])
+    if isinstance(given.get("jitter"), tuple):
+        given["jitter"] = _numbers(given["jitter"])
     return {"frame": base} | {
         (OPTIONS[option].flag or option).replace("_", "-"): value for option, value in given.items()
     }
@@ -107,6 +109,8 @@ def _phase(phase: dict[str, Any]) -> ResolvedPhase:
         "staged": staged and ResolvedStaged(**staged),
         "augment": tuple(phase["augment"]), "prepare": tuple(phase["prepare"]),
     }  # fmt: skip
+    if isinstance(phase["jitter"], list):
+        given["jitter"] = tuple(phase["jitter"])
     return ResolvedPhase(**phase | given)
 
 
@@ -169,7 +173,7 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)
     if not (none and model in MODELS and side is not None and side <= SMALL):  # else by default
-        values |= {"mean": _triple(mean), "std": _triple(std)}
+        values |= {"mean": _numbers(mean), "std": _numbers(std)}
     return values
 
 
@@ -178,7 +182,7 @@ def _init(recorded: Recorded | None) -> Init | None:
     return None if recorded is None else Init(recorded.get("layers"), recorded["freeze"] is True)
 
 
-def _triple(numbers: tuple[float, ...]) -> str:
+def _numbers(numbers: tuple[float, ...]) -> str:
     return ",".join(f"{each:g}" if float(f"{each:g}") == each else repr(each) for each in numbers)
 
 
