@@ -11,7 +11,7 @@
 # METHOD="rem"  the poison, sp by default; rem as in the paper wants a GPU, for long
 # GAMMA=X    what ACM is judged by, else 0.4, which digits pass after an epoch; for CIFAR-10 see
 #            docs/frames.md: 0.1
-# EVERY=N    steps between two checks, else an epoch
+# EVERY=N    steps between two checks, else 11, an epoch of digits (CIFAR-10: 49)
 # RATE=X     the learning rate of natural training after the stop, else 0.1
 #
 # Until its first roll-back `st` is natural training, so its first stage is `nt-stop`, told to judge
@@ -54,7 +54,7 @@ once "$out/$method.safetensors" poison "$method" "$out/clean.safetensors" \
 
 data=$out/$method.safetensors
 run=(train "$data" --model "$model" --test "$out/test.safetensors" --resume)
-judged=(--acm-variant ratio --gamma "${GAMMA:-0.4}" --check-every "${EVERY:-epoch}")
+judged=(--acm-variant ratio --gamma "${GAMMA:-0.4}" --check-every "${EVERY:-11}")
 
 # all of staged training, and its first stage alone
 once "$out/st.safetensors" "${run[@]}" --frame st "${judged[@]}" --epochs "$epochs"
