@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.measure.subject import Checkpoint as Trained
+    from stkit.training.transplant import Donor
 
 
 def fraction(text: str | float) -> float:
@@ -102,6 +103,18 @@ Deterministic = Annotated[
     bool,
     typer.Option("--deterministic", help="The same bytes again, on a GPU too, which is slower."),
 ]
+InitFrom = Annotated[
+    Path | None,
+    typer.Option(metavar="CHECKPOINT", help="Start from its weights instead of random ones."),
+]
+InitLayers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="first:N|last:N|NAME,...",
+        help="Take only these of its layers: so many before the classifier, or modules.",
+    ),
+]
+Freeze = Annotated[bool, typer.Option("--freeze", help="What is taken over does not learn.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
 
@@ -174,6 +187,18 @@ def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":
         trained = load_checkpoint(path, device=runtime.device)
     runtime.same(trained.header["digest"], f"weights in {path}")
     return trained
+
+
+def open_donor(path: Path | None, runtime: "Runtime") -> "Donor | None":
+    """The weights to start from, if any; of several ranks all must read the same."""
+    if path is None:
+        return None
+    from stkit.training.transplant import donor
+
+    with runtime.together():
+        given = donor(path)
+    runtime.same(given.header["digest"], f"weights in {path}")
+    return given
 
 
 def open_source(

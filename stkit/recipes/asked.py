@@ -26,7 +26,7 @@ from stkit.recipes.frames import (
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
-from stkit.recipes.training import PRECISIONS, TrainingRecipe
+from stkit.recipes.training import PRECISIONS, Init, TrainingRecipe
 
 Recorded = Mapping[str, Any]
 Values = dict[str, str | int | float | bool]
@@ -159,9 +159,14 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
     asked = TrainingRecipe(  # RecipeError for what is out of its limits
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
         recipe["pretrained"], mean, std, record=recipe.get("record"),
+        init=_init(recipe.get("init")),
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
+    if asked.init is not None:
+        layers = asked.init.layers
+        values |= {} if layers is None else {"init-layers": layers}
+        values["freeze"] = asked.init.freeze
     if asked.holdout:
         values["holdout"] = asked.holdout
     if asked.record is not None:
@@ -170,6 +175,11 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
     if not (none and model in MODELS and side is not None and side <= SMALL):  # else by default
         values |= {"mean": _numbers(mean), "std": _numbers(std)}
     return values
+
+
+def _init(recorded: Recorded | None) -> Init | None:
+    """What was taken over of a checkpoint, where one was."""
+    return None if recorded is None else Init(recorded.get("layers"), recorded["freeze"] is True)
 
 
 def _numbers(numbers: tuple[float, ...]) -> str:

@@ -157,11 +157,15 @@ def _told_apart(made: list[Group]) -> list[Group]:
 
 
 def _word(setup: Mapping[str, Any], key: str) -> str:
-    """A setting by the last of its names, with its value; of a list, all of them."""
+    """A setting by the last of its names, with its value; of a list, all of them.
+
+    One of a net that was started from says so."""
     path = re.sub(r"(\.\d+)+$", "", key)
     of_list = re.compile(re.escape(path) + r"(\.\d+)*")
     values = [str(value) for name, value in setup.items() if of_list.fullmatch(name)]
-    return f"{path.rpartition('.')[2]} {','.join(values) or None}"
+    name = path.rpartition(".")[2]
+    whose = "its net's " if path.startswith("init.") else ""
+    return f"{whose}{name} {','.join(values) or None}"
 
 
 def _difference(group: Group, made: list[Group]) -> float | None:
