@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BOXES = "Last Resort"
 """A font of matplotlib that has a box for every letter there is."""
+LONGEST = 80  # letters; no place is so wide
 
 
 def put(
@@ -42,6 +43,7 @@ def put(
 
 def _fit(place: "Text", name: str, width: float) -> None:
     """Write a name, cut where it is too wide."""
+    name = name if len(name) <= LONGEST else name[:LONGEST] + "…"
     place.set_text(figure_text(name))
     while place.get_window_extent().width > width and len(name) > 2:
         name = name[:-2].rstrip() + "…"
