@@ -109,7 +109,9 @@ class _Set:
         return values
 
     def changed(self) -> bytes:
-        """Which images are poisoned: a byte each, 1 or 0."""
+        """Which images are poisoned: a byte each, 1 or 0; where nothing is said of it, all."""
+        if "poisoned" not in header.layout(self.path)[0]:
+            return b"\1" * self.shape[0]
         first, (count,) = tensor(self.path, "poisoned", "BOOL", 1)
         if count != self.shape[0]:
             raise DataError(f"{self.path}: damaged, not every image is marked; make it again")
@@ -158,17 +160,23 @@ def _chosen(sets: Sequence[_Set]) -> dict[int, int]:
     first = sets[0]
     poisons = [(one.rows, one.changed()) for one in sets if not one.clean]
     best: dict[int, tuple[int, int]] = {}  # label -> how many poisons changed it, its index
-    for index, label in zip(first.rows, first.column("labels"), strict=True):
+    for index, label in zip(first.column("index"), first.column("labels"), strict=True):
         before = best.get(label, (-1, 0))[0]
         if before == len(poisons) or any(index not in one.rows for one in sets[1:]):
             continue
         count = sum(marks[rows[index]] for rows, marks in poisons)
         if count > before:
             best[label] = count, index
-    if not best or not set(best) <= set(range(len(first.head["classes"]))):
+    known = len(first.head["classes"])
+    if not best:
         raise DataError(
             f"{sets[-1].path}: found none of the images of {first.path}; pass the clean set that "
             "the poison was made of"
+        )
+    if min(best) < 0 or max(best) >= known:
+        raise DataError(
+            f"{first.path}: labels run from {min(best)} to {max(best)}, expected 0 to {known - 1} "
+            f"for {known} classes; make the file again"
         )
     return {label: best[label][1] for label in sorted(best)[:CLASSES]}
 

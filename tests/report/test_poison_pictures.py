@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stkit import Images, load, poison
+from stkit.core.errors import DataError
 from stkit.recipes.poisons import OPS, SP
 from stkit.report import lettering, samples
 
@@ -58,6 +59,16 @@ def test_a_part_in_another_order(home, images, tmp_path):
     assert shown.index == tuple(range(12, 22))
     rows = [(part.index == index).nonzero().item() for index in shown.index]
     assert b"".join(shown.poisons[0].images) == part.pixels[rows].numpy().tobytes()
+
+
+def test_what_only_a_damaged_file_says(images, tmp_path):
+    """Two images of one index are no reason to fail; labels without a class are."""
+    twice = replace(images, index=images.index.clone().fill_(7))
+    twice.save(tmp_path / "twice.safetensors")
+    assert samples.read([tmp_path / "twice.safetensors"]).index == (7,) * 10
+    replace(images, labels=images.labels - 1).save(tmp_path / "labels.safetensors")
+    with pytest.raises(DataError, match="labels run from -1 to 10, expected 0 to 11"):
+        samples.read([tmp_path / "labels.safetensors"])
 
 
 def test_two_of_one_name(home, tmp_path):
