@@ -9,13 +9,12 @@ import typer
 
 from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.core.checks import as_dict
 from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, RESTORES
-from stkit.recipes.layers import MEASURED
+from stkit.recipes.frames import FRAMES, RESTORES, described
+from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.schedule import Verdict
@@ -85,6 +84,9 @@ def train(
         str | None,
         typer.Option(metavar="|".join(VARIANTS), help=OPTIONS["variant"].help),
     ] = None,
+    acm_layer: Annotated[
+        Any, typer.Option(parser=layer, metavar="LAYER", help=OPTIONS["layer"].help)
+    ] = None,
     check_every: Annotated[
         str | None,
         typer.Option(metavar="epoch|STEPS", help=OPTIONS["check_every"].help),
@@ -153,9 +155,9 @@ def train(
     """Train by a frame, or go on with it, and say what came out."""
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
-        gamma=gamma, beta=beta, variant=acm_variant, check_every=interval(check_every),
-        adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
-        restore=restore, gate=gate,
+        gamma=gamma, beta=beta, variant=acm_variant, layer=acm_layer,
+        check_every=interval(check_every), adversary=adversary, augment=augment,
+        weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
     from stkit.training.loop import Training
@@ -253,7 +255,7 @@ def _plan(training: "Training", out: Path) -> dict[str, Any]:
     weights = sum(v.nbytes for v in training.tensors().values())
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
-        "phases": [as_dict(phase) for phase in training.plan.phases],
+        "phases": [described(phase) for phase in training.plan.phases],
         "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
         "epochs": training.plan.epochs, "steps": training.plan.steps,
         "layers": len(training.layers), "device": str(training.runtime.device),

@@ -119,9 +119,11 @@ def _side(images: Header) -> int | None:
 def _acm(head: Header, parents: Parents, split: str) -> Command:
     _of_files(parents)
     recipe = head["recipe"]
-    if recipe.get("layer") is not None or head["seed"] != parents.heads[0]["seed"]:
-        raise RecipeError("it was measured in Python, of another layer or draw")
+    if head["seed"] != parents.heads[0]["seed"]:
+        raise RecipeError("it was measured in Python, of another draw")
     options: Values = {"variant": choose("ACM variant", recipe["variant"], VARIANTS)}
+    if recipe.get("layer") is not None:
+        options["layer"] = recipe["layer"]
     options |= {"per-class": recipe["per_class"]} | asked.runtime(recipe)
     return Command(("acm",), parents.files, options)
 

@@ -102,8 +102,8 @@ class Order(nn.Module):
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ("acm:pair", r"record: layer 'pair' puts out no \[N,...\] of numbers"),
-        ("acm:order", r"record: layer 'order' puts out no \[N,...\] of numbers"),
+        ("acm:pair", r"layer 'pair' puts out no \[N,...\] of numbers"),
+        ("acm:order", r"layer 'order' puts out no \[N,...\] of numbers"),
         ("acm:ordre", "unknown layer 'ordre'; did you mean 'order'?"),
         ("gradients:order", "layer 'order' has no parameters"),
         ("gradients:9", "layer is 9, expected a number from 1 to"),
