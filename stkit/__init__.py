@@ -23,7 +23,8 @@ _WHERE = {
     "Verdict": "training.schedule",
     "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
     "load_model": "training.checkpoint",
-    "acm": "measure.acm", "compare": "measure.comparison", "evaluate": "measure.accuracy",
+    "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
+    "compare": "measure.comparison", "evaluate": "measure.accuracy",
     "separability": "measure.separability", "features": "models", "layers": "models",
     "Runtime": "engine.runtime", "configure": "engine.process", "pick": "engine.runtime",
     "StkitError": "core.errors",
@@ -33,8 +34,9 @@ _WHERE = {
 __all__ = [
     "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
     "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
-    "__version__", "acm", "compare", "configure", "evaluate", "features", "layer_groups", "layers",
-    "load", "load_checkpoint", "load_model", "pick", "poison", "separability", "train",
+    "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
+    "gradients", "layer_groups", "layers", "load", "load_checkpoint", "load_model", "pick",
+    "poison", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -44,8 +46,9 @@ if TYPE_CHECKING:
     from stkit.engine.process import configure
     from stkit.engine.runtime import Runtime, pick
     from stkit.measure.accuracy import evaluate
-    from stkit.measure.acm import acm
+    from stkit.measure.acm import acm, acm_by_layer
     from stkit.measure.comparison import compare
+    from stkit.measure.gradients import gradients
     from stkit.measure.separability import separability
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers

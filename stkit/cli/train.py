@@ -14,8 +14,8 @@ from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, RESTORES
-from stkit.recipes.layers import MEASURED
+from stkit.recipes.frames import FRAMES, RESTORES, described
+from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe, init
 from stkit.training.schedule import Verdict
@@ -87,6 +87,9 @@ def train(
     acm_variant: Annotated[
         str | None,
         typer.Option(metavar="|".join(VARIANTS), help=OPTIONS["variant"].help),
+    ] = None,
+    acm_layer: Annotated[
+        Any, typer.Option(parser=layer, metavar="LAYER", help=OPTIONS["layer"].help)
     ] = None,
     check_every: Annotated[
         str | None,
@@ -164,9 +167,9 @@ def train(
     """Train by a frame, or go on with it, and say what came out."""
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
-        gamma=gamma, beta=beta, variant=acm_variant, check_every=interval(check_every),
-        adversary=adversary, augment=augment, weight_decay=weight_decay, jitter=jitter,
-        restore=restore, gate=gate,
+        gamma=gamma, beta=beta, variant=acm_variant, layer=acm_layer,
+        check_every=interval(check_every), adversary=adversary, augment=augment,
+        weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
     from stkit.training.loop import Training
@@ -278,7 +281,7 @@ def _plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]
         more["init"] = as_dict(training.recipe.init) | taken
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
-        "phases": [as_dict(phase) for phase in training.plan.phases],
+        "phases": [described(phase) for phase in training.plan.phases],
         "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
         "epochs": training.plan.epochs, "steps": training.plan.steps,
         "layers": len(training.layers), "device": str(training.runtime.device),

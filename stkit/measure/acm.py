@@ -23,25 +23,22 @@ from stkit.core import artifact, header
 from stkit.core.checks import choose, whole
 from stkit.core.errors import DataError
 from stkit.core.rng import stream
-from stkit.data.images import Images, to_float
+from stkit.data.images import Images
 from stkit.data.sampling import rank_in_class
-from stkit.engine import pgd
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime
-from stkit.measure.accuracy import default_batch
-from stkit.measure.clusters import Clusters, clusters, true_float32
+from stkit.measure.clusters import Clusters, clusters
+from stkit.measure.features import features
 from stkit.measure.subject import (
     Batches,
     Checkpoint,
     asking,
     check_finite,
     collected,
-    home,
     module_of,
     parent,
     place,
 )
-from stkit.models.structure import number_type
 from stkit.recipes.acm import VARIANTS
 
 
@@ -119,9 +116,81 @@ def acm(
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
+    return _measured(
+        model, data, [layer], variant=variant, per_class=per_class, seed=seed, runtime=runtime
+    )[0]
+
+
+def acm_by_layer(
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
+    *,
+    variant: str = "literal",
+    per_class: int | None = None,
+    seed: int | None = None,
+    runtime: Runtime | None = None,
+) -> list[Acm]:
+    """`acm` of each layer of `layers`, counted from the input, then of the penultimate features.
+
+    Of one pass over D^s. Left out are layers computed without a module whose output there is.
+
+        [each.scores["ratio"] for each in acm_by_layer(model, images)]
+    """
+    return _measured(
+        model, data, None, variant=variant, per_class=per_class, seed=seed, runtime=runtime
+    )
+
+
+def _measured(
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
+    layers: Sequence[str | int | None] | None,
+    *,
+    variant: str,
+    per_class: int | None,
+    seed: int | None,
+    runtime: Runtime | None,
+) -> list[Acm]:
+    """ACM of these layers, of all where they are None."""
     choose("ACM variant", variant, VARIANTS)
     module = module_of(model)
     runtime = place(module, runtime)
+    drawn = probe(model, data, per_class=per_class, seed=seed)
+    with settings(runtime), asking(module, drawn.pixels):
+        if layers is None:
+            names = models.layer_names(module, drawn.pixels.shape[-1])
+            layers = [*(n for n, name in enumerate(names, 1) if name is not None), None]
+        each = features(module, drawn.pixels, layers, runtime=runtime)
+        made = [clusters(some, drawn.labels, drawn.classes) for some in each]
+    values = [scores(measured) for measured in made]
+    check_finite(model, "features", finite=all(math.isfinite(value[variant]) for value in values))
+    about = drawn.seed, parent(model), drawn.images
+    threads = runtime.recipe.get("threads")
+    return [
+        Acm(variant, int(m.counts.max()), value, m, *about, layer, threads)
+        for m, value, layer in zip(made, values, layers, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """D^s: its images and labels, of how many classes; drawn from what images, by which seed."""
+
+    pixels: Tensor
+    labels: Tensor
+    classes: int
+    images: Images | None
+    seed: int
+
+
+def probe(
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
+    *,
+    per_class: int | None,
+    seed: int | None,
+) -> Probe:
+    """The draw D^s on which `acm` measures a model, and its errors of data."""
     if isinstance(model, Checkpoint):
         seed = model.seed if seed is None else seed
         if isinstance(data, Images):
@@ -134,16 +203,7 @@ def acm(
         images, (pixels, labels) = None, collected(data)
         classes = 1 + int(labels.max())
     rows = draw(labels, classes=classes, seed=seed, per_class=per_class)
-    with settings(runtime), asking(module, pixels):
-        measured = measure(
-            module, pixels[rows], labels[rows], classes, layer=layer, runtime=runtime
-        )
-    values = scores(measured)
-    check_finite(model, "features", finite=math.isfinite(values[variant]))
-    return Acm(
-        variant, int(measured.counts.max()), values, measured, seed, parent(model),
-        images, layer, runtime.recipe.get("threads"),
-    )  # fmt: skip
+    return Probe(pixels[rows], labels[rows], classes, images, seed)
 
 
 def default_per_class(classes: int) -> int:
@@ -176,44 +236,6 @@ def measure(
     """`clusters` of a layer's features, see `features`; labels int64 [N], 0 to classes - 1."""
     (some,) = features(model, pixels, (layer,), batch_size=batch_size, runtime=runtime)
     return clusters(some, labels, classes)
-
-
-@torch.no_grad()
-def features(
-    model: nn.Module,
-    pixels: Tensor,
-    layers: Sequence[str | int | None],
-    *,
-    batch_size: int | None = None,
-    runtime: Runtime | None = None,
-) -> list[Tensor]:
-    """The features [N,D] of each layer (`models.features`), of one pass in eval mode and true
-    float32, or the model's own type.
-
-    pixels: uint8 [N,3,H,W], or float in [0,1], on any device, not augmented. The model computes
-    where it is, and every module is left in the mode it was in. runtime: of several ranks, each
-    computes the features of some batches, and all get the same.
-    """
-    device, dtype = home(model), number_type(model)
-    batch_size = batch_size or min(500, default_batch(pixels.shape[-1]))
-    ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
-    made: list[Tensor] = []
-    with pgd.evaluating(model), true_float32(device):
-        names = models.named(model, layers, pixels.shape[-1])
-        for start in range(rank * batch_size, len(pixels), ranks * batch_size):
-            batch = pixels[start : start + batch_size].to(device)
-            some = models.several(model, to_float(batch, dtype), names)
-            made = made or [each.new_zeros(len(pixels), each.shape[1]) for each in some]
-            for each, rows in zip(made, some, strict=True):
-                each[start : start + batch_size] = rows
-    if runtime and ranks > 1:
-        widths = runtime.shared([(each.shape[1], each.dtype) for each in made])
-        made = made or [  # rank 0 never is without a batch
-            torch.zeros(len(pixels), width, dtype=dtype, device=device) for width, dtype in widths
-        ]
-        for each in made:
-            runtime.sum_(each)  # each row comes from one rank, the others have zeros there
-    return made
 
 
 def scores(measured: Clusters) -> dict[str, float]:

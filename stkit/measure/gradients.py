@@ -7,6 +7,7 @@ measured on. Nothing of the model is touched: tensors stand in for its parameter
 has a gradient too, and `.grad`, hooks and recorded CUDA graphs are as before.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,14 +18,52 @@ from torch.func import functional_call
 from stkit import models
 from stkit.core.checks import nearest
 from stkit.core.errors import RecipeError
-from stkit.data.images import to_float
+from stkit.data.images import Images, to_float
 from stkit.engine import pgd
+from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import at_least_float32
 from stkit.measure.accuracy import default_batch
+from stkit.measure.acm import probe
 from stkit.measure.clusters import true_float32
-from stkit.measure.subject import home
+from stkit.measure.subject import (
+    Batches,
+    Checkpoint,
+    asking,
+    check_finite,
+    home,
+    module_of,
+    place,
+)
 from stkit.models.structure import number_type
+
+
+def gradients(
+    model: nn.Module | Checkpoint,
+    data: Images | Batches,
+    *,
+    layer: str | int = 1,
+    per_class: int | None = None,
+    seed: int | None = None,
+    runtime: Runtime | None = None,
+) -> float:
+    """The mean absolute gradient of a layer's parameters on D^s, drawn from the data as for `acm`.
+
+    model, data, per_class, seed, runtime: as `acm` takes them. layer: a number of `layers`, counted
+    from 1 at the input, or a module's name: the parameters within it. RecipeError: no such layer,
+    or one without parameters, or a model that cannot take the images. DataError: data of another
+    shape, or a gradient that is not finite.
+
+        gradients(load_checkpoint("nt.safetensors"), load("sp.safetensors"), layer=1)
+    """
+    module = module_of(model)
+    runtime = place(module, runtime)
+    drawn = probe(model, data, per_class=per_class, seed=seed)
+    with settings(runtime), asking(module, drawn.pixels):
+        names = parameters(module, layer, drawn.pixels.shape[-1])
+        made = measure(module, drawn.pixels, drawn.labels, {"": names}, runtime=runtime)[""]
+    check_finite(model, "gradients", finite=math.isfinite(made))
+    return made
 
 
 def parameters(model: nn.Module, layer: str | int, size: int) -> list[str]:

@@ -45,6 +45,7 @@ READ: dict[str, Read] = {
     "variant": lambda frame: frame.train.staged and frame.train.staged.variant,
     "gamma": lambda frame: frame.train.staged and frame.train.staged.threshold,
     "beta": lambda frame: frame.train.staged and frame.train.staged.beta,
+    "layer": lambda frame: frame.train.staged and frame.train.staged.layer,
     "check_every": lambda frame: frame.train.staged and frame.train.staged.check_every,
     "restore": lambda frame: frame.train.staged and frame.train.staged.restore,
     "gate": lambda frame: frame.fine_tune is not None and frame.fine_tune.staged is not None,

@@ -15,8 +15,9 @@ settings may be changed, `recipes/options.py` says. Values only: no torch, no be
 import math
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
-from stkit.core.checks import brief, choose, number, whole
+from stkit.core.checks import as_dict, brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
@@ -56,6 +57,7 @@ class Staged:
 
     stop: end the run there with the last accepted weights, where Algorithm 1 would roll back and
     go on with slower shallow layers; beta then has no part. No frame of the paper does that.
+    layer: whose ACM is judged, as `models.features` has it; None: the penultimate one's.
     """
 
     beta: float = 0.25  # sec. 4.1; 1/n, see Eq. 7
@@ -64,12 +66,15 @@ class Staged:
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
     stop: bool = False
     restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
+    layer: str | int | None = None
 
     __repr__ = brief
 
     def __post_init__(self) -> None:
         choose("ACM variant", self.variant, VARIANTS)
         choose("restore", self.restore, RESTORES)
+        if not isinstance(self.layer, str | None):
+            whole("acm-layer", self.layer, 1, inf)
         number("beta", self.beta, 0.01, 1)
         if abs(1 / self.beta - round(1 / self.beta)) > 0.01:  # 0.333 is taken for a third
             low, high = math.floor(1 / self.beta), math.ceil(1 / self.beta)
@@ -186,6 +191,14 @@ def resolve(phase: Phase, *, size: int, classes: int, steps_per_epoch: int) -> R
             }
         )
     return ResolvedPhase(**vars(phase) | {"epochs": epochs, "staged": staged})
+
+
+def described(phase: Phase) -> dict[str, Any]:
+    """A phase as a header records it; the layer that is judged, where that is not the usual one."""
+    values = as_dict(phase)
+    if phase.staged is not None and phase.staged.layer is None:
+        del values["staged"]["layer"]
+    return values
 
 
 def _carrying(name: str, about: str, carried: str | None = None) -> Frame:

@@ -12,6 +12,7 @@ from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import Jitter, listed, read
 from stkit.recipes.frames import FRAMES, PAPER, Adversary, Frame, Phase, Staged
+from stkit.recipes.layers import PENULTIMATE
 
 
 class Options(TypedDict, total=False):
@@ -24,6 +25,7 @@ class Options(TypedDict, total=False):
     gamma: float | None
     beta: float | None
     variant: str | None
+    layer: str | int | None
     check_every: int | None
     restore: str | None
     gate: bool
@@ -94,6 +96,11 @@ OPTIONS: dict[str, Option] = {
     "variant": Option(
         f"st*: which ACM.  [default: {Staged().variant}]", _staged, flag="acm-variant"
     ),
+    "layer": Option(
+        f"st*: whose ACM, a module's name or a number from 1.  [default: {PENULTIMATE}]",
+        _staged,
+        flag="acm-layer",
+    ),
     "check_every": Option("st*: when ACM is judged.  [default: epoch]", _staged),
     "restore": Option(
         f"st*: momentum at a roll-back: as it was, as it is, zero.  [default: {Staged().restore}]",
@@ -148,7 +155,7 @@ def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
         staged = given(
             phase.staged, beta=options.get("beta"), variant=options.get("variant"),
             gamma=options.get("gamma"), check_every=options.get("check_every"),
-            restore=options.get("restore"),
+            restore=options.get("restore"), layer=options.get("layer"),
         )  # fmt: skip
         phase = replace(phase, staged=staged)
     epsilon = options.get("adversary")

@@ -14,7 +14,7 @@ from stkit.core import lineage
 from stkit.core.checks import as_dict, choose, whole
 from stkit.core.errors import RecipeError
 from stkit.core.header import Header
-from stkit.recipes import asked
+from stkit.recipes import asked, layers
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.asked import Values
 from stkit.recipes.catalogue import DATASETS
@@ -134,9 +134,14 @@ def _side(images: Header) -> int | None:
 def _acm(head: Header, parents: Parents, split: str) -> Command:
     _of_files(parents)
     recipe = head["recipe"]
-    if recipe.get("layer") is not None or head["seed"] != parents.heads[0]["seed"]:
-        raise RecipeError("it was measured in Python, of another layer or draw")
+    if head["seed"] != parents.heads[0]["seed"]:
+        raise RecipeError("it was measured in Python, of another draw")
     options: Values = {"variant": choose("ACM variant", recipe["variant"], VARIANTS)}
+    layer = recipe.get("layer")
+    if layer is not None:
+        if layers.layer(str(layer)) != layer:
+            raise RecipeError(f"its layer, {layer!r}, has a name that a command cannot ask for")
+        options["layer"] = layer
     options |= {"per-class": recipe["per_class"]} | asked.runtime(recipe)
     return Command(("acm",), parents.files, options)
 

@@ -12,7 +12,6 @@ end, and before a save. Which step it was, the device has noted.
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from stkit.training.plan import model_of, of_others, plan, recorded
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
-from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live, measured
+from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live
 from stkit.training.transplant import Donor, plant
 
 TRUSTED = "trusted/"  # before the names of the state at the last accepted check
@@ -67,15 +66,13 @@ class Training:
         if test is not None:
             fits(test, images.classes, images.size, "the training set")
         self.images, self.recipe, self.runtime, self.test = images, recipe, runtime, test
-        self.plan = plan(images, recipe)
+        self.plan, self.measure = plan(images, recipe), measure
         runtime.check_batch(self.plan.batch_size)
         self.model = model_of(recipe, self.plan, images, own=model)
         self.transplant = plant(self.model, donor, recipe, self.plan, images)
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
-        self.measure = measure or partial(measured, classes=len(images.classes), runtime=runtime)
-        self.shares = measure is None  # what was recorded is not measured again
         self.sets = Sets(
             images, recipe, self.plan,
             model=self.model, runtime=runtime, test=test, augment=augment,
@@ -120,7 +117,7 @@ class Training:
         held = self.sets.accuracies() if ends else {}
         recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
-            self._check(self.staged, judged(recorded) if self.shares else None)
+            self._check(self.staged, recorded)
         return self._close(held, recorded) if ends or self.stopped else None
 
     def _enter(self, which: int) -> None:
@@ -135,8 +132,9 @@ class Training:
         )
         self.staged: StagedTraining | None = None
         if phase.staged is not None:
+            measure = self.measure or self.sets.measure(phase.staged.layer)
             self.staged = StagedTraining(
-                self.model, self.step.sgd, self.sets.probe, phase.staged, measure=self.measure
+                self.model, self.step.sgd, self.sets.probe, phase.staged, measure=measure
             )
 
     def _open(self, epoch: int, offset: int) -> None:
@@ -162,11 +160,12 @@ class Training:
         steps = self.executed - self.first * self.plan.steps_per_epoch
         return steps % settings.check_every == 0 or (ends and self._fault() is not None)
 
-    def _check(self, staged: StagedTraining, scores: Mapping[str, float] | None) -> None:
+    def _check(self, staged: StagedTraining, recorded: Recorded | None) -> None:
         """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
             self._refuse()
         loss, _ = self._sums()
+        scores = None if self.measure else judged(recorded, staged.settings.layer)
         self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
         ends = self.executed % self.plan.steps_per_epoch == 0

@@ -17,7 +17,7 @@ from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import check
 from stkit.recipes import layers
-from stkit.recipes.frames import ResolvedPhase, resolve
+from stkit.recipes.frames import ResolvedPhase, described, resolve
 from stkit.recipes.training import TrainingRecipe
 
 NONE = ((0.0,) * 3, (1.0,) * 3)
@@ -164,7 +164,7 @@ def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, 
     if recipe.init is not None:
         own["init"] = as_dict(recipe.init)
     return {
-        "frame": recipe.frame.name, "phases": [as_dict(phase) for phase in todo.phases],
+        "frame": recipe.frame.name, "phases": [described(phase) for phase in todo.phases],
         "model": recipe.model, "pretrained": recipe.pretrained, "batch_size": todo.batch_size,
         "holdout": recipe.holdout, "mean": list(todo.mean), "std": list(todo.std),
         **own, **runtime.recipe,

@@ -1,9 +1,24 @@
-"""The probe D^s as anyone's loop gives it to `StagedTraining`, checked at its door."""
+"""The probe D^s as anyone's loop gives it, and layers to measure on it, checked before they are."""
+
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from stkit import models
 from stkit.core.errors import DataError
+from stkit.data.images import to_float
+from stkit.engine import pgd
+from stkit.measure.subject import home
+from stkit.models.structure import number_type
+
+
+def check_layers(model: nn.Module, images: Tensor, layers: Sequence[str | int | None]) -> None:
+    """RecipeError unless these layers are there and put out numbers, which the first image says."""
+    if layers:
+        with pgd.evaluating(model), torch.no_grad():
+            image = to_float(images[:1].to(home(model)), number_type(model))
+            models.several(model, image, layers)
 
 
 def check_probe(images: Tensor, labels: Tensor) -> None:

@@ -7,18 +7,16 @@ is stopped within an epoch has none for it; the check that stopped it has ACM.
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core.errors import DataError, RecipeError
-from stkit.data.images import to_float
-from stkit.engine import pgd
+from stkit.core.errors import DataError
 from stkit.engine.runtime import Runtime
 from stkit.measure import acm, gradients
 from stkit.measure.clusters import clusters
-from stkit.models.structure import number_type
+from stkit.measure.features import features
 from stkit.recipes import layers
+from stkit.training.probe import check_layers
 from stkit.training.schedule import Recorded
 
 
@@ -49,23 +47,12 @@ class Recording:
             layer = layers.layer(text)
             assert layer is not None, "refused by layers.record"
             self.parameters[text] = gradients.parameters(model, layer, size)
-        if self.modules:
-            self._try()
-
-    def _try(self) -> None:
-        """The errors that measuring ACM would end with, before the first step."""
-        images, labels = self.probe
-        if len(labels.unique()) < 2:
+        check_layers(model, probe[0], tuple(self.modules.values()))
+        if self.modules and len(probe[1].unique()) < 2:
             raise DataError(
                 "found training images of one class only, expected two or more, whose clusters "
                 "ACM compares; pass a set of more classes, or leave acm out of --record"
             )
-        with pgd.evaluating(self.model), torch.no_grad():
-            image = to_float(images[:1], number_type(self.model))
-            try:
-                models.several(self.model, image, tuple(self.modules.values()))
-            except RecipeError as error:
-                raise RecipeError(f"record: {error}") from None
 
     def __call__(self) -> Recorded | None:
         """What there is to record of the model as it is; the same on all ranks."""
@@ -75,9 +62,7 @@ class Recording:
         measured = Recorded()
         images, labels = self.probe
         if self.modules:
-            made = acm.features(
-                self.model, images, tuple(self.modules.values()), runtime=self.runtime
-            )
+            made = features(self.model, images, tuple(self.modules.values()), runtime=self.runtime)
             scores = [acm.scores(clusters(each, labels, self.classes)) for each in made]
             named = dict(zip(self.modules, scores, strict=True))
             measured["acm"] = self.runtime.shared(named)
@@ -88,8 +73,9 @@ class Recording:
         return measured
 
 
-def judged(
-    recorded: Recorded | None, layer: str = layers.PENULTIMATE
-) -> Mapping[str, float] | None:
+def judged(recorded: Recorded | None, layer: str | int | None) -> Mapping[str, float] | None:
     """ACM of the layer that a schedule judges by, if it was recorded."""
-    return None if recorded is None else recorded.get("acm", {}).get(layer)
+    text = layers.PENULTIMATE if layer is None else str(layer)
+    if recorded is None or layers.layer(text) != layer:  # a module may be called 1
+        return None
+    return recorded.get("acm", {}).get(text)

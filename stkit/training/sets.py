@@ -1,6 +1,7 @@
 """What a training reads, on its device: batches, D^s, and the sets that it is measured on."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from stkit.measure.accuracy import Evaluator, accuracy
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.plan import Plan
 from stkit.training.recording import Recording
+from stkit.training.staged import Measure, measured
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """(images float [B,3,H,W] in [0,1], the step's own generator) -> images of the same shape."""
@@ -94,6 +96,10 @@ class Sets:
                 f"{tuple(pixels.shape)}, expected float images of the same shape"
             )
         return images
+
+    def measure(self, layer: str | int | None) -> Measure:
+        """How ACM of a layer is measured on D^s, on all ranks alike."""
+        return partial(measured, layer=layer, classes=self.recording.classes, runtime=self.runtime)
 
     def accuracies(self) -> dict[str, float]:
         """The model's accuracy on each set, by the name of the field in `Epoch`.

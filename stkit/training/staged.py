@@ -27,6 +27,7 @@ input of the last linear layer.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ from stkit.measure import acm
 from stkit.models.weights import not_finite
 from stkit.recipes.frames import Staged
 from stkit.training import schedule
-from stkit.training.probe import check_probe
+from stkit.training.probe import check_layers, check_probe
 from stkit.training.schedule import Check, Verdict
 
 MOMENTUM = "optimizer/"  # before a parameter's name
@@ -55,18 +56,19 @@ def measured(
     images: Tensor,
     labels: Tensor,
     *,
+    layer: str | int | None = None,
     classes: int | None = None,
     runtime: Runtime | None = None,
 ) -> dict[str, float]:
     """ACM of the model on these images in every variant, in eval mode and float32.
 
-    classes: how many there are, those up to the largest label by default. runtime: the result is
-    the same on all its ranks, where BatchNorm statistics may differ before.
+    layer: see `Staged`. classes: how many there are, those up to the largest label by default.
+    runtime: the result is the same on all its ranks, where BatchNorm statistics may differ before.
     """
     if runtime is not None:
         runtime.broadcast_(*model.buffers())
     count = int(labels.max()) + 1 if classes is None else classes
-    scores = acm.scores(acm.measure(model, images, labels, count, runtime=runtime))
+    scores = acm.scores(acm.measure(model, images, labels, count, layer=layer, runtime=runtime))
     return scores if runtime is None else runtime.shared(scores)
 
 
@@ -100,12 +102,13 @@ class StagedTraining:
     """Algorithm 1 for a model and an optimizer with a parameter group a layer (`layer_groups`).
 
     probe: images [N,3,H,W], float in [0,1] or uint8, and labels int64 [N]. settings: the schedule,
-    by default the paper's. measure: what stands in for `measured`. Rates that are tensors are
-    filled in place, so that a recorded CUDA graph sees them.
+    by default the paper's. measure: what stands in for `measured` of its layer. Rates that are
+    tensors are filled in place, so that a recorded CUDA graph sees them.
 
     Errors: RecipeError for an optimizer whose parameters are not grouped by layer or that lacks
-    some, DataError for a probe that is not of that form, or of one class only, DivergenceError for
-    weights that are not finite.
+    some, and for a layer to judge by that is not there or puts out no numbers, DataError for a
+    probe that is not of that form, or of one class only, DivergenceError for weights that are not
+    finite.
     """
 
     def __init__(
@@ -115,11 +118,12 @@ class StagedTraining:
         probe: tuple[Tensor, Tensor],
         settings: Staged = PAPER,
         *,
-        measure: Measure = measured,
+        measure: Measure | None = None,
     ) -> None:
         check_probe(*probe)
+        check_layers(model, probe[0], () if settings.layer is None else (settings.layer,))
         self.model, self.optimizer, self.probe = model, optimizer, probe
-        self.settings, self.measure = settings, measure
+        self.settings, self.measure = settings, measure or partial(measured, layer=settings.layer)
         layers = len(optimizer.param_groups)
         if layers == 1 and len(models.layers(model, probe[0].shape[-1])) > 1:
             raise RecipeError(

@@ -11,6 +11,7 @@ from stkit import (
     REM,
     SP,
     acm,
+    acm_by_layer,
     compare,
     evaluate,
     load,
@@ -125,6 +126,11 @@ def test_acm(name, data, cli, trained, tmp_path):
     assert (shown["acm"], shown["per_class"]) == (measured.acm, measured.per_class)
     measured.save(tmp_path / "l")
     same(tmp_path)
+    each = acm_by_layer(checkpoint, images, per_class=2)
+    rows = cli(*line, "--layer", "all", "--json").json["layers"]
+    names = ["penultimate" if one.layer is None else one.layer for one in each]
+    assert rows == [{"layer": n, **one.scores} for n, one in zip(names, each, strict=True)]
+    assert cli(*line, "--layer", 2, "--json").json["acm"] == rows[1]["literal"]
     plain = acm(checkpoint.model, images, per_class=2, seed=4).acm
     assert (plain == measured.acm) == (name == "holdout" and data == "test")
 

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from stkit import Images, acm, evaluate, load, load_checkpoint
+from stkit import Images, acm, acm_by_layer, evaluate, layers, load, load_checkpoint
 from stkit.core import artifact, header
 from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import to_float
+from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime, pick
+from stkit.measure.acm import draw, scores
+from stkit.measure.clusters import clusters
 
 
 class Net(nn.Module):
@@ -84,6 +87,24 @@ def test_features_of_a_named_layer(images):
     assert acm(model, images, layer="drop").layer == "drop"
     with pytest.raises(RecipeError, match="unknown layer 'aa'; did you mean 'a'"):
         acm(model, images, layer="aa")
+
+
+def test_acm_of_every_layer_is_that_of_each(images):
+    """By number, and at last of the penultimate features; equal to those that a hook sees."""
+    model = net()
+    each = acm_by_layer(model, images, variant="ratio")
+    of = [measured.layer for measured in each]
+    assert of == [*range(1, len(layers(model, 8)) + 1), None]
+    for measured in each:
+        assert measured.acm == acm(model, images, variant="ratio", layer=measured.layer).acm
+    seen = []
+    hook = model.get_submodule("norm").register_forward_hook(lambda _, x, out: seen.append(out))
+    rows = draw(images.labels, classes=4, seed=0)
+    with torch.no_grad(), evaluating(model):
+        model(to_float(images.pixels[rows]))
+    hook.remove()
+    wanted = scores(clusters(seen[0].mean((2, 3)), images.labels[rows], 4))
+    assert acm(model, images, layer="norm").scores == wanted
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,16 @@ from stkit.core import header
 from stkit.core.checks import as_dict
 from stkit.core.errors import RecipeError
 from stkit.recipes import asked
-from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, resolve
+from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, described, resolve
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
 
 VALUES: dict[str, Any] = {
     "epochs": 7, "lr": 0.033, "fine_tune_epochs": 3, "fine_tune_lr": 1e-7, "gamma": 0.123,
-    "beta": 1 / 3, "variant": "ratio", "check_every": 11, "restore": "zero", "gate": True,
-    "adversary": 6 / 255, "augment": "JPEG-50, cg,mixup", "jitter": 0.5, "weight_decay": 3e-4,
+    "beta": 1 / 3, "variant": "ratio", "layer": "layer1", "check_every": 11, "restore": "zero",
+    "gate": True, "adversary": 6 / 255, "augment": "JPEG-50, cg,mixup", "jitter": 0.5,
+    "weight_decay": 3e-4,
 }  # fmt: skip
 """Of every option a value that is no frame's default."""
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -30,7 +31,7 @@ COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-define
 def recorded(frame: Frame) -> dict[str, Any]:
     """What a header says of a frame, through JSON."""
     phases = [resolve(each, size=32, classes=10, steps_per_epoch=13) for each in frame.phases]
-    value = {"frame": frame.name, "phases": [as_dict(phase) for phase in phases]}
+    value = {"frame": frame.name, "phases": [described(phase) for phase in phases]}
     return json.loads(header.dumps(value))
 
 

@@ -83,6 +83,8 @@ def test_the_whole_way_from_a_source_to_an_evaluation() -> None:
     assert lines(acm)[-1] == (
         "stkit acm nt.safetensors sp.safetensors --variant=ratio --per-class=7 -o acm.safetensors"
     )
+    shallow = made("acm", {"variant": "sum", "per_class": 7, "layer": 1}, nt, sp, seed=4)
+    assert "--variant=sum --layer=1 --per-class=7" in lines(shallow)[-1]
     assert len(lines(acm)) == 5  # the poison is there once, though it is used twice
 
 
@@ -167,10 +169,10 @@ def test_a_folder_for_the_files_and_a_place_of_data_sets() -> None:
         (trained("nt", CLEAN, batch_size=0), "batch-size"),
         (measured(trained("nt", CLEAN), CLEAN, adversary=as_dict(pgd20(0.1)) | {"steps": 3}),
          "not PGD-20"),
-        (made("acm", {"variant": "sum", "per_class": 2, "layer": "x"}, trained("nt", CLEAN), CLEAN),
-         "another layer"),
+        (made("acm", {"variant": "sum", "per_class": 2, "layer": "1"}, trained("nt", CLEAN), CLEAN,
+              seed=4), "its layer, '1', has a name"),
         (made("acm", {"variant": "sum", "per_class": 2}, trained("nt", CLEAN), CLEAN, seed=5),
-         "another layer or draw"),
+         "another draw"),
         (made("eval", {"adversary": None}, made("model", {"model": "Net"}), CLEAN), "in Python"),
         (made("other", {}), "it is a other"),
     ],

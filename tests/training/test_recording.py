@@ -8,8 +8,8 @@ from stkit.core import header
 from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images
 from stkit.data.load import load
-from stkit.measure import gradients
 from stkit.measure.acm import acm
+from stkit.measure.gradients import gradients
 from stkit.report import gather, groups
 from stkit.report.rerun import chain
 from stkit.training import staged
@@ -49,18 +49,38 @@ def test_what_is_recorded_is_what_the_measures_say_of_the_weights(digits) -> Non
     recorded = run.epochs[-1].recorded
     for name, layer in {"penultimate": None, "1": 1, "layer2.0": "layer2.0"}.items():
         assert recorded["acm"][name] == acm(run.model, digits, layer=layer).scores
-    names = {"1": gradients.parameters(run.model, 1, 16), "fc": ["fc.weight", "fc.bias"]}
-    probe = acm(run.model, digits).images
-    assert recorded["gradients"] == gradients.measure(run.model, probe.pixels, probe.labels, names)
+    for name, layer in {"1": 1, "fc": "fc"}.items():
+        assert recorded["gradients"][name] == gradients(run.model, digits, layer=layer)
 
 
-def test_it_is_of_the_weights_before_a_roll_back_and_measured_once(digits, monkeypatch) -> None:
-    """A check at the epoch's end takes what was recorded of its layer."""
+@pytest.mark.parametrize(("layer", "name"), [(None, "penultimate"), (1, "1"), ("layer1", "layer1")])
+def test_it_is_of_the_weights_before_a_roll_back_and_measured_once(
+    layer, name, digits, monkeypatch
+) -> None:
+    """A check at the epoch's end takes what was recorded of the layer that it judges by, which is
+    what it would measure."""
+    options = SMALL | {"gamma": 0.0, "beta": 0.5, "layer": layer}
+    plain = train(digits, "st", **options)
     monkeypatch.setattr(staged.acm, "measure", None)
-    run = train(digits, "st", record="acm", gamma=0.0, beta=0.5, **SMALL)
+    run = train(digits, "st", record="acm:penultimate,1,layer1", **options)
     assert run.epochs[0].rolled_back
-    for epoch in run.epochs:
-        assert epoch.recorded == {"acm": {"penultimate": epoch.checks[-1].acm}}
+    for epoch, bare in zip(run.epochs, plain.epochs, strict=True):
+        assert epoch.recorded["acm"][name] == epoch.checks[-1].acm == bare.checks[-1].acm
+    assert (layer is None) == ("layer" not in plain.header["recipe"]["phases"][0]["staged"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "layer", "said"),
+    [
+        ("nt", 1, "option acm-layer does not belong to frame 'nt'"),
+        ("st", "lyer1", "unknown layer 'lyer1'; did you mean 'layer1'"),
+        ("st", 99, "layer is 99, expected a number from 1 to 14"),
+        ("st", 0, "acm-layer is 0, expected a number of at least 1"),
+    ],
+)
+def test_layers_that_a_schedule_cannot_judge_by(frame, layer, said, digits) -> None:
+    with pytest.raises(RecipeError, match=said):
+        train(digits, frame, layer=layer, **SMALL)
 
 
 def test_a_run_that_is_taken_up_goes_on_recording(cli, tmp_path, signalled, digits) -> None:
@@ -102,8 +122,8 @@ class Order(nn.Module):
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ("acm:pair", r"record: layer 'pair' puts out no \[N,...\] of numbers"),
-        ("acm:order", r"record: layer 'order' puts out no \[N,...\] of numbers"),
+        ("acm:pair", r"layer 'pair' puts out no \[N,...\] of numbers"),
+        ("acm:order", r"layer 'order' puts out no \[N,...\] of numbers"),
         ("acm:ordre", "unknown layer 'ordre'; did you mean 'order'?"),
         ("gradients:order", "layer 'order' has no parameters"),
         ("gradients:9", "layer is 9, expected a number from 1 to"),
