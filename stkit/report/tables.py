@@ -14,6 +14,7 @@ from stkit.report import literature
 from stkit.report.groups import Group
 from stkit.report.result import Row
 
+
 @dataclass(frozen=True)
 class Table:
     """A table of the paper: rows of labels, then of groups, or None where there is nothing."""
