@@ -15,6 +15,7 @@ from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES, RESTORES
+from stkit.recipes.layers import MEASURED
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.schedule import Verdict
@@ -126,6 +127,14 @@ def train(
             help="Divided by in the model.  [default: 1; a timm model's own]",
         ),
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="acm,gradients[:LAYER,...]",
+            help="Measure at each epoch's end; layers by number or name.  "
+            f"[default layers: {', '.join(f'{k} {v}' for k, v in MEASURED.items())}]",
+        ),
+    ] = None,
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -155,7 +164,9 @@ def train(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
-    recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
+    recipe = TrainingRecipe(
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record
+    )
     runtime.agree(recipe, recipe.frame.name, resume)
     with (
         nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)

@@ -36,9 +36,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
 """A look at ACM."""
 HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
+RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
+"""What `--record` measured, by layer."""
 EPOCH = {
     "epoch": COUNT, "phase": COUNT, "lr": NUMBER, "loss": NUMBER, "train_accuracy": NUMBER,
     "checks?": [CHECK], "rolled_back?": bool, "final?": HELD, **HELD,
+    "recorded?": RECORDED,
 }  # fmt: skip
 """What a checkpoint records of an epoch."""
 KINDS: dict[str, dict[str, Any]] = {

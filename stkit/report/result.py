@@ -21,8 +21,9 @@ MEASURED = {
     "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
-LAST_BITS = ("threads", "deterministic")
-"""Settings that decide the last bits of a result alone, where another seed changes more."""
+SAME = ("threads", "deterministic", "record")
+"""Settings that make no other training: what decides the last bits of a result alone, where another
+seed changes more, and what was measured on the way."""
 Value = str | int | float | list[dict[str, int]] | None
 Row = dict[str, Value]
 """For machines: columns that apply, by their keys. Accuracies in [0,1]."""
@@ -46,6 +47,7 @@ class Result:
         known_as: what the literature calls the poison and the frame.
         tested: digest of what it was tested on; empty: on nothing.
         digest: of the weights.
+        classes: of the model; None where the file does not say.
         apart: in the data set's name, where other images share that.
     """
 
@@ -78,6 +80,7 @@ class Result:
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory: float | None = None
+    classes: int | None = None
     apart: str = ""
 
     @property
@@ -207,7 +210,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         best_accuracy=best.accuracy if best else None,
         best_rolled_back=True if best and best.rolled_back else None,
         holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
-        stages=history.stages(epochs),
+        stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
     )  # fmt: skip
 
@@ -225,7 +228,7 @@ def _unmeasured(
         split="validation" if any(lineage.of(test).held for test in tested) else "test",
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
         frame=frame, model=model, seed=seed, epochs=epochs,
-        setup={k: v for k, v in told if k.rpartition(".")[2] not in LAST_BITS},
+        setup={k: v for k, v in told if k.rpartition(".")[2] not in SAME},
         known_as=names.literature(images, value["recipe"]), versions=value["versions"],
         images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,
