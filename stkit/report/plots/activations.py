@@ -9,8 +9,6 @@ from stkit.report.plots.asked import PENULTIMATE, Asked, Rows
 from stkit.report.plots.compared import Compared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor

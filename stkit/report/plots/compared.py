@@ -59,8 +59,10 @@ def read(paths: Sequence[Path]) -> list[Compared]:
     ArtifactError: a file is no checkpoint, or unfinished. DataError: their models or classes are
     not all the same, so that no picture compares them.
     """
-    once = {os.path.realpath(path): path for path in reversed(paths)}.values()
-    found = [Compared(path, header.read(path, "checkpoint")) for path in reversed(once)]
+    once: dict[str, Path] = {}
+    for path in paths:
+        once.setdefault(os.path.realpath(path), path)
+    found = [Compared(path, header.read(path, "checkpoint")) for path in once.values()]
     first = found[0]
     for each in found:
         if not each.head["progress"]["done"]:
@@ -88,7 +90,9 @@ def _kind(each: Compared) -> str:
 def titles(found: Sequence[Compared]) -> Mapping[str, str]:
     """What to call each training (by its `training`): frame and poison, and where two share these
     their seeds, or where those are the same, too, their files."""
-    firsts = {each.training: each for each in reversed(found)}
+    firsts: dict[str, Compared] = {}
+    for each in found:
+        firsts.setdefault(each.training, each)
     called = {key: [each.title] for key, each in firsts.items()}
     for words in (
         {key: f"seed {each.head['seed']}" for key, each in firsts.items()},

@@ -171,9 +171,7 @@ def _draw(figure: "Figure", panels: Sequence[Panel], titles: "Mapping[str, str]"
     side = min(SIDE, (style.PAGE - 0.6) / len(epochs))
     width = max(style.COLUMN, side * len(epochs) + 0.6)
     style.sized(figure, width, (side + 0.05) * len(trainings) + 0.5)
-    grid = figure.subplots(
-        len(trainings), len(epochs), squeeze=False, sharex=True, sharey=True
-    )  # fmt: skip
+    grid = figure.subplots(len(trainings), len(epochs), squeeze=False)
     looks = _looks(panels)
     limit = 10 * max(1, ceil(max(float(panel.points.abs().max()) for panel in panels) / 10))
     for axes in grid.flat:
@@ -185,11 +183,15 @@ def _draw(figure: "Figure", panels: Sequence[Panel], titles: "Mapping[str, str]"
         _scatter(axes, panel, looks, side)
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal",
                  xticks=(-limit, 0, limit), yticks=(-limit, 0, limit))  # fmt: skip
-    for row, training in enumerate(trainings):
-        left = next(axes for axes in grid[row] if axes.axison)
-        left.set_ylabel(harmless(titles[training]))
-    for column, epoch in enumerate(epochs):
-        next(axes for axes in grid[:, column] if axes.axison).set_title(f"epoch {epoch}")
+        axes.tick_params(labelleft=False, labelbottom=False)
+    for places, training in zip(grid, trainings, strict=True):
+        first = next(axes for axes in places if axes.axison)
+        first.set_ylabel(harmless(titles[training]))
+        first.tick_params(labelleft=True)
+    for places, epoch in zip(grid.T, epochs, strict=True):
+        drawn = [axes for axes in places if axes.axison]
+        drawn[0].set_title(f"epoch {epoch}")
+        drawn[-1].tick_params(labelbottom=True)
     _name_classes(figure, panels[0].images.classes, looks)
 
 
@@ -201,8 +203,9 @@ def _scatter(axes: "Axes", panel: Panel, looks: "Mapping[int, Look]", side: floa
     each = [looks[label] for label in panel.images.labels.tolist()]
     for marker in dict.fromkeys(look.marker for look in looks.values()):
         rows = [row for row, look in enumerate(each) if look.marker == marker]
+        x, y = panel.points[rows].T.numpy()
         axes.scatter(
-            *panel.points[rows].T.numpy(), s=2.5 * side, c=[each[row].colour for row in rows],
+            x, y, s=2.5 * side, c=[each[row].colour for row in rows],
             marker=marker, linewidths=0, alpha=0.8,
         )  # fmt: skip
     axes.text(0.03, 0.97, f"ACM {panel.acm:.2g}", transform=axes.transAxes, va="top")
