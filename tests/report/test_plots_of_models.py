@@ -58,10 +58,13 @@ def test_tsne_is_of_what_each_training_saw_a_row_each_a_column_an_epoch(made, fo
             "file": "ops.safetensors", "model": "small", "frame": "nt", "poison": "ops", "seed": 0,
             "epoch": 3, "layer": "layer2", "index": index, "label": label, "x": x, "y": y,
         }  # fmt: skip
-    here = {(axes.get_ylabel(), axes.get_title()) for axes in figure.axes if axes.axison}
-    assert here == {
-        ("nt on ops", "epoch 2"), ("", "epoch 3"), ("nt on clean", "epoch 1"), ("", ""),
-    }  # fmt: skip
+    titles = [
+        (axes.get_title(), axes.get_ylabel() if axes.axison else None) for axes in figure.axes
+    ]
+    assert titles == [
+        ("epoch 1", None), ("epoch 2", "nt on ops"), ("epoch 3", ""),
+        ("", "nt on clean"), ("", ""), ("", None),
+    ]  # fmt: skip
     limits = {axes.get_xlim() + axes.get_ylim() for axes in figure.axes if axes.axison}
     ((left, right, low, high),) = limits
     assert left == low == -right == -high and right >= max(abs(row["x"]) for row in rows)
@@ -128,8 +131,8 @@ def test_activations_are_of_the_same_images_for_all(made, four, cli, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "resnet18"}, "expected one model in a picture"),
-        ({}, "are both epoch 1 of one training; leave one out"),
+        ({"model": "resnet18", "bump": 1.0}, "expected one model in a picture"),
+        ({"bump": 1.0}, "are both epoch 1 of one training; leave one out"),
     ],
 )
 def test_files_that_do_not_fit_one_picture(made, tmp_path, change, said):
@@ -155,6 +158,11 @@ def test_trainings_are_named_by_what_tells_them_apart(made, tmp_path):
     assert list(compared.titles(found).values()) == [
         "nt on clean, seed 0", "nt on clean, seed 1", "nt on ops",
     ]  # fmt: skip
+
+
+def test_a_last_epoch_that_was_kept_is_not_drawn_twice(made, tmp_path):
+    kept = copied(made, tmp_path / "nt.epoch-1.safetensors")
+    assert [each.path for each in compared.read([kept, made / "nt.safetensors"])] == [kept]
 
 
 def test_kinds_say_what_they_take():

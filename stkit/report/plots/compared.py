@@ -1,7 +1,6 @@
 """Checkpoints that one picture compares: read by their headers, checked, and named apart."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,15 +53,16 @@ class Compared:
 
 
 def read(paths: Sequence[Path]) -> list[Compared]:
-    """The checkpoints in these files, each once, in their order.
+    """The checkpoints in these files, in their order; of those with the same weights, as a last
+    epoch that was kept and the training's own file, the first.
 
     ArtifactError: a file is no checkpoint, or unfinished. DataError: their models or classes are
     not all the same, so that no picture compares them.
     """
-    once: dict[str, Path] = {}
-    for path in paths:
-        once.setdefault(os.path.realpath(path), path)
-    found = [Compared(path, header.read(path, "checkpoint")) for path in once.values()]
+    once: dict[tuple[str, str], Compared] = {}
+    for each in (Compared(path, header.read(path, "checkpoint")) for path in paths):
+        once.setdefault((each.training, each.head["digest"]), each)
+    found = list(once.values())
     first = found[0]
     for each in found:
         if not each.head["progress"]["done"]:

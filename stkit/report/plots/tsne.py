@@ -189,9 +189,8 @@ def _draw(figure: "Figure", panels: Sequence[Panel], titles: "Mapping[str, str]"
         first.set_ylabel(harmless(titles[training]))
         first.tick_params(labelleft=True)
     for places, epoch in zip(grid.T, epochs, strict=True):
-        drawn = [axes for axes in places if axes.axison]
-        drawn[0].set_title(f"epoch {epoch}")
-        drawn[-1].tick_params(labelbottom=True)
+        places[0].set_title(f"epoch {epoch}")  # shown over an empty place, too
+        [axes for axes in places if axes.axison][-1].tick_params(labelbottom=True)
     _name_classes(figure, panels[0].images.classes, looks)
 
 
