@@ -137,6 +137,7 @@ def run(
     *,
     label: str,
     line: Callable[[R], str] | None,
+    on_record: Callable[[R], object] | None = None,
     force: bool = False,
     clock: Clock | None = None,
 ) -> None:
@@ -144,8 +145,9 @@ def run(
 
     finish: computes the result, by all ranks, and gives what writes it; no signal comes between
     that and the removal of `out`.part. line: makes a line on stderr of each record; None prints
-    none. force: replace a file that has appeared at `out` in the meantime; else the result is kept
-    in `out`.part, and the ArtifactError says so.
+    none. on_record: called with each, by all ranks, before what comes after it is saved. force:
+    replace a file that has appeared at `out` in the meantime; else the result is kept in
+    `out`.part, and the ArtifactError says so.
     """
     part, clock = claims.part_of(out), clock or Clock()
     with _caught() as signals:
@@ -154,6 +156,8 @@ def run(
                 progress(*work.progress)
                 if record and line:
                     output.note(line(record))
+                if record and on_record:
+                    on_record(record)
                 if work.done:
                     break
                 if work.runtime.world_size > 1 and number % clock.wait:

@@ -15,9 +15,16 @@ COUNT, SHARE, NUMBER, SOME, TEXT = (
 WHOLE = (float, -1e30, 1e30)  # no nan, no infinity
 
 
+KEPT = {"epoch": COUNT, "epochs": COUNT}
+"""Of a checkpoint from the way: which epoch it is of how many."""
+
+
 def _parent() -> dict[str, Any]:
     """A file that another was made of, with its own parents."""
-    return {"kind": str, "recipe": dict, "seed?": COUNT, "digest": str, "inputs": [_parent]}
+    return {
+        "kind": str, "recipe": dict, "seed?": COUNT, "digest": str, "inputs": [_parent],
+        "kept?": KEPT,
+    }  # fmt: skip
 
 
 COMMON = {**_parent(), "seed": COUNT, "versions": {str: str}}

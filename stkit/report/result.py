@@ -43,6 +43,7 @@ class Result:
         poison, frame: as the grid calls them, or as the headers do.
         rate: the poison rate; 0 for clean images.
         unfinished: steps done of all, as text.
+        kept: which epoch on the way it is, of how many, as text.
         setup: all that decides the training but seeds, by path.
         known_as: what the literature calls the poison and the frame.
         tested: digest of what it was tested on; empty: on nothing.
@@ -77,6 +78,7 @@ class Result:
     acm: float | None = None
     stages: tuple[Stage, ...] | None = None
     unfinished: str | None = None
+    kept: str | None = None
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory: float | None = None
@@ -157,6 +159,7 @@ COLUMNS = (
            lambda r: None if r.stages is None else [asdict(stage) for stage in r.stages],
            lambda r: ", ".join(f"{s.tau}@{s.epoch}" for s in r.stages or ()), True),
     Column("unfinished", "", lambda r: r.unfinished),
+    Column("kept", "", lambda r: r.kept),
     Column("seconds", "seconds", lambda r: r.seconds),
     Column("images_per_second", "images/s", lambda r: r.images_per_second, machines=True),
     Column("peak_memory", "peak memory, GiB", lambda r: r.peak_memory,
@@ -192,10 +195,12 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
 
     Accuracies are those of the weights in the file; the best epoch's decides nothing.
     """
-    images, progress = lineage.of(head["inputs"][0]), head["progress"]
+    images, progress, kept = lineage.of(head["inputs"][0]), head["progress"], head.get("kept")
     epochs = history.read(head["records"], head["recipe"])
     last = head["records"][-1] if head["records"] else {}
     final = last.get("final") or last  # after a roll-back at the end
+    if kept and "final" not in last and last.get("rolled_back"):
+        final = {}  # of these weights nothing was measured
     best = max(epochs, key=lambda epoch: epoch.accuracy or 0.0) if "accuracy" in final else None
     check = next((check for epoch in reversed(epochs) for check in reversed(epoch.checks)), None)
     stopped = check is not None and check.verdict == "stop"
@@ -212,6 +217,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
         stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
+        kept=f"epoch {kept['epoch']} of {kept['epochs']}" if kept else None,
     )  # fmt: skip
 
 
