@@ -37,31 +37,31 @@ def draw(
     from stkit.measure.activations import correlation, distance
     from stkit.report.plots import compared
 
-    found = compared.read(paths)
-    layers = _measured(found, asked, on_note)
-    _draw(figure, layers, _names(found))
+    files = compared.read(paths)
+    layers = _measured(files, asked, on_note)
+    _draw(figure, layers, _names(files))
     return [
         file.row()
         | {"layer": layer.name, "channel": channel, "mean": mean,
            "distance": distance(layer.means[0], means),
            "correlation": correlation(layer.means[0], means)}
         for layer in layers
-        for file, means in zip(found, layer.means, strict=True)
+        for file, means in zip(files, layer.means, strict=True)
         for channel, mean in enumerate(means.tolist())
     ]  # fmt: skip
 
 
-def _names(found: Sequence[Compared]) -> list[str]:
+def _names(files: Sequence[Compared]) -> list[str]:
     """What to call each file: its training, and the epoch where one training has several."""
     from stkit.report.plots import compared
 
-    titles = compared.titles(found)
-    several = len(titles) < len(found)
-    return [titles[each.training] + (f", epoch {each.epoch}" if several else "") for each in found]
+    titles = compared.titles(files)
+    several = len(titles) < len(files)
+    return [titles[each.training] + (f", epoch {each.epoch}" if several else "") for each in files]
 
 
 def _measured(
-    found: Sequence[Compared], asked: Asked, on_note: Callable[[str], None]
+    files: Sequence[Compared], asked: Asked, on_note: Callable[[str], None]
 ) -> list[Layer]:
     """Every layer's means, of the same images, as they are, for all files."""
     from stkit.measure.activations import channel_means, depths
@@ -75,15 +75,15 @@ def _measured(
     some = drawn(images, per_class=asked.per_class, seed=asked.seed)
     layers: tuple[str | int | None, ...] = asked.layers
     means: list[list[Tensor]] = []
-    for number, each in enumerate(found):
-        asked.on_progress(number, len(found))
+    for number, each in enumerate(files):
+        asked.on_progress(number, len(files))
         trained = load_checkpoint(each.path, device=runtime.device)
         trained.check(some)
         layers = layers or depths(trained.model, some.size)
         with asking(trained.model, some.pixels):
             means.append(channel_means(trained.model, some.pixels, layers))
         check_finite(trained, "activations", finite=all(m.isfinite().all() for m in means[-1]))
-    asked.on_progress(len(found), len(found))
+    asked.on_progress(len(files), len(files))
     return [
         Layer(PENULTIMATE if layer is None else str(layer), tuple(each))
         for layer, each in zip(layers, zip(*means, strict=True), strict=True)

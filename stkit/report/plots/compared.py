@@ -62,9 +62,9 @@ def read(paths: Sequence[Path]) -> list[Compared]:
     once: dict[tuple[str, str], Compared] = {}
     for each in (Compared(path, header.read(path, "checkpoint")) for path in paths):
         once.setdefault((each.training, each.head["digest"]), each)
-    found = list(once.values())
-    first = found[0]
-    for each in found:
+    files = list(once.values())
+    first = files[0]
+    for each in files:
         if not each.head["progress"]["done"]:
             raise ArtifactError(
                 f"{each.path}: unfinished; run the same `stkit train` with --resume"
@@ -79,7 +79,7 @@ def read(paths: Sequence[Path]) -> list[Compared]:
                     f"{each.path}: {_kind(each)}; {first.path}: {_kind(first)}; expected one "
                     f"{said} in a picture; draw a picture of each"
                 )
-    return found
+    return files
 
 
 def _kind(each: Compared) -> str:
@@ -87,11 +87,11 @@ def _kind(each: Compared) -> str:
     return f"{head['model']}, {len(head['classes'])} classes, {head['size']} px"
 
 
-def titles(found: Sequence[Compared]) -> Mapping[str, str]:
+def titles(files: Sequence[Compared]) -> Mapping[str, str]:
     """What to call each training (by its `training`): frame and poison, and where two share these
     their seeds, or where those are the same, too, their files."""
     firsts: dict[str, Compared] = {}
-    for each in found:
+    for each in files:
         firsts.setdefault(each.training, each)
     called = {key: [each.title] for key, each in firsts.items()}
     for words in (

@@ -26,7 +26,9 @@ TAKES = (
 CLASSES = 20
 """More cannot be told apart."""
 MANY = 5000  # images, of which a layout takes minutes
-MARKERS = ("o", "^", "s", "D")
+MORE = ("#882255", "#999933")
+"""Colours beside those of lines, so that ten classes need one marker (of Tol's "muted")."""
+MARKERS = ("o", "^")
 SIDE = 2.1  # inches, the most of a panel's
 
 
@@ -57,11 +59,11 @@ def draw(
     layers = asked.layers or (None,)
     if len(layers) > 1:
         raise RecipeError(f"layer is {asked.layer!r}, tsne draws one; draw a picture of each layer")
-    found = compared.read(paths)
-    _check(found)
-    panels = _panels(found, layers[0], asked, on_note)
-    _draw(figure, panels, compared.titles(found))
-    _say_missing(panels, compared.titles(found), on_note)
+    files = compared.read(paths)
+    _check(files)
+    panels = _panels(files, layers[0], asked, on_note)
+    _draw(figure, panels, compared.titles(files))
+    _say_missing(panels, compared.titles(files), on_note)
     layer = PENULTIMATE if layers[0] is None else layers[0]
     return [
         panel.file.row()
@@ -74,11 +76,11 @@ def draw(
     ]  # fmt: skip
 
 
-def _check(found: Sequence[Compared]) -> None:
+def _check(files: Sequence[Compared]) -> None:
     """DataError where two files are one epoch of one training."""
-    cells: dict[tuple[str, int], Compared] = {}
-    for each in found:
-        other = cells.setdefault((each.training, each.epoch), each)
+    places: dict[tuple[str, int], Compared] = {}
+    for each in files:
+        other = places.setdefault((each.training, each.epoch), each)
         if other is not each:
             raise DataError(
                 f"{each.path} and {other.path} are both epoch {each.epoch} of one training; "
@@ -87,7 +89,7 @@ def _check(found: Sequence[Compared]) -> None:
 
 
 def _panels(
-    found: Sequence[Compared], layer: str | int | None, asked: Asked, on_note: Callable[[str], None]
+    files: Sequence[Compared], layer: str | int | None, asked: Asked, on_note: Callable[[str], None]
 ) -> list[Panel]:
     """Each checkpoint's layout of D^s as its training saw it, in the order of the files."""
     from stkit.measure.acm import score
@@ -99,8 +101,8 @@ def _panels(
     runtime, sources = shown.runtime(asked), _sources(asked, on_note)
     images: dict[str, Images] = {}  # of each training
     panels = []
-    for number, each in enumerate(found):
-        asked.on_progress(number, len(found))
+    for number, each in enumerate(files):
+        asked.on_progress(number, len(files))
         trained = load_checkpoint(each.path, device=runtime.device)
         if each.training not in images:
             images[each.training] = drawn(
@@ -115,7 +117,7 @@ def _panels(
         laid = embed(trained, some, layer=layer, seed=asked.seed or 0, runtime=runtime)
         measured = score(clusters(laid.features, some.labels, len(some.classes)))
         panels.append(Panel(each, some, laid.points, measured))
-    asked.on_progress(len(found), len(found))
+    asked.on_progress(len(files), len(files))
     return panels
 
 
@@ -215,9 +217,10 @@ def _looks(panels: Sequence[Panel]) -> "Mapping[int, Look]":
     from stkit.report.plots import style
 
     labels = sorted({label for p in panels for label in p.images.labels.unique().tolist()})
-    places = [divmod(number, len(style.COLOURS)) for number in range(len(labels))]
+    colours = (*style.COLOURS, *MORE)
+    places = [divmod(number, len(colours)) for number in range(len(labels))]
     return {
-        label: Look(style.COLOURS[colour], MARKERS[again % len(MARKERS)])
+        label: Look(colours[colour], MARKERS[again % len(MARKERS)])
         for label, (again, colour) in zip(labels, places, strict=True)
     }
 
