@@ -11,7 +11,6 @@ import typer
 
 from stkit.cli import claims, output
 from stkit.cli import options as o
-from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.recipes.settings import Setting
 from stkit.report import plots
@@ -100,7 +99,6 @@ def _plot(
     force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw one kind of picture, with the numbers behind it."""
-    choose("kind", kind, plots.KINDS)
     plots.check(kind, paths, out, asked)
     kept = None if data == HERE else data
     if kept is not None and kept.suffix.lower() != ".csv":
