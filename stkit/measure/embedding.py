@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stkit.core.checks import whole
 from stkit.core.errors import DataError
 from stkit.data.images import Images
 from stkit.engine.process import settings
@@ -85,10 +86,12 @@ def tsne(features: Tensor, *, seed: int) -> Tensor:
 
     On one thread, which alone gives the same numbers whatever the threads. Perplexity 30, or a
     third of the others where there are fewer. Equal features are all at 0. DataError: fewer than 4.
+    RecipeError: a seed of more than 32 bits.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
+    whole("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
     count = len(features)
     if count < FEWEST:
         raise DataError(

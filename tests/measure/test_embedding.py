@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stkit import load, models
-from stkit.core.errors import DataError
+from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.measure import acm
 from stkit.measure.embedding import drawn, embed, tsne
@@ -67,6 +67,8 @@ def test_few_images_equal_features_and_a_single_feature():
     assert torch.equal(tsne(torch.ones(6, 3), seed=0), torch.zeros(6, 2))
     with pytest.raises(DataError, match="found 3 images to lay out, expected 4 or more"):
         tsne(torch.rand(3, 3), seed=0)
+    with pytest.raises(RecipeError, match="seed is 4294967296"):
+        tsne(torch.rand(4, 3), seed=2**32)
 
 
 def test_features_that_are_not_finite():

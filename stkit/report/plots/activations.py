@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stkit.report.plots.asked import PENULTIMATE, Asked, Rows
+from stkit.recipes.layers import PENULTIMATE
+from stkit.report.plots.asked import Asked, Rows
 from stkit.report.plots.compared import Compared
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stkit.core.errors import DataError, RecipeError
-from stkit.report.plots.asked import PENULTIMATE, Asked, Rows
+from stkit.recipes.layers import PENULTIMATE
+from stkit.report.plots.asked import Asked, Rows
 from stkit.report.plots.compared import Compared
 
 if TYPE_CHECKING:
