@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         + "\n\n\b\nExample:\n"
         "  stkit plot curves sp-nt.safetensors sp-st.safetensors -o curves.png\n"
         "  stkit plot acm sp-st.safetensors -o acm.svg --data acm.csv\n"
-        "  stkit plot images digits.safetensors sp.safetensors -o sp.png",
+        "  stkit plot poison digits.safetensors sp.safetensors -o sp.png",
         name="plot",
     )(command())
 

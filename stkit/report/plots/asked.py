@@ -51,6 +51,9 @@ class Asked:
     beta: float | None = setting(None, "Of Eq. 7: 1 by a number of stages.", unit="fraction")
     points: int | None = setting(None, "Along each of the two directions.", limits=COUNT)
     span: float | None = setting(None, "How far to go along each of them, either way.")
+    columns: int | None = setting(
+        None, "How many columns of a paper's page it is wide, 1 or 2.", limits=(1, 2)
+    )
     seed: int | None = setting(None, "The seed of every random draw.", limits=(0, 2**63 - 1))
     device: str | None = setting(None, "Where to compute.", metavar="auto|cpu|cuda|cuda:N|mps")
     threads: int | None = setting(None, "Of a CPU; they decide the last bits.", limits=COUNT)
