@@ -28,7 +28,10 @@ class Asked:
     (done, total) by kinds that work long. unfinished: where work lies that `resume` goes on with.
     """
 
-    source: str | None = setting(None, "The images that the model is shown.", metavar="SOURCE")
+    source: str | None = setting(
+        None, "The images that the model is shown; of tsne also several, with commas.",
+        metavar="SOURCE",
+    )  # fmt: skip
     split: str | None = setting(None, "The split of SOURCE to take.", choices=("train", "test"))
     data_root: Path | None = field(
         default=None,
