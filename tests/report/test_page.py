@@ -290,7 +290,7 @@ def pictured(path: Path) -> tuple[int, int]:
     return struct.unpack(">II", data[16:24])
 
 
-@pytest.mark.parametrize("kind", ["accuracy", "acm"])
+@pytest.mark.parametrize("kind", ["curves", "acm"])
 def test_plots_of_trainings(cli, tmp_path, kind):
     pytest.importorskip("matplotlib")
     folder, out = write(tmp_path / "r", *CELLS), tmp_path / "deep" / f"{kind}.png"
@@ -324,7 +324,7 @@ def test_plots_that_cannot_be(cli, made, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     for args, code, message in (
         (("acm", tmp_path / "r"), 1, "found no acm in these files"),
-        (("accuracy", made / "nt.safetensors"), 1, "found no accuracy"),
+        (("curves", made / "nt.safetensors"), 1, "found no accuracy"),
         (("images", made / "nt.safetensors"), 1, "expected a dataset file"),
         (("images", made / "clean.safetensors", tmp_path / "d.safetensors"), 1, "different sizes"),
         (("akm", tmp_path / "r"), 2, "did you mean 'acm'?"),

@@ -4,13 +4,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stkit.report.plots.asked import Asked, Rows
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ABOUT = "the first image of each class; of two sets, clean first, also what was added"
+FILES = "data set files"
+TAKES = ()
 
 
-def draw(figure: "Figure", paths: Sequence[Path], *, on_note: Callable[[str], None]) -> None:
+def draw(
+    figure: "Figure", paths: Sequence[Path], asked: Asked, *, on_note: Callable[[str], None]
+) -> Rows:
     """Draw data set files, a row each: the images that are the first of their class in the first.
 
     Of two files also the difference. DataError for sets of different sizes.
@@ -40,5 +46,6 @@ def draw(figure: "Figure", paths: Sequence[Path], *, on_note: Callable[[str], No
     for axes, (name, strip) in zip(places, strips, strict=True):
         pixels = np.frombuffer(strip.pixels, np.uint8).reshape(strip.height, strip.width, 3)
         axes.imshow(pixels, interpolation="nearest")
-        axes.set_title(figure_text(name), fontsize=9, loc="left")
+        axes.set_title(figure_text(name), loc="left")
         axes.set_axis_off()
+    return []

@@ -1,0 +1,60 @@
+"""The trainings of a picture, each with a name and a number for its look."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stkit.core.errors import ArtifactError
+from stkit.report import gather
+from stkit.report.groups import Group, grouped
+from stkit.report.result import Result
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training. Those that differ in seeds alone share name and number."""
+
+    result: Result
+    name: str
+    number: int
+
+    def row(self) -> dict[str, str | int | float | None]:
+        """What says in each row of the numbers which training they are of."""
+        result = self.result
+        return {
+            "run": self.name, "data": result.data[0], "poison": result.called,
+            "frame": result.frame, "model": result.model, "seed": result.seed,
+        }  # fmt: skip
+
+
+def runs(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Run]:
+    """The finished trainings in these files, in the paper's order.
+
+    ArtifactError where there is none, and for trainings on different sources of images, of which
+    nothing can be compared.
+    """
+    groups = grouped(gather.noted(paths, on_note=on_note).results, None)
+    if not groups:
+        raise ArtifactError("found no trainings in these files; pass checkpoints, or results")
+    sources = sorted({group.first.images.source or "unknown" for group in groups})
+    if len(sources) > 1:
+        raise ArtifactError(
+            f"found trainings on {' and '.join(sources)}, expected one data set in a picture; "
+            "draw one picture for each"
+        )
+    names = _names(groups)
+    return [
+        Run(result, names[number], number)
+        for number, group in enumerate(groups)
+        for result in group.results
+    ]
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    """What tells each group from the others: its frame, and all else that differs."""
+    said = [(g.first.data[0], g.first.called, g.frame, g.first.model) for g in groups]
+    apart = [len(set(column)) > 1 for column in zip(*said, strict=True)]
+    apart[2] = apart[2] or not any(apart)
+    return [
+        ", ".join(word for word, tells in zip(words, apart, strict=True) if tells) for words in said
+    ]

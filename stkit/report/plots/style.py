@@ -1,0 +1,162 @@
+"""The look of all pictures: readable in print, one column or two wide, and by the colour-blind.
+
+Lines are told apart by colour (Okabe and Ito's, "Color Universal Design", 2008, with grey for
+their yellow, which no paper shows), from the ninth on also by dashes. Their names stand at their
+ends, not in a legend. Numbers here are points, inches where that is said.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from stkit.core.errors import ArtifactError
+from stkit.core.text import figure as harmless
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.4, 7.0
+"""Inches: the width of one column of a paper, and of two."""
+FONT = 8.0
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A",
+)  # fmt: skip
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 2), (7, 2, 1.5, 2), (3, 1.2))
+"""Of a line's number divided by how many colours there are; dots mean something else."""
+DOTS = (1, 1.3)
+"""For a second line of the same look: training beside test."""
+GRID = "#D8D8D8"
+LINE, THIN = 1.4, 0.6
+WIDE = 26  # characters of a label's line
+LEADING = 1.25  # of a label, in heights of the font
+GAP = 10.0  # from the axes to the labels at their right
+RC: dict[str, Any] = {
+    "font.size": FONT, "axes.titlesize": FONT, "axes.labelsize": FONT, "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT, "legend.fontsize": FONT, "figure.titlesize": FONT,
+    "figure.figsize": (PAGE, PAGE / 2), "figure.dpi": 200, "savefig.dpi": "figure",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": THIN,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.4,
+    "xtick.major.width": THIN, "ytick.major.width": THIN, "lines.linewidth": LINE,
+    "lines.markersize": 3.5, "lines.solid_capstyle": "round", "legend.frameon": False,
+    "image.cmap": "cividis", "svg.fonttype": "none", "svg.hashsalt": "stkit", "pdf.fonttype": 42,
+}  # fmt: skip
+METADATA: dict[str, dict[str, None]] = {
+    "png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None},
+}  # fmt: skip
+"""Of a file, by its type: the same picture is the same bytes."""
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Matplotlib's settings for these pictures, whatever the user's own; put back at the end."""
+    from matplotlib.style import context
+
+    with context(["default", RC]):
+        yield
+
+
+@dataclass(frozen=True)
+class Look:
+    """A line's colour, and its dashes (none: solid)."""
+
+    colour: str
+    dashes: tuple[float, ...]
+
+    @property
+    def line(self) -> str | tuple[float, tuple[float, ...]]:
+        """What matplotlib calls a line style."""
+        return (0, self.dashes) if self.dashes else "-"
+
+
+def look(number: int) -> Look:
+    """That of a line by its number from 0: no other number has it. ArtifactError: too many."""
+    most = len(COLOURS) * len(DASHES)
+    if number >= most:
+        raise ArtifactError(
+            f"found more than {most} lines, which nobody can tell apart; pass fewer files"
+        )
+    again, colour = divmod(number, len(COLOURS))
+    return Look(COLOURS[colour], DASHES[again])
+
+
+def sized(figure: "Figure", width: float = PAGE, height: float | None = None) -> None:
+    """Make the figure as wide as COLUMN or PAGE; height: in inches, by default half of PAGE."""
+    figure.set_size_inches(width, PAGE / 2 if height is None else height)
+
+
+def by_epoch(axes: "Axes") -> None:
+    """Let an axes have epochs from left to right: named, ticks at whole ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlabel("epoch")
+
+
+@dataclass(frozen=True)
+class End:
+    """The last point of a line, in the data's numbers, and what the line is called."""
+
+    text: str
+    x: float
+    y: float
+    look: Look
+
+
+def label_ends(axes: "Axes", ends: Sequence[End]) -> None:
+    """Write the lines' names at the right of the axes, each near its line's end, none over another.
+
+    To be called last, when the limits and scales are as they will be. Where the names need more
+    height than there is, the figure grows.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import offset_copy
+
+    figure = axes.figure
+    assert isinstance(figure, Figure), "no figure within another"
+    names = [fill(harmless(end.text), WIDE) for end in ends]
+    unit = figure.dpi / 72 * FONT * LEADING
+    heights = [unit * (name.count("\n") + 1) for name in names]
+    figure.draw_without_rendering()  # which decides where the axes are
+    while (box := axes.get_window_extent()).height < sum(heights):
+        figure.set_figheight(figure.get_figheight() * sum(heights) / box.height * 1.02)
+        figure.draw_without_rendering()
+    wanted = [float(axes.transData.transform((end.x, end.y))[1]) for end in ends]
+    places = spread(wanted, heights, box.y0, box.y1)
+    beside = offset_copy(axes.transAxes, fig=figure, x=GAP, units="points")
+    for end, name, place in zip(ends, names, places, strict=True):
+        axes.annotate(
+            name, (end.x, end.y), (1.0, (place - box.y0) / box.height), textcoords=beside,
+            annotation_clip=False, color=end.look.colour, va="center", linespacing=1.0,
+            arrowprops={"arrowstyle": "-", "color": end.look.colour, "linewidth": THIN,
+                        "shrinkA": 0, "shrinkB": 1, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(
+    wanted: Sequence[float], heights: Sequence[float], low: float, high: float
+) -> list[float]:
+    """Centres of labels of these heights, as near as can be to where they are wanted.
+
+    None is over another, none leaves low..high, where they fit in there; their order is that of
+    what is wanted. The sum of squared moves is the least: pool adjacent violators, then the limits.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    offsets, top = [], 0.0  # of a label's centre when all are stacked from 0
+    for i in order:
+        offsets.append(top + heights[i] / 2)
+        top += heights[i]
+    pools: list[tuple[float, int]] = []  # mean of what is left when the offset is gone, how many
+    for i, offset in zip(order, offsets, strict=True):
+        mean, count = wanted[i] - offset, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        pools.append((mean, count))
+    bottoms = [min(max(mean, low), high - top) for mean, count in pools for _ in range(count)]
+    places = [0.0] * len(wanted)
+    for i, bottom, offset in zip(order, bottoms, offsets, strict=True):
+        places[i] = bottom + offset
+    return places
