@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import ArtifactError
@@ -31,6 +32,9 @@ TAKES = (
 HIGHEST = 10.0
 """What is drawn at most, in losses of a model that finds every class as likely."""
 LEAST = 1e-6  # a loss of 0 has no place on the scale
+MOST = 4  # columns on a page
+CHARACTERS = 60  # of titles, beside each other on a page
+NARROWEST = 0.5  # powers of ten that the scale has at least, so that a level is among them
 STEPS = (1, 2, 5)
 COLOURS = "viridis"
 MARK = "#D55E00"  # of the lowest place
@@ -124,9 +128,10 @@ class Scale:
 
 def scale(surfaces: "Sequence[Landscape]") -> Scale:
     """That which has room for all of them, up to `HIGHEST`."""
-    high = math.log10(HIGHEST * surfaces[0].chance)
-    low = math.log10(max(LEAST, min(surface.lowest[0] for surface in surfaces)))
-    low = min(low, high - 1)
+    most, lowest = HIGHEST * surfaces[0].chance, min(surface.lowest[0] for surface in surfaces)
+    highest = max(float(surface.losses.nan_to_num(math.inf).max()) for surface in surfaces)
+    high = math.log10(max(min(highest, most), 10 * LEAST))
+    low = min(math.log10(max(lowest, LEAST)), high - NARROWEST)
     levels = [
         math.log10(step) + decade
         for decade in range(math.floor(low), math.ceil(high) + 1)
@@ -149,16 +154,17 @@ def picture(figure: "Figure", names: Sequence[str], surfaces: "Sequence[Landscap
     from stkit.report.plots import style
 
     columns, within = len(surfaces), scale(surfaces)
-    width = style.PAGE if columns > 1 else style.COLUMN
-    style.sized(figure, width, 0.5 + 2 * (width - 0.6) / columns)
-    for number, (name, surface) in enumerate(zip(names, surfaces, strict=True), 1):
-        flat = figure.add_subplot(2, columns, number)
-        contours(flat, surface, within, named=number == 1)
-        flat.set_title(f"{harmless(name)}\nloss {surface.centre:.3g} at the centre")
-        deep = figure.add_subplot(2, columns, columns + number, projection="3d")
-        relief(deep, surface, within)
+    width = style.PAGE * max(1, columns / MOST) if columns > 1 else style.COLUMN
+    style.sized(figure, width, 0.5 + 1.8 * (width - 0.6) / columns)
+    grid = figure.add_gridspec(2, columns)
+    for number, (name, surface) in enumerate(zip(names, surfaces, strict=True)):
+        flat = figure.add_subplot(grid[0, number])
+        contours(flat, surface, within, named=number == 0)
+        named = fill(harmless(name), max(12, CHARACTERS // columns))
+        flat.set_title(f"{named}\ncentre {surface.centre:.3g}, \u00d7 {surface.lowest[0]:.3g}")
+        relief(figure.add_subplot(grid[1, number], projection="3d"), surface, within)
     colours = ScalarMappable(Normalize(within.low, within.high), COLOURS)
-    bar = figure.colorbar(colours, ax=figure.axes, shrink=0.6, aspect=30, extend="max")
+    bar = figure.colorbar(colours, ax=figure.axes, shrink=0.6, aspect=30, pad=0.04)
     bar.set_ticks(list(within.levels), labels=[f"{10**level:.3g}" for level in within.levels])
     bar.set_label("loss")
 
@@ -170,12 +176,19 @@ def contours(axes: "Axes", surface: "Landscape", within: Scale, *, named: bool) 
     axes.contourf(places, places, z, bands, cmap=COLOURS, vmin=within.low, vmax=within.high)
     crossed = [level for level in within.levels if z.min() < level < z.max()]
     if crossed:
-        lines = axes.contour(places, places, z, crossed, colors="white", linewidths=0.5)
-        axes.clabel(lines, fmt=lambda level: f"{10**level:.3g}", fontsize=6)
+        middle = (within.low + within.high) / 2
+        inks = ["white" if level < middle else "black" for level in crossed]
+        lines = axes.contour(
+            places, places, z, crossed, colors=inks, linewidths=0.5, linestyles="solid"
+        )
+        axes.clabel(lines, fmt=lambda level: f"{10**level:.3g}", fontsize=7)
     _, alpha, beta = surface.lowest
-    axes.plot(alpha, beta, "x", color=MARK, markersize=5, markeredgewidth=1.2)
+    axes.plot(alpha, beta, "x", color=MARK, markersize=5, markeredgewidth=1.5, clip_on=False)
     axes.grid(visible=False)
-    axes.set(aspect="equal", xlabel=r"$\alpha$", ylabel=r"$\beta$" if named else "")
+    ends = [places[0], 0, places[-1]]
+    axes.set(aspect="equal", xticks=ends, yticks=ends, xlabel=r"$\alpha$")
+    axes.set_ylabel(r"$\beta$" if named else "", labelpad=-4)
+    axes.tick_params(labelleft=named)
 
 
 def relief(axes: Any, surface: "Landscape", within: Scale) -> None:
@@ -188,8 +201,12 @@ def relief(axes: Any, surface: "Landscape", within: Scale) -> None:
         x, y, z, cmap=COLOURS, vmin=within.low, vmax=within.high, rcount=101, ccount=101,
         linewidth=0.1, edgecolor="#00000030",
     )  # fmt: skip
-    decades = [float(n) for n in range(math.ceil(within.low), math.floor(within.high) + 1)]
+    ticks = [level for level in within.levels if len(within.levels) < 6 or level == round(level)]
     axes.set_zlim(within.low, within.high)
-    axes.set_zticks(decades, labels=[f"{10**n:g}" for n in decades])
-    axes.set(xlabel=r"$\alpha$", ylabel=r"$\beta$")
+    axes.set_zticks(ticks, labels=[f"{10**level:.3g}" for level in ticks])
+    ends = [surface.plane.places[0], 0, surface.plane.places[-1]]
+    axes.set(xticks=ends, yticks=ends)
+    axes.set_box_aspect((1, 1, 0.75), zoom=1.1)
+    axes.set_xlabel(r"$\alpha$", labelpad=-6)
+    axes.set_ylabel(r"$\beta$", labelpad=-6)
     axes.tick_params(pad=-2)
