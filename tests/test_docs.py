@@ -26,7 +26,7 @@ from stkit.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SCRIPTS = ("examples/demo.sh", "examples/cifar10.sh")
+SCRIPTS = ("examples/demo.sh", "examples/cifar10.sh", "examples/table6.sh")
 DOCUMENTS = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "results/README.md",
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
@@ -300,3 +300,32 @@ def test_cifar10_script_calls_what_exists_and_keeps_what_is_finished(folder: Pat
     assert em["resume"] and "resume" not in ops
     clean, *_ = [parse(args) for args in other if args[0] == "train"]
     assert (clean["epochs"], clean["model"]) == (None, "resnet18")
+
+
+def test_table6_script_calls_what_exists_and_keeps_what_is_finished(folder: Path) -> None:
+    script, out = SCRIPTS[2], str(folder / "out")
+    settings = {"PYTHON": str(folder / "stand-in"), "MODEL": "small", "LIMIT": "500"}
+    calls = called(script, ["digits", out], folder, **settings)
+    mixed = [args for args in calls if args[0].endswith("table6.py")]
+    parsed = [(args[0], parse(args)) for args in calls if args not in mixed]
+    made = [asked for name, asked in parsed if name == "poison"]
+    assert [asked["augment"] for asked in made] == ["plain", "cg"]
+    assert all(asked["fast"] and asked["resume"] for asked in made)
+    held = [asked for name, asked in parsed if name == "data" and asked["holdout"]]
+    assert [asked["holdout"] for asked in held] == [50] * 4
+    assert [asked["part"] for asked in held] == [None, "held", "held", "held"]
+    assert [args[1:] for args in mixed] == [
+        [f"{out}/{name}.safetensors" for name in ("clean", "rem", "rem-t")]
+        + ["-o", f"{out}/mixed.safetensors"],
+        *(
+            [f"{out}/test-{name}.safetensors" for name in ("clean", poison)]
+            + ["--grey", "-o", f"{out}/alone-{poison}.safetensors"]
+            for poison in ("rem", "rem-t")
+        ),
+    ]
+    assert [name for name, _ in parsed][-6:] == ["train"] + ["eval"] * 5
+    again = called(script, ["digits", out], folder, **settings)
+    assert [args[0] for args in again] == ["eval"] * 5
+    whole = called(script, ["cifar10", out + "2"], folder, PYTHON=settings["PYTHON"], REM=" ")
+    rem = parse(next(args for args in whole if args[0] == "poison"))
+    assert (rem["model"], rem["fast"], rem["steps"]) == ("resnet18", False, None)

@@ -5,6 +5,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+
+from stkit import OPS, SP, load, poison
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -13,6 +16,22 @@ def test_own_model(capsys):
     runpy.run_path(str(FOLDER / "own_model.py"))["main"](epochs=1, limit=40)
     shown = capsys.readouterr().out
     assert shown.startswith("Run(") and "robust accuracy" in shown and "Acm(literal" in shown
+
+
+def test_table6_adds_perturbations():
+    """Of each poison what it changed, on the images or on grey, clipped once."""
+    mixed = runpy.run_path(str(FOLDER / "table6.py"))["mixed"]
+    clean = load("digits", limit=20)
+    sp, ops = poison(clean, SP()), poison(clean, OPS())
+    x, a, b = (images.pixels.int() for images in (clean, sp, ops))
+    both = mixed(clean, sp, ops, name="sp+ops")
+    assert torch.equal(both.pixels.int(), (a + b - x).clamp(0, 255))
+    assert both.header["recipe"]["source"] == "sp+ops" and both.classes == clean.classes
+    assert torch.equal(mixed(clean, sp, name="sp").pixels, sp.pixels)
+    alone = mixed(clean, ops, name="ops", grey=True)
+    assert torch.equal(alone.pixels.int(), (128 + b - x).clamp(0, 255))
+    with pytest.raises(SystemExit, match="other images"):
+        mixed(clean, poison(load("digits", limit=30), OPS()).rows(torch.arange(10, 30)), name="x")
 
 
 @pytest.fixture

@@ -24,7 +24,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 BENCH = dict.fromkeys(("output", "split", "data-root", "device", "dry-run", "resume", "force",
                        "json", "quiet"), "`stkit bench`")  # fmt: skip
 OWN: dict[str, dict[str, str]] = {
-    "train": {"seed": "seeds", "model": "models", "frame": "[[frame]]", "test": "[data]", **BENCH},
+    "train": {
+        "seed": "seeds",
+        "model": "models",
+        "frame": "[[frame]]",
+        "test": "[data]",
+        "keep": "the grid's own `keep`, of last checkpoints",
+        **BENCH,
+    },
     "poison": {
         "seed": "poison-seed",
         "poison-rate": "rates",

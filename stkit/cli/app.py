@@ -23,7 +23,9 @@ from stkit.cli.output import error, rank
 from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
-SHARED = ("app", "claims", "grids", "options", "output", "runs", "saving", "shrunk", "worker")
+SHARED = (
+    "app", "claims", "grids", "keeping", "options", "output", "runs", "saving", "shrunk", "worker",
+)  # fmt: skip
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 

@@ -104,7 +104,9 @@ def _finished(
     if out.exists() and not force:
         head, _ = artifact.read(out, kind, verify=True)
         other = header.differences(head, expected)
-        if other or not _whole(head):
+        if not _whole(head):
+            other.append("it is no finished work")
+        if other:
             raise ArtifactError(
                 f"{out}: exists already and was made with other settings: {'; '.join(other)}; "
                 "pass --force to replace it or another -o"
@@ -157,5 +159,5 @@ def begun(out: Path, *, resume: bool, force: bool) -> Path | None:
 
 
 def _whole(head: dict[str, Any]) -> bool:
-    """Whether a file is a result, rather than unfinished work."""
-    return bool(head.get("progress", {}).get("done", True))
+    """Whether a file is a result, rather than unfinished work, or an epoch on the way."""
+    return bool(head.get("progress", {}).get("done", True)) and "kept" not in head

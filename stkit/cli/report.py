@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stkit.report.result import Result, Row, Value
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
-LAYOUTS = ("1", "2", "4", "7", "8")
+LAYOUTS = ("1", "2", "4", "5", "7", "8")
 MEASURES = ("test", "best", "holdout")
 UNPOISONED = "no poisoned images among these; layouts 7 and 8 show them by their rate"
 
@@ -59,8 +59,9 @@ def report(
     """One row a file: what was trained on what, and how well; or tables of the paper; or a page.
 
     Reads headers and results only. Layouts 1 and 2: poisons and frames by models; 4: poisons and
-    models by frames; 7 and 8: poisons and frames by poison rates. HTML is one file that asks for
-    nothing from elsewhere; it shows images where their data set files lie beside the results.
+    models by frames; 5: frames, a table a model and poison; 7 and 8: poisons and frames by poison
+    rates. HTML is one file that asks for nothing from elsewhere; it shows images where their data
+    set files lie beside the results.
 
     \b
     Example:
@@ -86,6 +87,8 @@ def _report(files: list[Path], format: str, layout: str | None, measure: str, an
     gathered = gather.noted(files, on_note=output.note)
     shown = groups.MEASURES[measure]
     made = groups.grouped(gathered.results, shown)
+    if layout is not None:
+        made = tables.published(made, layout)
     if format == "html":
         return _page(gathered, made, files, shown, anchors)
     if layout is None:

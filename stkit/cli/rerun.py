@@ -173,6 +173,11 @@ class _Files:
                 f"{self.folder / step.file}: its command ended with exit code {code}, expected 0; "
                 "see what it said"
             )
+        if not (self.folder / step.file).exists():  # an epoch on the way to what is there already
+            raise ArtifactError(
+                f"{self.folder / step.file}: its command did not make it, as "
+                f"{self.folder / (step.command.out or step.file)} is there; move that away"
+            )
 
     @property
     def different(self) -> list[Step]:

@@ -138,6 +138,7 @@ def run(
     *,
     label: str,
     line: Callable[[R], str] | None,
+    on_record: Callable[[R], object] | None = None,
     force: bool = False,
     clock: Clock | None = None,
 ) -> None:
@@ -145,13 +146,18 @@ def run(
 
     finish: computes the result, by all ranks, and gives what writes it; no signal comes between
     that and the removal of `out`.part. line: makes a line on stderr of each record; None prints
-    none. force: replace a file that has appeared at `out` in the meantime; else the result is kept
-    in `out`.part, and the ArtifactError says so.
+    none. on_record: called with each, by all ranks, before what comes after it is saved. force:
+    replace a file that has appeared at `out` in the meantime; else the result is kept in
+    `out`.part, and the ArtifactError says so.
     """
     clock = clock or Clock()
     with _caught() as signals:
         with output.bar(label) as progress:
-            _walk(work, claims.part_of(out), signals, clock, progress, line)
+            for record in _walk(work, claims.part_of(out), signals, clock, progress):
+                if line:
+                    output.note(line(record))
+                if on_record:
+                    on_record(record)
         save = finish()
         with work.runtime.together():
             if work.runtime.first:
@@ -174,7 +180,8 @@ def carry(
     if resume:
         take_up(work, out, "state")
     with _caught() as signals:
-        _walk(work, claims.part_of(out), signals, clock or Clock(), progress, None)
+        for _ in _walk(work, claims.part_of(out), signals, clock or Clock(), progress):
+            pass
         _save(work, claims.part_of(out))
 
 
@@ -184,13 +191,13 @@ def _walk(
     signals: list[int],
     clock: Clock,
     progress: Callable[[int, int], None],
-    line: Callable[[R], str] | None,
-) -> None:
-    """Take the steps, and stop and save when a signal has come."""
+) -> Iterator[R]:
+    """Take the steps, and stop and save when a signal has come; gives each record, before what
+    comes after it is saved."""
     for number, record in enumerate(work.steps()):
         progress(*work.progress)
-        if record and line:
-            output.note(line(record))
+        if record:
+            yield record
         if work.done:
             break
         if work.runtime.world_size > 1 and number % clock.wait:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import claims, output, saving
+from stkit.cli import claims, keeping, output, saving
 from stkit.cli import options as o
 from stkit.core.checks import as_dict
 from stkit.core.files import DIGITS
@@ -15,6 +15,7 @@ from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES, RESTORES
+from stkit.recipes.layers import MEASURED
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.schedule import Verdict
@@ -126,6 +127,22 @@ def train(
             help="Divided by in the model.  [default: 1; a timm model's own]",
         ),
     ] = None,
+    keep: Annotated[
+        Any,
+        typer.Option(
+            parser=keeping.spans,
+            metavar="EPOCHS",
+            help="Also write the weights of these epochs, beside FILE: 1,3,10-20.",
+        ),
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="acm,gradients[:LAYER,...]",
+            help="Measure at each epoch's end; layers by number or name.  "
+            f"[default layers: {', '.join(f'{k} {v}' for k, v in MEASURED.items())}]",
+        ),
+    ] = None,
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -155,8 +172,10 @@ def train(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
-    recipe = TrainingRecipe(chosen, model, batch_size, seed, holdout, pretrained, mean, std)
-    runtime.agree(recipe, recipe.frame.name, resume)
+    recipe = TrainingRecipe(
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record
+    )
+    runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (
         nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
     ):
@@ -165,34 +184,42 @@ def train(
         if test is not None:
             tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
         training = Training(images, recipe, runtime=runtime, test=tested)
+        kept = keeping.Kept(keeping.files(out, keep or (), training.plan.epochs), force)
         if dry_run:
-            output.result(_plan(training, out), as_json=json, quiet=quiet, brief=out)
+            output.result(_plan(training, out, kept), as_json=json, quiet=quiet, brief=out)
             return
         if tested is not None and not quiet:
             o.warn_of_training_images(tested, str(test))
-        came_out = _run(training, out, resume=resume, force=force, quiet=quiet)
+        with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
+            came_out = _run(training, out, kept, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
 
 
 def _run(
-    training: "Training", out: Path, *, resume: bool, force: bool, quiet: bool
+    training: "Training", out: Path, kept: keeping.Kept, *, resume: bool, force: bool, quiet: bool
 ) -> dict[str, Any]:
     """Train to the end, unless that was done before; what came out, and what it took."""
     runtime = training.runtime
     if resume:
-        done = claims.finished(out, "checkpoint", training.head(), runtime, force=force)
+        expected = training.head()
+        done = claims.finished(out, "checkpoint", expected, runtime, force=force)
+        if done is None:
+            saving.take_up(training, out, "checkpoint")
+        past = len(training.epochs if done is None else done["records"])
+        kept.resumed(expected, past, runtime)
         if done is not None:
-            return _summary(done, out) | {"seconds": None, "images_per_second": None}
-        saving.take_up(training, out, "checkpoint")
+            timeless = {"seconds": None, "images_per_second": None}
+            return _summary(done, out) | kept.came_out(past) | timeless
     first, start = training.executed, perf_counter()
     saving.run(
         training, out, lambda: training.save, label=training.recipe.frame.name,
         line=None if quiet else lambda record: _line(record, training), force=force,
+        on_record=lambda record: kept.take(training, record),
     )  # fmt: skip
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
-    return _summary(training.head(), out) | {
+    return _summary(training.head(), out) | kept.came_out(len(training.epochs)) | {
         "seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory(),
         "device": runtime.machine,
     }  # fmt: skip
@@ -238,8 +265,9 @@ def _summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
     return {"output": str(out)} | summary(head)
 
 
-def _plan(training: "Training", out: Path) -> dict[str, Any]:
+def _plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]:
     weights = sum(v.nbytes for v in training.tensors().values())
+    kept_files = {"kept": [str(path) for path in kept.paths.values()]} if kept.paths else {}
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
         "phases": [as_dict(phase) for phase in training.plan.phases],
@@ -248,5 +276,5 @@ def _plan(training: "Training", out: Path) -> dict[str, Any]:
         "layers": len(training.layers), "device": str(training.runtime.device),
         "precision": training.runtime.precision,
         "memory_bytes": training.images.pixels.nbytes + 2 * weights,
-        "disk_bytes": weights,
-    }  # fmt: skip
+        "disk_bytes": weights * (1 + len(kept.paths)),
+    } | kept_files  # fmt: skip

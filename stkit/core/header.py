@@ -32,11 +32,12 @@ def make(
 ) -> Header:
     """A header's common part and `more`; the digest and the versions come when it is written.
 
-    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept, and
-    of images which split they are.
+    inputs: the headers of the parents, of which kind, recipe, seed, digest and inputs are kept, of
+    images which split they are, and of a checkpoint which epoch, where that is not the last.
     """
     kept = [
-        {key: parent[key] for key in COMMON} | {k: v for k, v in parent.items() if k == "split"}
+        {key: parent[key] for key in COMMON}
+        | {k: v for k, v in parent.items() if k in ("split", "kept")}
         for parent in inputs
     ]
     return {

@@ -15,9 +15,16 @@ COUNT, SHARE, NUMBER, SOME, TEXT = (
 WHOLE = (float, -1e30, 1e30)  # no nan, no infinity
 
 
+KEPT = {"epoch": COUNT, "epochs": COUNT}
+"""Of a checkpoint from the way: which epoch it is of how many."""
+
+
 def _parent() -> dict[str, Any]:
     """A file that another was made of, with its own parents."""
-    return {"kind": str, "recipe": dict, "seed?": COUNT, "digest": str, "inputs": [_parent]}
+    return {
+        "kind": str, "recipe": dict, "seed?": COUNT, "digest": str, "inputs": [_parent],
+        "kept?": KEPT,
+    }  # fmt: skip
 
 
 COMMON = {**_parent(), "seed": COUNT, "versions": {str: str}}
@@ -36,9 +43,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
 """A look at ACM."""
 HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
+RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
+"""What `--record` measured, by layer."""
 EPOCH = {
     "epoch": COUNT, "phase": COUNT, "lr": NUMBER, "loss": NUMBER, "train_accuracy": NUMBER,
     "checks?": [CHECK], "rolled_back?": bool, "final?": HELD, **HELD,
+    "recorded?": RECORDED,
 }  # fmt: skip
 """What a checkpoint records of an epoch."""
 KINDS: dict[str, dict[str, Any]] = {

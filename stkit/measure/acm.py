@@ -10,6 +10,7 @@ class without samples is left out of k. There is no code of the authors to diffe
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Acm:
     seed: int
     model: dict[str, Any]
     images: Images | None = None
-    layer: str | None = None
+    layer: str | int | None = None
     threads: int | None = None
 
     @property
@@ -99,7 +100,7 @@ def acm(
     data: Images | Batches,
     *,
     variant: str = "literal",
-    layer: str | None = None,
+    layer: str | int | None = None,
     per_class: int | None = None,
     seed: int | None = None,
     runtime: Runtime | None = None,
@@ -109,12 +110,12 @@ def acm(
     model: any module, in any mode, which is put back. A checkpoint is measured as `stkit acm` does:
     on what its training drew D^s from, which is the data prepared as the frame says, and without
     what was held out if it is the set trained on; a module is measured on the data as they are.
-    data: images, or a DataLoader, which is read once, into memory. layer: a module's name, whose
-    output are the features; None: the input of the classifier. per_class: images of a class; None:
-    100 up to 10 classes, else 50. seed: of the draw; None: the training's, else 0. runtime: None:
-    where the model is, by this process alone. RecipeError: unknown variant or layer, or a model
-    that cannot take the images. DataError: data of another shape, fewer than two classes have
-    images, or weights or features that are not finite.
+    data: images, or a DataLoader, which is read once, into memory. layer: whose features, as in
+    `models.features`: a module's name, a number of `layers`; None: the input of the classifier.
+    per_class: images of a class; None: 100 up to 10 classes, else 50. seed: of the draw; None: the
+    training's, else 0. runtime: None: where the model is, by this process alone. RecipeError:
+    unknown variant or layer, or a model that cannot take the images. DataError: data of another
+    shape, fewer than two classes have images, or weights or features that are not finite.
 
         acm(load_checkpoint("st.safetensors"), load("sp.safetensors"), variant="ratio").acm
     """
@@ -162,45 +163,57 @@ def draw(labels: Tensor, *, classes: int, seed: int, per_class: int | None = Non
     return shuffled[rank_in_class(labels[shuffled]) < per_class].sort().values
 
 
-@torch.no_grad()
 def measure(
     model: nn.Module,
     pixels: Tensor,
     labels: Tensor,
     classes: int,
     *,
-    layer: str | None = None,
+    layer: str | int | None = None,
     batch_size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Clusters:
-    """`clusters` of the model's penultimate activation, in eval mode and true float32 (or
-    the model's own type).
+    """`clusters` of a layer's features, see `features`; labels int64 [N], 0 to classes - 1."""
+    (some,) = features(model, pixels, (layer,), batch_size=batch_size, runtime=runtime)
+    return clusters(some, labels, classes)
 
-    pixels: uint8 [N,3,H,W], or float in [0,1], on any device, not augmented. labels: int64 [N].
-    layer: see `models.features`. The model computes where it is, and every module is left in the
-    mode it was in. runtime: of several ranks, each computes the features of some batches, and all
-    get the same clusters.
+
+@torch.no_grad()
+def features(
+    model: nn.Module,
+    pixels: Tensor,
+    layers: Sequence[str | int | None],
+    *,
+    batch_size: int | None = None,
+    runtime: Runtime | None = None,
+) -> list[Tensor]:
+    """The features [N,D] of each layer (`models.features`), of one pass in eval mode and true
+    float32, or the model's own type.
+
+    pixels: uint8 [N,3,H,W], or float in [0,1], on any device, not augmented. The model computes
+    where it is, and every module is left in the mode it was in. runtime: of several ranks, each
+    computes the features of some batches, and all get the same.
     """
     device, dtype = home(model), number_type(model)
     batch_size = batch_size or min(500, default_batch(pixels.shape[-1]))
     ranks, rank = (runtime.world_size, runtime.rank) if runtime else (1, 0)
-    features: Tensor | None = None
+    made: list[Tensor] = []
     with pgd.evaluating(model), true_float32(device):
+        names = models.named(model, layers, pixels.shape[-1])
         for start in range(rank * batch_size, len(pixels), ranks * batch_size):
             batch = pixels[start : start + batch_size].to(device)
-            some = models.features(model, to_float(batch, dtype), layer)
-            if features is None:
-                features = some.new_zeros(len(pixels), some.shape[1])
-            features[start : start + batch_size] = some
+            some = models.several(model, to_float(batch, dtype), names)
+            made = made or [each.new_zeros(len(pixels), each.shape[1]) for each in some]
+            for each, rows in zip(made, some, strict=True):
+                each[start : start + batch_size] = rows
     if runtime and ranks > 1:
-        width, dtype = runtime.shared(
-            None if features is None else (features.shape[1], features.dtype)
-        )
-        if features is None:  # rank 0 never is without a batch
-            features = torch.zeros(len(pixels), width, dtype=dtype, device=device)
-        runtime.sum_(features)  # each row comes from one rank, the others have zeros there
-    assert features is not None
-    return clusters(features, labels, classes)
+        widths = runtime.shared([(each.shape[1], each.dtype) for each in made])
+        made = made or [  # rank 0 never is without a batch
+            torch.zeros(len(pixels), width, dtype=dtype, device=device) for width, dtype in widths
+        ]
+        for each in made:
+            runtime.sum_(each)  # each row comes from one rank, the others have zeros there
+    return made
 
 
 def scores(measured: Clusters) -> dict[str, float]:

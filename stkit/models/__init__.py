@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 from stkit.models import densenet, from_timm, resnet, vgg, wide_resnet
-from stkit.models.activations import classifiers, features, layer_name
+from stkit.models.activations import classifiers, features, layer_name, layer_names, named, several
 from stkit.models.structure import layers, number_type, refuse_compiled
 from stkit.recipes.catalogue import SMALL, TIMM, model_name
 
 __all__ = [
-    "BUILDERS", "classifiers", "create", "features", "layer_name", "layers", "normalisation",
-    "normalise", "timm_name",
+    "BUILDERS", "classifiers", "create", "features", "layer_name", "layer_names", "layers", "named",
+    "normalisation", "normalise", "several", "timm_name",
 ]  # fmt: skip
 
 BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -1,6 +1,7 @@
 """Activations of any model: the input of its classifier (for ACM), or the output of any layer."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,43 +23,98 @@ def features(model: nn.Module, images: Tensor, layer: str | int | None = None) -
     a class token, one for a distillation token) the inputs are put side by side. A number: the
     output of that layer of `layers`, counted from 1 at the input, with the norm that belongs to it.
     A name: the output of that module. Outputs are averaged over space, or over a transformer's
-    tokens. RecipeError: no such layer, or what it puts out is no [N,...] of numbers.
+    tokens, as they come: before anything that works in place changes them. RecipeError: no such
+    layer, or what it puts out is no [N,...] of numbers.
 
         features(model, images)               # [N,512] of a ResNet-18
         features(model, images, "layer1.0")   # [N,64]
     """
-    if layer is None:
-        return _penultimate(model, images)
-    name = layer if isinstance(layer, str) else layer_name(model, layer, images.shape[-1])
+    return several(model, images, (layer,))[0]
+
+
+def several(
+    model: nn.Module, images: Tensor, layers: Sequence[str | int | None]
+) -> tuple[Tensor, ...]:
+    """The `features` of several layers, of one forward pass."""
+    names = named(model, layers, images.shape[-1])
     modules = dict(model.named_modules())
-    if name not in modules:
-        raise RecipeError(nearest("layer", name, [known for known in modules if known]))
-    caught: deque[object] = deque(maxlen=1)
-    hook = modules[name].register_forward_hook(lambda _, args, output: caught.append(output))
+    outputs: dict[str, Tensor | None] = {}
+
+    def keep(name: str, output: object) -> None:
+        usable = isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point()
+        outputs[name] = pooled(output, modules[name]).float() if usable else None  # type: ignore[arg-type]
+
+    hooks = [
+        modules[name].register_forward_hook(lambda _, args, output, name=name: keep(name, output))
+        for name in dict.fromkeys(names)
+        if name is not None
+    ]
     try:
-        model(images)
+        if None in names:
+            penultimate = _penultimate(model, images)
+        else:
+            model(images)
     finally:
-        hook.remove()
-    output = next((value for value in caught if isinstance(value, Tensor)), None)
-    if output is None or output.ndim < 2:
-        raise RecipeError(f"layer {name!r} puts out no [N,...] of numbers, expected one that does")
-    return pooled(output, modules[name]).float()
+        for hook in hooks:
+            hook.remove()
+    made = [penultimate if name is None else outputs.get(name) for name in names]
+    for name, each in zip(names, made, strict=True):
+        if each is None:
+            raise RecipeError(
+                f"layer {name!r} puts out no [N,...] of numbers, expected one that does"
+            )
+    return tuple(each for each in made if each is not None)
+
+
+def named(
+    model: nn.Module, layers: Sequence[str | int | None], size: int
+) -> tuple[str | None, ...]:
+    """The modules whose outputs are the features of these layers; None: the penultimate ones.
+
+    size: the side of the images. RecipeError: no such layer, with the nearest names.
+    """
+    counted = layer_names(model, size) if any(isinstance(each, int) for each in layers) else []
+    known = [name for name, _ in model.named_modules() if name]
+    for layer in layers:
+        if isinstance(layer, str) and layer not in known:
+            raise RecipeError(nearest("layer", layer, known))
+        if isinstance(layer, int) and not 1 <= layer <= len(counted):
+            raise RecipeError(f"layer is {layer}, expected a number from 1 to {len(counted)}")
+    names = [counted[each - 1] if isinstance(each, int) else each for each in layers]
+    for layer, name in zip(layers, names, strict=True):
+        if name is None and layer is not None:
+            raise RecipeError(f"layer {layer} is computed without a module; name one around it")
+    return tuple(names)
 
 
 def layer_name(model: nn.Module, number: int, size: int) -> str:
-    """The module whose output is that of layer `number`, counted from 1 at the input.
+    """The module whose output is that of layer `number`, see `layer_names`. RecipeError: there is
+    no layer of this number."""
+    (name,) = named(model, (number,), size)
+    assert name is not None
+    return name
+
+
+def layer_names(model: nn.Module, size: int) -> list[str | None]:
+    """The module whose output is that of each layer of `layers`, in their order from the input.
 
     It is the last of the layer's modules to be called: a norm where it follows, else the
-    convolution or the linear module itself. One pass of a black image of this size. RecipeError:
-    there is no layer of this number.
+    convolution or the linear module itself; None where a layer is computed without one. size: the
+    side of the images, of which a black one is passed.
     """
     counted = layers(model, size)
-    if not 1 <= number <= len(counted):
-        raise RecipeError(f"layer is {number}, expected a number from 1 to {len(counted)}, or None")
-    owners = {parameter.rpartition(".")[0] for parameter in counted[number - 1]}
-    called: deque[str] = deque(maxlen=1)
+    owners = {
+        parameter.rpartition(".")[0]: number
+        for number, parameters in enumerate(counted)
+        for parameter in parameters
+    }
+    names: list[str | None] = [None] * len(counted)
+
+    def called(name: str) -> None:
+        names[owners[name]] = name
+
     hooks = [
-        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        module.register_forward_hook(lambda *_, name=name: called(name))
         for name, module in model.named_modules()
         if name in owners and not any(module.children())
     ]
@@ -67,9 +123,7 @@ def layer_name(model: nn.Module, number: int, size: int) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    if not called:
-        raise RecipeError(f"layer {number} is computed without a module; name one around it")
-    return called[0]
+    return names
 
 
 def pooled(output: Tensor, module: nn.Module) -> Tensor:

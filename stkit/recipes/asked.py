@@ -154,12 +154,14 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
     mean, std = ((*map(float, recipe[key]),) for key in ("mean", "std"))
     asked = TrainingRecipe(  # RecipeError for what is out of its limits
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
-        recipe["pretrained"], mean, std,
+        recipe["pretrained"], mean, std, record=recipe.get("record"),
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
     if asked.holdout:
         values["holdout"] = asked.holdout
+    if asked.record is not None:
+        values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)
     if not (none and model in MODELS and side is not None and side <= SMALL):  # else by default
         values |= {"mean": _triple(mean), "std": _triple(std)}

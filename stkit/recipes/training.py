@@ -5,6 +5,7 @@ from math import inf, isfinite
 
 from stkit.core.checks import whole
 from stkit.core.errors import RecipeError
+from stkit.recipes import layers
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.frames import Frame
 
@@ -30,6 +31,7 @@ class TrainingRecipe:
     mean: tuple[float, ...] | None = None  # None: the model's own, see `models.normalisation`
     std: tuple[float, ...] | None = None
     own_augment: str | None = None  # the name of a function of the user's, in place of the frame's
+    record: str | None = None  # what is measured at each epoch's end, see `layers.record`
 
     def __post_init__(self) -> None:
         if not self.own_model:
@@ -37,6 +39,8 @@ class TrainingRecipe:
         whole("batch-size", self.batch_size, 1, inf)
         whole("holdout", self.holdout, 0, inf)
         whole("seed", self.seed, 0, 2**32 - 1)
+        if self.record is not None:
+            layers.record(self.record)  # raises
         given = [values for values in (self.mean, self.std) if values is not None]
         if any(len(values) != 3 for values in given) or min(self.std or (1,)) <= 0:
             raise RecipeError(

@@ -21,6 +21,7 @@ from stkit.recipes.catalogue import DATASETS
 from stkit.recipes.frames import pgd20
 from stkit.recipes.poisons import LONG
 
+ENDING = ".safetensors"
 FOLDER = "FOLDER"
 """Stands for the folder of images that a chain begins with: no header says where that is."""
 
@@ -29,7 +30,8 @@ FOLDER = "FOLDER"
 class Command:
     """What makes a file: `stkit VERB READS OPTIONS -o FILE`, by so many ranks.
 
-    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads.
+    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads. out: the
+    FILE, where the one that was asked for is an epoch on its way.
     """
 
     verb: tuple[str, ...]
@@ -37,6 +39,7 @@ class Command:
     options: Values
     test: Path | None = None
     ranks: int = 1
+    out: str | None = None
 
     @property
     def resumable(self) -> bool:
@@ -47,6 +50,12 @@ class Command:
     def files(self) -> tuple[Path, ...]:
         """The files of the chain that it reads."""
         return tuple(each for each in (*self.reads, self.test) if isinstance(each, Path))
+
+
+def kept(out: Path, epoch: int) -> Path:
+    """Where `stkit train -o OUT --keep EPOCH` writes the weights of that epoch."""
+    stem = out.name.removesuffix(ENDING)
+    return out.with_name(f"{stem}.epoch-{epoch}{out.name[len(stem) :]}")
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,8 @@ def _checkpoint(head: Header, parents: Parents, split: str) -> Command:
     recipe, seed = head["recipe"], _seed(head)
     options = asked.training(recipe, seed, side=_side(parents.heads[0]))
     options |= {"seed": seed} | asked.runtime(recipe)
+    if "kept" in head:
+        options["keep"] = head["kept"]["epoch"]
     images, *tests = parents.files
     test = tests[0] if tests else None
     return Command(("train",), (images,), options, test, asked.ranks(recipe))
@@ -187,7 +198,7 @@ def words(
         values["resume"] = True
     reads = [folder / each if isinstance(each, Path) else each for each in command.reads]
     test = [f"--test={folder / command.test}"] if command.test else []
-    made = ["-o", _plain(folder / file)]
+    made = ["-o", _plain(folder / (command.out or file))]
     return [*command.verb, *map(_plain, reads), *asked.words(values), *test, *made]
 
 

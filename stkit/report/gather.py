@@ -22,8 +22,9 @@ class Gathered:
     passed: int = 0  # JSON files in folders that no bench wrote
 
     def add(self, training: Result) -> None:
-        """Take up a training; one that is unfinished has a row and no more."""
-        if training.unfinished is None:
+        """Take up a training; one that is unfinished, or of an epoch on the way, has a row and no
+        more."""
+        if training.unfinished is None and training.kept is None:
             self.results.append(training)
         self.rows.append(result.row(training))
 

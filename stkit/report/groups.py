@@ -46,6 +46,7 @@ class Group:
     frame: str  # its name in tables: where two settings share one, with what they differ in
     measure: Measure = TEST
     difference: float | None = None  # of means, to natural training on the same images
+    table: str = ""  # of the ST paper: published numbers that stand there go before its others
 
     @property
     def first(self) -> Result:
@@ -77,7 +78,7 @@ class Group:
         poison, frame = result.known_as
         return literature.beside(
             dataset=result.dataset, poison=poison, rate=result.rate, frame=frame,
-            model=result.model,
+            model=result.model, table=self.table,
         )  # fmt: skip
 
     def text(self, *, with_anchors: bool = False) -> str:

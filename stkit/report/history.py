@@ -1,19 +1,23 @@
 """The records of a training, an epoch each, as far as reports show them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Check:
-    """A look at ACM: its value as it was judged, nan where that was not recorded."""
+    """A look at ACM: its value as it was judged, nan where that was not recorded.
+
+    tau: after it. scores: ACM in every variant that was recorded.
+    """
 
     step: int
     acm: float
     tau: int
     verdict: str
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
@@ -23,12 +27,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back."""
+    """An epoch; accuracy in [0,1]. rolled_back: the check at its end took it back.
+
+    recorded: what `stkit train --record` measured before that, `{"acm": {LAYER: {VARIANT: x}},
+    "gradients": {LAYER: x}}`; empty where nothing was asked for.
+    """
 
     number: int
     accuracy: float | None
     rolled_back: bool
     checks: tuple[Check, ...]
+    phase: int = 1
+    train_accuracy: float | None = None
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,14 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
 
     def check(record: Mapping[str, Any], said: Mapping[str, Any]) -> Check:
         acm = said["acm"].get(variants.get(record["phase"], "literal"), nan)
-        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"])
+        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"], said["acm"])
 
     return tuple(
         Epoch(
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
+            phase=record["phase"], train_accuracy=record.get("train_accuracy"),
+            recorded=record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip

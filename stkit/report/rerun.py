@@ -16,9 +16,8 @@ from stkit.core.errors import ArtifactError, RecipeError
 from stkit.core.header import Header
 from stkit.recipes.catalogue import DATASETS
 from stkit.report import commands
-from stkit.report.commands import FOLDER, Command
+from stkit.report.commands import ENDING, FOLDER, Command
 
-ENDING = ".safetensors"
 MOST = 1000  # headers in one: what stkit writes has ten or so
 ROLES = {"checkpoint": ("train", "test"), "acm": ("train",), "eval": ("train", "test")}
 """The splits of its inputs, where they do not say, by the kind of what was made from them."""
@@ -66,7 +65,7 @@ def _shape() -> dict[str, Any]:
     recipe = {f"{name}?": str for name in texts} | {f"{name}?": schema.COUNT for name in counts}
     return {
         "kind": str, "recipe": recipe, "seed?": schema.COUNT, "digest": str, "inputs": [_shape],
-        "split?": str, "progress?": {"done": bool},
+        "split?": str, "progress?": {"done": bool}, "kept?": {"epoch": schema.COUNT},
     }  # fmt: skip
 
 
@@ -82,19 +81,23 @@ def _add(head: Header, split: str, steps: dict[str, Step]) -> Step:
             _add(parent, roles[min(number, len(roles) - 1)], steps)
             for number, parent in enumerate(head["inputs"])
         ]
-        steps[key] = _step(head, parents, split, {step.file for step in steps.values()})
+        taken = {step.file for step in steps.values()}
+        taken |= {step.command.out for step in steps.values() if step.command and step.command.out}
+        steps[key] = _step(head, parents, split, taken)
     return steps[key]
 
 
 def _step(head: Header, parents: list[Step], split: str, taken: set[str]) -> Step:
-    file = _free(_stem(head, parents, split), taken)
+    file, out = _free(_stem(head, parents, split), taken), None
+    if "kept" in head:
+        file, out = str(commands.kept(Path(file), head["kept"]["epoch"])), file
     files = tuple(Path(parent.file) for parent in parents)
     try:
         command = commands.of(head, files, split)
     except RecipeError as error:
         return Step(file, head["kind"], head["digest"], None, f"no command makes it: {error}")
     if head["kind"] != "state" and head.get("progress", {"done": True})["done"]:
-        return Step(file, head["kind"], head["digest"], command)
+        return Step(file, head["kind"], head["digest"], replace(command, out=out))
     command = replace(command, options=command.options | {"resume": True})
     note = f"unfinished; goes on from {file}.part where that is there"
     if head["kind"] == "state":

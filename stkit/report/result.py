@@ -21,8 +21,9 @@ MEASURED = {
     "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
-LAST_BITS = ("threads", "deterministic")
-"""Settings that decide the last bits of a result alone, where another seed changes more."""
+SAME = ("threads", "deterministic", "record")
+"""Settings that make no other training: what decides the last bits of a result alone, where another
+seed changes more, and what was measured on the way."""
 Value = str | int | float | list[dict[str, int]] | None
 Row = dict[str, Value]
 """For machines: columns that apply, by their keys. Accuracies in [0,1]."""
@@ -42,10 +43,12 @@ class Result:
         poison, frame: as the grid calls them, or as the headers do.
         rate: the poison rate; 0 for clean images.
         unfinished: steps done of all, as text.
+        kept: which epoch on the way it is, of how many, as text.
         setup: all that decides the training but seeds, by path.
         known_as: what the literature calls the poison and the frame.
         tested: digest of what it was tested on; empty: on nothing.
         digest: of the weights.
+        classes: of the model; None where the file does not say.
         apart: in the data set's name, where other images share that.
     """
 
@@ -75,9 +78,11 @@ class Result:
     acm: float | None = None
     stages: tuple[Stage, ...] | None = None
     unfinished: str | None = None
+    kept: str | None = None
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory: float | None = None
+    classes: int | None = None
     apart: str = ""
 
     @property
@@ -154,6 +159,7 @@ COLUMNS = (
            lambda r: None if r.stages is None else [asdict(stage) for stage in r.stages],
            lambda r: ", ".join(f"{s.tau}@{s.epoch}" for s in r.stages or ()), True),
     Column("unfinished", "", lambda r: r.unfinished),
+    Column("kept", "", lambda r: r.kept),
     Column("seconds", "seconds", lambda r: r.seconds),
     Column("images_per_second", "images/s", lambda r: r.images_per_second, machines=True),
     Column("peak_memory", "peak memory, GiB", lambda r: r.peak_memory,
@@ -189,10 +195,12 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
 
     Accuracies are those of the weights in the file; the best epoch's decides nothing.
     """
-    images, progress = lineage.of(head["inputs"][0]), head["progress"]
+    images, progress, kept = lineage.of(head["inputs"][0]), head["progress"], head.get("kept")
     epochs = history.read(head["records"], head["recipe"])
     last = head["records"][-1] if head["records"] else {}
     final = last.get("final") or last  # after a roll-back at the end
+    if kept and "final" not in last and last.get("rolled_back"):
+        final = {}  # of these weights nothing was measured
     best = max(epochs, key=lambda epoch: epoch.accuracy or 0.0) if "accuracy" in final else None
     check = next((check for epoch in reversed(epochs) for check in reversed(epoch.checks)), None)
     stopped = check is not None and check.verdict == "stop"
@@ -207,8 +215,9 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         best_accuracy=best.accuracy if best else None,
         best_rolled_back=True if best and best.rolled_back else None,
         holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
-        stages=history.stages(epochs),
+        stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
+        kept=f"epoch {kept['epoch']} of {kept['epochs']}" if kept else None,
     )  # fmt: skip
 
 
@@ -225,7 +234,7 @@ def _unmeasured(
         split="validation" if any(lineage.of(test).held for test in tested) else "test",
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
         frame=frame, model=model, seed=seed, epochs=epochs,
-        setup={k: v for k, v in told if k.rpartition(".")[2] not in LAST_BITS},
+        setup={k: v for k, v in told if k.rpartition(".")[2] not in SAME},
         known_as=names.literature(images, value["recipe"]), versions=value["versions"],
         images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,

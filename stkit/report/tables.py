@@ -1,15 +1,23 @@
 """Accuracies as the ST paper lays them out: means over seeds, differences to natural training.
 
-Its tables have three layouts. 1 and 2: a row a poison and frame, a column a model (CIFAR-10,
-CIFAR-100). 4: a row a poison and model, a column a frame. 7 and 8: a row a poison and frame, a
-column a poison rate, one table a model. Results of several data sets give a table each.
+Its tables have four layouts. 1 and 2: a row a poison and frame, a column a model (CIFAR-10,
+CIFAR-100). 4: a row a poison and model, a column a frame. 5: a row a frame, one table a model and
+poison. 7 and 8: a row a poison and frame, a column a poison rate, one table a model. Results of
+several data sets give a table each.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from stkit.recipes.frames import NATURAL
 from stkit.report.groups import Group
 from stkit.report.result import Row
+
+FRAMES_5 = (
+    "cutout", "mixup", "cutmix", "autoaugment", "gauss", "dropout", "nt", "wd-1e-3", "wd-1e-2",
+    "at", "st", "st-full",
+)  # fmt: skip
+"""Table 5's order; natural training is its row of weight decay 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,14 @@ def records(made: list[Group], *, with_anchors: bool) -> list[Row]:
     return rows
 
 
+def published(made: Iterable[Group], layout: str) -> list[Group]:
+    """The groups with the numbers of that table beside them, where it has some."""
+    return [replace(group, table=layout) for group in made]
+
+
 def arrange(made: list[Group], layout: str) -> list[Table]:
-    """The tables of a layout: one a data set and test, and for 7 and 8 one a model.
+    """The tables of a layout: one a data set and test, for 7 and 8 one a model, for 5 one a model
+    and poison.
 
     layout: one of the paper's, or "poisons": a row a frame and model, a column a poison.
     """
@@ -69,6 +83,8 @@ def arrange(made: list[Group], layout: str) -> list[Table]:
             tables.append(_pivot(title, mine, ("poison", "frame"), "model"))
         elif layout == "4":
             tables.append(_pivot(title, mine, ("poison", "model"), "frame"))
+        elif layout == "5":
+            tables += _frames(title, mine)
         else:
             for model in dict.fromkeys(group.first.model for group in mine):
                 some = [group for group in mine if group.first.model == model]
@@ -107,6 +123,26 @@ def _pivot(title: str, made: list[Group], down: tuple[str, str], across: str) ->
         rows.setdefault(tuple(labels[key] for key in down), {})[labels[across]] = group
     lines = tuple((key, tuple(map(row.get, columns))) for key, row in rows.items())
     return Table(title, down, columns, lines)
+
+
+def _frames(title: str, made: list[Group]) -> list[Table]:
+    """A row a frame, those of the paper's table first and in its order; a table a model and poison
+    at a rate."""
+    places: dict[tuple[str, str], list[Group]] = {}
+    for group in made:
+        places.setdefault((group.first.model, group.first.called), []).append(group)
+    return [
+        Table(
+            f"{title}, {model}, {poison}", ("frame",), ("accuracy",),
+            tuple(((group.frame,), (group,)) for group in sorted(mine, key=_row)),
+        )
+        for (model, poison), mine in places.items()
+    ]  # fmt: skip
+
+
+def _row(group: Group) -> int:
+    frame = group.first.known_as[1]
+    return FRAMES_5.index(frame) if frame in FRAMES_5 else len(FRAMES_5)
 
 
 def _rates(title: str, made: list[Group]) -> Table:

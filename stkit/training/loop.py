@@ -34,7 +34,8 @@ from stkit.models.weights import fill, not_finite
 from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule
 from stkit.training.plan import model_of, plan, recorded
-from stkit.training.schedule import Check, Epoch, Verdict
+from stkit.training.recording import judged
+from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
 from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live, measured
 
@@ -72,6 +73,7 @@ class Training:
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
         self.measure = measure or partial(measured, classes=len(images.classes), runtime=runtime)
+        self.shares = measure is None  # what was recorded is not measured again
         self.sets = Sets(
             images, recipe, self.plan,
             model=self.model, runtime=runtime, test=test, augment=augment,
@@ -114,9 +116,10 @@ class Training:
         self.executed += 1
         ends = self.executed % self.plan.steps_per_epoch == 0
         held = self.sets.accuracies() if ends else {}
+        recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
-            self._check(self.staged)
-        return self._close(held) if ends or self.stopped else None
+            self._check(self.staged, judged(recorded) if self.shares else None)
+        return self._close(held, recorded) if ends or self.stopped else None
 
     def _enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
@@ -155,12 +158,12 @@ class Training:
         steps = self.executed - self.first * self.plan.steps_per_epoch
         return steps % settings.check_every == 0 or (ends and self._fault() is not None)
 
-    def _check(self, staged: StagedTraining) -> None:
+    def _check(self, staged: StagedTraining, scores: Mapping[str, float] | None) -> None:
         """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
             self._refuse()
         loss, _ = self._sums()
-        self.checks.append(staged.check(self.executed, loss=loss))
+        self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
         ends = self.executed % self.plan.steps_per_epoch == 0
         if not (math.isfinite(loss) or ends or self.stopped):
@@ -196,8 +199,8 @@ class Training:
         loss, hits, _ = self.runtime.sum_(self.step.sums.clone()).tolist()
         return loss, hits
 
-    def _close(self, held: Mapping[str, float]) -> Epoch:
-        """The epoch's record. Its accuracies are those of the weights before a roll-back."""
+    def _close(self, held: Mapping[str, float], recorded: Recorded | None) -> Epoch:
+        """The epoch's record. What was measured is of the weights before a roll-back."""
         steps = self.executed - self.since
         loss, hits = self._sums()
         last = self.checks[-1] if self.checks else None
@@ -212,7 +215,7 @@ class Training:
             epoch=self.epoch + 1, phase=self.plan.phase_at(self.epoch)[0] + 1, lr=self.lr,
             loss=loss / steps, train_accuracy=hits / (steps * self.plan.batch_size),
             accuracy=held.get("accuracy"), holdout_accuracy=held.get("holdout_accuracy"),
-            checks=tuple(self.checks), rolled_back=rolled_back, final=final,
+            checks=tuple(self.checks), rolled_back=rolled_back, final=final, recorded=recorded,
         )  # fmt: skip
         self.epochs.append(record)
         self.checks = []

@@ -15,6 +15,7 @@ from stkit.data.images import Images, fits
 from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import check
+from stkit.recipes import layers
 from stkit.recipes.frames import ResolvedPhase, resolve
 from stkit.recipes.training import TrainingRecipe
 
@@ -144,6 +145,8 @@ def _check_state(own: nn.Module, what: str) -> None:
 def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, Any]:
     """The settings that two equal runs share, nothing left open: what a header records."""
     own = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
+    if recipe.record is not None:
+        own["record"] = layers.record(recipe.record).text
     return {
         "frame": recipe.frame.name, "phases": [as_dict(phase) for phase in todo.phases],
         "model": recipe.model, "pretrained": recipe.pretrained, "batch_size": todo.batch_size,

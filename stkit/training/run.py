@@ -72,6 +72,7 @@ def train(
     holdout: int = 0,
     seed: int = 0,
     pretrained: bool = False,
+    record: str | None = None,
     mean: Iterable[float] | Tensor | None = None,
     std: Iterable[float] | Tensor | None = None,
     device: str = "auto",
@@ -93,9 +94,11 @@ def train(
     augment: names as `--augment` has them, or a function `(images, generator) -> images` on float
     [B,3,H,W] in [0,1], called each step outside what is recorded as a CUDA graph; either stands in
     the place of all that the frame carries of its own. test: measured after each epoch, decides
-    nothing. mean, std: subtracted and divided by in the model. device, precision, step, sync_bn,
-    threads, deterministic: see `pick`; runtime: in the place of these. on_epoch: called with each
-    record as it is made. options: those of the frame, see `OPTIONS`.
+    nothing. record: what is measured on D^s at each epoch's end as `--record` has it, with layers:
+    "acm,gradients:1,3"; see `Epoch.recorded`. mean, std: subtracted and divided by in the model.
+    device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the place of
+    these. on_epoch: called with each record as it is made. options: those of the frame, see
+    `OPTIONS`.
 
     RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
     that the frame does not have. DataError for a test set that does not fit the images.
@@ -108,7 +111,7 @@ def train(
     recipe = TrainingRecipe(
         chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
         batch_size, seed, holdout, pretrained, _floats("mean", mean),
-        _floats("std", std), own and _name(own),
+        _floats("std", std), own and _name(own), record,
     )  # fmt: skip
     runtime = runtime or pick(
         device, precision, step=step, sync_bn=sync_bn, threads=threads, deterministic=deterministic
@@ -118,9 +121,9 @@ def train(
             images, recipe, runtime=runtime, test=test,
             model=model if isinstance(model, nn.Module) else None, augment=own,
         )  # fmt: skip
-        for record in training.steps():
-            if record is not None and on_epoch is not None:
-                on_epoch(record)
+        for epoch in training.steps():
+            if epoch is not None and on_epoch is not None:
+                on_epoch(epoch)
     return Run(training.model, tuple(training.epochs), training.head(), runtime)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypedDict
 
 from stkit.core.checks import brief
 
@@ -50,12 +50,19 @@ class Check:
         )  # fmt: skip
 
 
+class Recorded(TypedDict, total=False):
+    """What `--record` asked for, by layer: ACM in every variant, the mean absolute gradient."""
+
+    acm: Mapping[str, Mapping[str, float]]
+    gradients: Mapping[str, float]
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Epoch:
     """One epoch's record; epoch and phase count from 1, accuracies are shares of 1.
 
-    accuracy, holdout_accuracy: before a roll-back at its end. rolled_back: whether there was one.
-    final: the same accuracies after it, where it ended the training.
+    accuracy, holdout_accuracy, recorded: before a roll-back at its end. rolled_back: whether there
+    was one. final: the same accuracies after it, where it ended the training.
     """
 
     epoch: int
@@ -68,6 +75,7 @@ class Epoch:
     checks: tuple[Check, ...] = ()
     rolled_back: bool = False
     final: Mapping[str, float] | None = None
+    recorded: Recorded | None = None
 
     __repr__ = brief
 
@@ -91,6 +99,8 @@ class Epoch:
             record["rolled_back"] = True
         if self.final is not None:
             record["final"] = dict(self.final)
+        if self.recorded is not None:
+            record["recorded"] = dict(self.recorded)
         return record
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What a training reads, on its device: batches, D^s, and the sets it is tested on."""
+"""What a training reads, on its device: batches, D^s, and the sets that it is measured on."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,13 +15,15 @@ from stkit.measure import acm
 from stkit.measure.accuracy import Evaluator, accuracy
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.plan import Plan
+from stkit.training.recording import Recording
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """(images float [B,3,H,W] in [0,1], the step's own generator) -> images of the same shape."""
 
 
 class Sets:
-    """The images of a training, prepared; `probe` is D^s: uint8 images and labels.
+    """The images of a training, prepared; `probe` is D^s: uint8 images and labels; `recording`
+    measures on it.
 
     model: whose accuracy is measured, on the images held out and on the test set, if there are any.
     """
@@ -44,6 +46,9 @@ class Sets:
         rows, classes = todo.train_rows, len(images.classes)
         chosen = acm.draw(prepared.labels[rows], classes=classes, seed=recipe.seed)
         self.probe = self.feed.take(rows[chosen])
+        self.recording = Recording(
+            recipe.record, model, self.probe, classes=classes, runtime=runtime
+        )
         held: dict[str, Images] = {}
         if recipe.holdout:
             held["holdout_accuracy"] = images.rows(todo.holdout_rows)

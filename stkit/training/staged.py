@@ -33,13 +33,14 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core.errors import DataError, DivergenceError, RecipeError
+from stkit.core.errors import DivergenceError, RecipeError
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import set_lr
 from stkit.measure import acm
 from stkit.models.weights import not_finite
 from stkit.recipes.frames import Staged
 from stkit.training import schedule
+from stkit.training.probe import check_probe
 from stkit.training.schedule import Check, Verdict
 
 MOMENTUM = "optimizer/"  # before a parameter's name
@@ -116,7 +117,7 @@ class StagedTraining:
         *,
         measure: Measure = measured,
     ) -> None:
-        _check_probe(*probe)
+        check_probe(*probe)
         self.model, self.optimizer, self.probe = model, optimizer, probe
         self.settings, self.measure = settings, measure
         layers = len(optimizer.param_groups)
@@ -161,14 +162,21 @@ class StagedTraining:
         self.lr = lr
         set_lr(self.optimizer, lr, self.scales)
 
-    def check(self, step: int | None = None, *, loss: float = 0.0) -> Check:
+    def check(
+        self,
+        step: int | None = None,
+        *,
+        loss: float = 0.0,
+        scores: Mapping[str, float] | None = None,
+    ) -> Check:
         """Measure ACM on the probe and keep the weights or roll back; the rates follow at once.
 
         step: what the record says of the time; by default the number of this check, from 1. loss:
-        of the steps since the last check, their sum or mean; what is not finite rolls back.
-        DivergenceError: something is not finite, and nothing is judged any more.
+        of the steps since the last check, their sum or mean; what is not finite rolls back. scores:
+        ACM where it was measured already. DivergenceError: something is not finite, and nothing is
+        judged any more.
         """
-        scores = dict(self.measure(self.model, *self.probe))
+        scores = dict(self.measure(self.model, *self.probe) if scores is None else scores)
         score = scores[self.settings.variant]
         fault = self._fault(loss, score)
         if fault is not None and not self.judges:
@@ -266,35 +274,3 @@ def _check_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
                 f"the optimizer has no group with parameter {name!r}, expected each in one; "
                 "make it of stkit.layer_groups(model, size)"
             )
-
-
-def _check_probe(images: Tensor, labels: Tensor) -> None:
-    """DataError unless ACM can be measured on these."""
-    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise DataError(
-            f"the probe is of {type(images).__name__} images and {type(labels).__name__} labels, "
-            "expected tensors; pass torch.as_tensor of each"
-        )
-    if images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"the probe is of {tuple(images.shape)} images and {tuple(labels.shape)} labels, "
-            "expected [N,3,H,W] and [N]"
-        )
-    if labels.is_floating_point() or not (
-        images.is_floating_point() or images.dtype is torch.uint8
-    ):
-        raise DataError(
-            f"the probe is of {images.dtype} images and {labels.dtype} labels, "
-            "expected float in [0,1] or uint8, and int64"
-        )
-    if len(labels.unique()) < 2 or int(labels.min()) < 0:
-        raise DataError(
-            f"the probe's labels are {labels.unique()[:5].tolist()}, expected two classes or more, "
-            "counted from 0"
-        )
-    low, high = images.aminmax() if images.is_floating_point() else (0, 1)
-    if not 0 <= float(low) <= float(high) <= 1:  # NaN too
-        raise DataError(
-            f"the probe's pixels run from {float(low):g} to {float(high):g}, expected [0,1]; "
-            "divide by 255, or undo the normalisation, which belongs in the model"
-        )

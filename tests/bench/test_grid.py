@@ -6,11 +6,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from timm.data import ImageNetInfo
 
 from stkit.bench import estimate, grid
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.core import header
 from stkit.core.errors import ArtifactError, RecipeError
+from stkit.recipes.catalogue import DATASETS
+from stkit.recipes.frames import PAPER
 
 DATA = '[data]\nsource = "digits"\n'
 PLAIN = f'poisons = ["clean", "sp"]\nframes = ["nt", "st"]\n{DATA}'
@@ -244,15 +247,37 @@ def test_bad_files(tmp_path):
 ROOT = Path(__file__).parents[2]
 
 
-GRIDS = sorted([*ROOT.glob("examples/**/*.toml"), *ROOT.glob("results/grids/*.toml")])
+GRID = ROOT / "results/grids"
+GRIDS = sorted([*ROOT.glob("examples/**/*.toml"), *GRID.glob("*.toml")])
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
-def test_the_grids_that_are_there(path, cli):
-    """Read with every option checked as its command would; nothing is run."""
-    plan = cli("bench", path, "--dry-run", "-o", "not-there", "--json").json
+def test_the_grids_that_are_there(path, cli, photos):
+    """Read with every option checked as its command would; nothing is run. A grid of images that
+    only its reader has takes a folder in their place."""
+    own = tomllib.loads(path.read_text()).get("data", {}).get("source", "digits") not in DATASETS
+    plan = cli("bench", path, "--dry-run", "-o", "not-there", "--json",
+               *(["--source", photos] if own else [])).json  # fmt: skip
     assert plan["cells"] and all(cell["seconds"] > 0 for cell in plan["cells"])
     assert not Path("not-there").exists()
+
+
+@pytest.mark.parametrize(("name", "poisons", "models"), [("table1", 6, 6), ("table2", 6, 6),
+                                                         ("imagenet-mini", 5, 2)])  # fmt: skip
+def test_the_paper_s_tables_are_whole(name, poisons, models):
+    """Every poison by every frame of the paper's by every model, once."""
+    runs = [run.name.split("_")[:3] for run in grid.read(GRID / f"{name}.toml").runs]
+    assert [len(set(axis)) for axis in zip(*runs, strict=True)] == [poisons, len(PAPER), models]
+    assert {frame for _, frame, _ in runs} == set(PAPER)
+    assert len({*map(tuple, runs)}) == len(runs) == poisons * len(PAPER) * models
+
+
+def test_imagenet_mini_is_the_first_100_classes():
+    listed = [line.split(" ", 1) for line in (GRID / "imagenet-mini.txt").read_text().splitlines()]
+    known = ImageNetInfo()
+    ids, names = known.label_names(), known.label_descriptions()
+    assert [own for own, _ in listed] == sorted(ids)[:100]
+    assert [name for _, name in listed] == [name.split(",")[0] for name in names[:100]]
 
 
 def test_planning_needs_no_torch():

@@ -36,7 +36,8 @@ SIDE = 20  # the smaller, the faster; on 16 the small net ends in one value a ch
 SMALL = "--model small --device cpu"
 TRAIN = f"{SMALL} --epochs 2 --batch-size 16 --test test.safetensors"
 COMMANDS = {
-    "st": f"train clean.safetensors --frame st --gamma 1.5 --check-every 2 {TRAIN} --sync-bn",
+    "st": f"train clean.safetensors --frame st --gamma 1.5 --check-every 2 {TRAIN} --sync-bn "
+    "--keep 1",
     "at": f"train clean.safetensors --frame at {TRAIN} --holdout 10 --sync-bn",
     "full": f"train clean.safetensors --frame st-full {TRAIN} --sync-bn",
     "timm": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --model timm:test_efficientnet",
@@ -209,6 +210,13 @@ def test_training_on_two_ranks_is_training_on_one(name, work, both):
 def test_the_compared_run_kept_and_rolled_back(work, both):
     checks = [c for r in header.read(work / "st-1")["records"] for c in r.get("checks", [])]
     assert {check["verdict"] for check in checks} == {"keep", "roll back"}
+
+
+def test_an_epoch_on_the_way_is_kept_by_two_ranks_as_by_one(work, both):
+    (one, weights), (two, others) = (artifact.read(work / f"st-{n}.epoch-1") for n in (1, 2))
+    assert one["kept"] == two["kept"] == {"epoch": 1, "epochs": 2}
+    for key, value in weights.items():
+        assert torch.allclose(value.double(), others[key].double(), rtol=1e-9, atol=1e-9), key
 
 
 def test_without_sync_bn_each_rank_has_its_own_statistics_and_says_so(work, both):

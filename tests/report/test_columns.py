@@ -48,7 +48,7 @@ def test_columns_are_what_rows_page_and_files_have(tmp_path, cli):
     made |= {"holdout_accuracy": 0.5, "best_rolled_back": True}
     write(tmp_path, made)
     keys = {column.key for column in result.COLUMNS} - {""}
-    absent = {"unfinished", "split"}  # of what is finished, and tested on test images
+    absent = {"unfinished", "kept", "split"}  # of what is finished, and tested on test images
     assert cli("report", tmp_path, "--json").json[0].keys() == keys - absent
     printed = {column.key for column in result.COLUMNS if column.printed}
     assert printed | set(result.MEASURED) <= keys and printed <= made.keys()

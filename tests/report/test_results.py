@@ -230,6 +230,38 @@ def test_poisons_and_frames_by_rates(folder, layout):
     assert empty[2] == []
 
 
+def test_frames_in_the_order_of_table_5(tmp_path):
+    """A table a model and poison; natural training is its row of weight decay 1e-4."""
+    frames = ("gray", "st", "nt", "mixup", "wd-1e-3", "at", "st-full", "cutout")
+    names = [cell(i / 10, poison="rem", frame=f) for i, f in enumerate(frames)]
+    write(tmp_path, *names, cell(0.9, poison="rem", frame="mixup", model="vgg16-bn"),
+          cell(0.8, poison="sp", frame="mixup"))  # fmt: skip
+    rem, other, sp = arranged(tmp_path, "5")
+    assert rem[:2] == ("cifar10, resnet18, rem", ["frame", "accuracy"])
+    assert [row[0] for row in rem[2]] == [
+        "cutout", "mixup", "nt", "wd-1e-3", "at", "st", "st-full", "gray",
+    ]  # fmt: skip
+    assert rem[2][:3] == [
+        ["cutout", "70.00 (+50.00)"],
+        ["mixup", "30.00 (+10.00)"],
+        ["nt", "20.00"],
+    ]
+    assert (other[0], other[2]) == ("cifar10, vgg16-bn, rem", [["mixup", "90.00"]])
+    assert (sp[0], sp[2]) == ("cifar10, resnet18, sp", [["mixup", "80.00"]])
+
+
+def test_numbers_of_the_table_that_is_shown_go_first(cli, tmp_path):
+    """Natural training on REM: 21.86 in Table 1, 23.51 in Table 5."""
+    write(tmp_path, cell(0.2, poison="rem", label="wd-1e-4"))
+    for layout, percent in ((1, "21.86"), (5, "23.51")):
+        text = cli("report", tmp_path, "--layout", layout, "--anchors").out
+        assert (
+            f"[ST paper {percent}, APBench 17.47" in text and f"2306.02064, Table {layout}" in text
+        )
+        (row,) = cli("report", tmp_path, "--layout", layout, "--anchors", "--json").json
+        assert row["ST paper"] == float(percent) / 100
+
+
 def test_a_table_for_each_data_set(tmp_path):
     mine = cell(0.4, source="folder", dataset="mine")
     write(tmp_path, cell(0.5), cell(0.3, source="cifar100"), mine)
@@ -591,7 +623,12 @@ def test_some_published_numbers():
         return {key: anchor.accuracy for key, anchor in found.items()}
 
     assert at("clean", "st") == {"ST paper": 0.7197}
-    assert at("clean", "st-full") == {"ST paper": 0.9388}  # from Table 7, rate 0
+    assert at("clean", "st-full") == {"ST paper": 0.9388}  # in print from Table 7, rate 0
+    rem = {frame: at("rem", frame, table="5")["ST paper"] for frame in tables.FRAMES_5}
+    assert [*rem.values()] == [
+        0.2166, 0.1124, 0.1034, 0.2812, 0.1595, 0.2508, 0.2351, 0.2199, 0.2171, 0.4816, 0.6832,
+        0.8083,
+    ]  # fmt: skip
     assert at("ops", "nt", rate=0.4) == {"ST paper": 0.8826}
     assert at("em-class", "st-full", dataset="cifar100", model="vgg16-bn") == {"ST paper": 0.713}
     assert at("rem", "jpeg") == {"APBench": 0.8544, "ISS": 0.815}

@@ -1,8 +1,9 @@
 """The trainings of a picture, each with a name and a number for its look."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stkit.core.errors import ArtifactError
 from stkit.report import gather
@@ -30,24 +31,32 @@ class Run:
 def runs(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Run]:
     """The finished trainings in these files, in the paper's order.
 
-    ArtifactError where there is none, and for trainings on different sources of images, of which
-    nothing can be compared.
+    ArtifactError where there is none, and for trainings of which nothing can be compared: on images
+    from several sources, or of different numbers of classes.
     """
     groups = grouped(gather.noted(paths, on_note=on_note).results, None)
     if not groups:
-        raise ArtifactError("found no trainings in these files; pass checkpoints, or results")
-    sources = sorted({group.first.images.source or "unknown" for group in groups})
-    if len(sources) > 1:
         raise ArtifactError(
-            f"found trainings on {' and '.join(sources)}, expected one data set in a picture; "
-            "draw one picture for each"
+            "found no finished training in these files; pass checkpoints, or results of stkit bench"
         )
+    firsts = [group.first for group in groups]
+    _one("images of", [first.images.source or "unknown" for first in firsts])
+    _one("class counts", [first.classes for first in firsts if first.classes])
     names = _names(groups)
     return [
         Run(result, names[number], number)
         for number, group in enumerate(groups)
         for result in group.results
     ]
+
+
+def _one(what: str, values: Iterable[Any]) -> None:
+    apart = list(dict.fromkeys(values))
+    if len(apart) > 1:
+        raise ArtifactError(
+            f"found trainings with {what} {' and '.join(map(str, apart))}, expected one in a "
+            "picture; draw one picture for each"
+        )
 
 
 def _names(groups: Sequence[Group]) -> list[str]:

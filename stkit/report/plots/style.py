@@ -17,6 +17,7 @@ from stkit.core.text import figure as harmless
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLUMN, PAGE = 3.4, 7.0
 """Inches: the width of one column of a paper, and of two."""
@@ -87,12 +88,74 @@ def sized(figure: "Figure", width: float = PAGE, height: float | None = None) ->
     figure.set_size_inches(width, PAGE / 2 if height is None else height)
 
 
-def by_epoch(axes: "Axes") -> None:
-    """Let an axes have epochs from left to right: named, ticks at whole ones."""
+def by_number(axes: "Axes", name: str, last: float) -> None:
+    """Let an axes have epochs, or what else is counted, from 1 to the last: ticks at whole ones."""
     from matplotlib.ticker import MaxNLocator
 
+    pad = min(0.5, 0.1 + last / 60)
+    axes.set(xlabel=name, xlim=(1 - pad, last + pad))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("epoch")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot in the data's numbers, what is written at it (empty: nothing), and its line's look."""
+
+    text: str
+    x: float
+    y: float
+    look: Look
+
+
+def mark(axes: "Axes", marks: Sequence[Mark]) -> None:
+    """Dots, each with its text above it or below, or without where another's stands there.
+
+    To be called when the limits and scales are as they will be.
+    """
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # decides where the axes are
+    unit = axes.figure.dpi / 72
+    taken: list[tuple[float, float]] = []
+    for each in marks:
+        axes.plot(each.x, each.y, "o", color=each.look.colour, clip_on=False)
+        x, y = (float(value) / unit for value in axes.transData.transform((each.x, each.y)))
+        side = above_or_below((x, y), taken, wide=FONT * 0.7 * max(1, len(each.text)))
+        if side and each.text:
+            taken.append((x, y + side * FONT))
+            label(axes, each.text, each.x, each.y, each.look, (0, side * FONT))
+
+
+def label(
+    axes: "Axes", text: str, x: float, y: float, look: Look, by: tuple[float, float] = (4, 0)
+) -> None:
+    """A text at a point in the data's numbers: to the right of it, or centred and moved `by`."""
+    from matplotlib.patheffects import withStroke
+
+    axes.annotate(
+        harmless(text), (x, y), by, textcoords="offset points", ha="left" if by[0] else "center",
+        va="center", color=look.colour, zorder=4, annotation_clip=False,
+        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+    )  # fmt: skip
+
+
+def above_or_below(
+    place: tuple[float, float], taken: Sequence[tuple[float, float]], *, wide: float
+) -> int:
+    """Where there is room for a text at a dot: 1 above it, else -1 below, else 0: nowhere."""
+    x, y = place
+    free = [
+        side
+        for side in (1, -1)
+        if all(abs(x - a) >= wide or abs(y + side * FONT - b) >= FONT for a, b in taken)
+    ]
+    return free[0] if free else 0
+
+
+def key(axes: "Axes", handles: Sequence["Line2D"]) -> None:
+    """What kinds of lines mean, in a row above the axes; which line is which stands at its end."""
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles),
+        borderaxespad=0.2, borderpad=0.2, handlelength=2.2,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
