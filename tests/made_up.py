@@ -47,7 +47,7 @@ def cell(
             ]  # fmt: skip
         records.append(record)
     head = {
-        "kind": "checkpoint", "frame": frame, "model": model, "seed": seed,
+        "kind": "checkpoint", "frame": frame, "model": model, "seed": seed, "classes": ["a", "b"],
         "digest": f"d of {accuracy} {seed}",
         "recipe": {"frame": frame, "model": model, "phases": phases, "batch_size": 128},
         "inputs": [images(poison, rate, source), images("clean", source=source)],

@@ -1,38 +1,231 @@
-"""ACM by step, as it was judged."""
+"""ACM and the mean absolute gradient by epoch (Figure 2c of the ST paper)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stkit.report.plots.asked import Asked, Rows
+from stkit.core.errors import ArtifactError, RecipeError
+from stkit.recipes.acm import VARIANTS
+from stkit.report.plots.asked import PENULTIMATE, Asked, Rows
+from stkit.report.plots.runs import Run, runs
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ABOUT = "ACM by step"
+    from stkit.report.plots.style import End
+
+ABOUT = "ACM by epoch with its threshold, and a layer's mean absolute gradient"
 FILES = "checkpoints, or results of stkit bench"
-TAKES = ()
+TAKES = ("variant", "layer")
+ACM, GRADIENT = "acm", "gradients"
+"""What is recorded, by its name in `--record`."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value by epoch, a fraction within one. Of one that was judged also after which step, by
+    which threshold it was, whether it was rolled back, and the stage tau after it."""
+
+    epoch: float
+    value: float
+    step: int | None = None
+    rolled_back: bool = False
+    tau: int | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What is shown of a layer: ACM in a variant, or the gradient; a line for each training."""
+
+    quantity: str
+    layer: str
+    variant: str | None
+    lines: list[list[Point]]
+
+    @property
+    def name(self) -> str:
+        """What stands at the axis."""
+        layer = f"layer {self.layer}" if self.layer.isdecimal() else self.layer
+        what = "mean absolute gradient" if self.variant is None else f"ACM ({self.variant})"
+        return f"{what}\n{layer}"
 
 
 def draw(
     figure: "Figure", paths: Sequence[Path], asked: Asked, *, on_note: Callable[[str], None]
 ) -> Rows:
-    """Draw a line a training; those that differ in seeds alone share a look."""
-    from stkit.core.errors import ArtifactError
-    from stkit.report import charts
-    from stkit.report.plots import style
-    from stkit.report.plots.runs import runs
+    """Draw ACM above and the gradient below it, each where it was recorded.
 
-    axes, rows, ends = figure.subplots(), [], {}
-    for run in runs(paths, on_note=on_note):
-        (points, marks), look = charts.acm(run.result), style.look(run.number)
-        if points:
-            axes.plot(*zip(*points, strict=True), color=look.colour, linestyle=look.line)
-            axes.plot(*zip(*marks, strict=True), "o", color=look.colour) if marks else None
-            ends[run.name] = style.End(run.name, *points[-1], look)
-        rows += [run.row() | {"step": int(x), "acm": y} for x, y in points]
-    if not rows:
-        raise ArtifactError("found no acm in these files; train with a staged frame")
-    axes.set(xlabel="step", ylabel="ACM (dots: rolled back)", yscale="log")
-    style.label_ends(axes, list(ends.values()))
+    A layer that is asked for is that of both, of two the first is that of ACM. By default ACM is
+    the one that was judged, in the variant that was. ArtifactError where nothing was recorded.
+    """
+    from stkit.report.plots import style
+
+    drawn = runs(paths, on_note=on_note)
+    variant = asked.variant or _judged(drawn)
+    both = _panels(drawn, variant, asked.layers)
+    panels = [panel for panel in both if any(panel.lines)]
+    if len(panels) < (1 if len(asked.layers) < 2 else 2):
+        raise ArtifactError(_absent(drawn, both))
+    epochs = [point.epoch for panel in panels for line in panel.lines for point in line]
+    style.sized(figure, height=style.PAGE * (0.45 if len(panels) == 1 else 0.7))
+    places = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    rows: Rows = []
+    for axes, panel in zip(places, panels, strict=True):
+        name = "epoch" if panel is panels[-1] else ""
+        style.by_number(axes, name, max(epochs), first=min(1, *epochs))
+        axes.set(ylabel=panel.name, yscale="log")
+        _draw(axes, drawn, panel)
+        for run, line in zip(drawn, panel.lines, strict=True):
+            rows += [_row(run, panel, point) for point in line]
+        without = [run.name for run, line in zip(drawn, panel.lines, strict=True) if not line]
+        if without:
+            on_note(f"note: {'; '.join(dict.fromkeys(without))}: {_lacks(panel)}")
     return rows
+
+
+def _judged(drawn: Sequence[Run]) -> str:
+    """The variant by which the trainings were judged; the paper's where none was."""
+    variants = sorted({variant for run in drawn for variant, _ in _schedules(run)})
+    if len(variants) > 1:
+        raise RecipeError(
+            f"found trainings judged by {' and '.join(variants)}, expected one in a picture; "
+            "pass --variant"
+        )
+    return variants[0] if variants else next(iter(VARIANTS))
+
+
+def _schedules(run: Run) -> Iterator[tuple[str, float]]:
+    """The variant and the threshold of each phase that was judged."""
+    setup = run.result.setup
+    for key, variant in setup.items():
+        phase, _, last = key.rpartition(".")
+        if last == "variant" and phase.endswith(".staged") and variant in VARIANTS:
+            gamma = setup.get(f"{phase}.gamma")
+            yield variant, VARIANTS[variant].gamma if gamma is None else float(gamma)
+
+
+def _panels(
+    drawn: Sequence[Run], variant: str, asked: Sequence[str | int | None]
+) -> tuple[Panel, Panel]:
+    """What may be shown, of the layers that are asked for or else of those that were recorded."""
+    if len(asked) > 2:
+        raise RecipeError(
+            f"found {len(asked)} layers, expected one, or one for ACM and one for the gradient"
+        )
+    layers = [PENULTIMATE if layer is None else str(layer) for layer in asked]
+    if not layers:
+        judged = any(_acm(run, PENULTIMATE, variant) for run in drawn)
+        layers = [
+            PENULTIMATE if judged else next(iter(_recorded(drawn, ACM)), PENULTIMATE),
+            next(iter(_recorded(drawn, GRADIENT)), PENULTIMATE),
+        ]
+    return (
+        Panel(ACM, layers[0], variant, [_acm(run, layers[0], variant) for run in drawn]),
+        Panel(GRADIENT, layers[-1], None, [_gradient(run, layers[-1]) for run in drawn]),
+    )
+
+
+def _recorded(drawn: Sequence[Run], quantity: str) -> list[str]:
+    """The layers of which a quantity was recorded, as they were named, in that order."""
+    return list(
+        dict.fromkeys(
+            layer
+            for run in drawn
+            for epoch in run.result.history
+            for layer in epoch.recorded.get(quantity, {})
+        )
+    )
+
+
+def _acm(run: Run, layer: str, variant: str) -> list[Point]:
+    """ACM of each check where this layer was judged, else of each epoch where it was recorded."""
+    history = run.result.history
+    checked = [(epoch, check) for epoch in history for check in epoch.checks]
+    # the last check of an epoch is at its end or not long before
+    steps = max((check.step / epoch.number for epoch, check in checked), default=1.0)
+    points = []
+    for epoch in history:
+        if epoch.checks and layer == PENULTIMATE:
+            points += [
+                Point(check.step / steps, value, check.step, not check.kept, check.tau)
+                for check in epoch.checks
+                if isfinite(value := check.scores.get(variant, 0)) and value > 0
+            ]
+        else:
+            value = epoch.recorded.get(ACM, {}).get(layer, {}).get(variant, 0)
+            if isfinite(value) and value > 0:
+                points.append(Point(epoch.number, value))
+    return points
+
+
+def _gradient(run: Run, layer: str) -> list[Point]:
+    values = [(e.number, e.recorded.get(GRADIENT, {}).get(layer, 0)) for e in run.result.history]
+    return [Point(number, value) for number, value in values if isfinite(value) and value > 0]
+
+
+def _absent(drawn: Sequence[Run], panels: Sequence[Panel]) -> str:
+    """What to say where a layer that is to be shown was not recorded."""
+    known = [
+        f"{panel.quantity} of {', '.join(_recorded(drawn, panel.quantity))}"
+        for panel in panels
+        if _recorded(drawn, panel.quantity)
+    ]
+    lacking = " and ".join(_lacks(panel) for panel in panels if not any(panel.lines))
+    return f"found {lacking}" + (f"; these files have {' and '.join(known)}" if known else "")
+
+
+def _lacks(panel: Panel) -> str:
+    layers = "" if panel.layer == PENULTIMATE and panel.variant else f":{panel.layer}"
+    return (
+        f"no {panel.quantity} of {panel.layer}, which train --record {panel.quantity}{layers} takes"
+    )
+
+
+def _draw(axes: "Axes", drawn: Sequence[Run], panel: Panel) -> None:
+    """A line a training, dots where it was rolled back, and gamma."""
+    from stkit.report.plots import style
+
+    ends: dict[int, End] = {}
+    marks = []
+    for run, line in zip(drawn, panel.lines, strict=True):
+        if not line:
+            continue
+        look = style.look(run.number)
+        axes.plot(
+            [point.epoch for point in line], [point.value for point in line], color=look.colour,
+            linestyle=look.line, marker="o" if len(line) == 1 else "", clip_on=False,
+        )  # fmt: skip
+        marks += [
+            style.Mark("" if run.number in ends else str(p.tau), p.epoch, p.value, look)
+            for p in line
+            if p.rolled_back
+        ]
+        ends[run.number] = style.End(run.name, line[-1].epoch, line[-1].value, look)
+    beyond = axes.get_xlim()[1]
+    for gamma in _gammas(drawn, panel.variant):
+        look = style.Look("#404040", style.DOTS)
+        axes.axhline(gamma, color=look.colour, linestyle=look.line, linewidth=style.THIN)
+        ends[-len(ends) - 1] = style.End(f"gamma {gamma:g}", beyond, gamma, look)
+    style.mark(axes, marks)
+    if marks:
+        style.key(axes, [style.rolled_back()])
+    style.label_ends(axes, list(ends.values()))
+
+
+def _gammas(drawn: Sequence[Run], variant: str | None) -> list[float]:
+    """The thresholds of a variant: those by which was judged, else its own; none for None."""
+    if variant is None:
+        return []
+    judged = {gamma for run in drawn for of, gamma in _schedules(run) if of == variant}
+    return sorted(judged) or [VARIANTS[variant].gamma]
+
+
+def _row(run: Run, panel: Panel, point: Point) -> dict[str, str | int | float | None]:
+    return run.row() | {
+        "quantity": panel.quantity, "variant": panel.variant, "layer": panel.layer,
+        "epoch": point.epoch, "step": point.step, "value": point.value,
+        "rolled_back": int(point.rolled_back), "tau": point.tau,
+    }  # fmt: skip

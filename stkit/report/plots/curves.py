@@ -36,13 +36,14 @@ def draw(
     rows: Rows = []
     ends: dict[int, style.End] = {}  # by the look's number
     marks: list[Mark] = []
+    untested: list[str] = []
     for run in drawn:
         look, mine = style.look(run.number), _rows(run)
         rows += mine
         tested = [row for row in mine if row["accuracy"] is not None]
         _line(axes, mine, "train_accuracy", look, training=True)
         if not tested:
-            on_note(f"note: {run.name}: no test accuracy; stkit train takes it with --test SOURCE")
+            untested.append(run.name)
             continue
         _line(axes, tested, "accuracy", look)
         marks += _marks(tested, look, named=run.number not in ends)
@@ -53,8 +54,11 @@ def draw(
         )
     if not ends:
         raise ArtifactError(
-            "found no accuracy on test images in these files; train with --test SOURCE"
+            "found no accuracy on test images in these files, which train --test SOURCE takes"
         )
+    if untested:
+        names = "; ".join(dict.fromkeys(untested))
+        on_note(f"note: {names}: no test accuracy, which train --test SOURCE takes")
     axes.set(ylabel="accuracy, %", ylim=(0, 100))
     _key(axes, rows, " or ".join(sorted({run.result.split for run in drawn})))
     style.by_number(axes, "epoch", max(float(row["epoch"] or 0) for row in rows))
@@ -132,7 +136,5 @@ def _key(axes: "Axes", rows: Rows, tested: str) -> None:
 
     solid = Line2D([], [], color="black", label=f"clean {tested} images")
     dotted = Line2D([], [], color="black", linestyle=(0, style.DOTS), label="training images")
-    dot = Line2D(
-        [], [], color="black", marker="o", linestyle="", label=r"rolled back, stage $\tau$ begins"
-    )
-    style.key(axes, [solid, dotted, *([dot] if any(row["rolled_back"] for row in rows) else [])])
+    dots = [style.rolled_back()] if any(row["rolled_back"] for row in rows) else []
+    style.key(axes, [solid, dotted, *dots])

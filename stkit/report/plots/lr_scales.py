@@ -42,7 +42,8 @@ def draw(
             {"layer": layer, "tau": tau, "scale": scale}
             for layer, scale in zip(numbers, scales, strict=True)
         ]
-    style.sized(figure, style.COLUMN, max(0.75 * style.COLUMN, 0.18 * stages))
+    width = style.COLUMN if stages <= 6 else style.PAGE
+    style.sized(figure, width, max(0.75 * style.COLUMN, 0.18 * stages))
     style.by_number(axes, f"layer, from the input, of {count}", count)
     axes.set(ylabel="share of the learning rate", ylim=(0, 1))
     return rows

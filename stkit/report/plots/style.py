@@ -88,12 +88,12 @@ def sized(figure: "Figure", width: float = PAGE, height: float | None = None) ->
     figure.set_size_inches(width, PAGE / 2 if height is None else height)
 
 
-def by_number(axes: "Axes", name: str, last: float) -> None:
-    """Let an axes have epochs, or what else is counted, from 1 to the last: ticks at whole ones."""
+def by_number(axes: "Axes", name: str, last: float, *, first: float = 1) -> None:
+    """Let an axes have epochs, or what else is counted, from left to right: ticks at whole ones."""
     from matplotlib.ticker import MaxNLocator
 
     pad = min(0.5, 0.1 + last / 60)
-    axes.set(xlabel=name, xlim=(1 - pad, last + pad))
+    axes.set(xlabel=name, xlim=(first - pad, last + pad))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
@@ -156,6 +156,15 @@ def key(axes: "Axes", handles: Sequence["Line2D"]) -> None:
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles),
         borderaxespad=0.2, borderpad=0.2, handlelength=2.2,
     )  # fmt: skip
+
+
+def rolled_back() -> "Line2D":
+    """What a `Mark` of a roll-back means, for `key`."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], color="black", marker="o", linestyle="", label=r"rolled back, stage $\tau$ begins"
+    )
 
 
 @dataclass(frozen=True)
