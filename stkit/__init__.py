@@ -24,7 +24,8 @@ _WHERE = {
     "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "compare": "measure.comparison", "evaluate": "measure.accuracy",
-    "separability": "measure.separability", "features": "models", "layers": "models",
+    "landscape": "measure.landscape", "separability": "measure.separability",
+    "features": "models", "layers": "models",
     "Runtime": "engine.runtime", "configure": "engine.process", "pick": "engine.runtime",
     "StkitError": "core.errors",
 }  # fmt: skip
@@ -33,8 +34,9 @@ _WHERE = {
 __all__ = [
     "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
     "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
-    "__version__", "acm", "compare", "configure", "evaluate", "features", "layer_groups", "layers",
-    "load", "load_checkpoint", "load_model", "pick", "poison", "separability", "train",
+    "__version__", "acm", "compare", "configure", "evaluate", "features", "landscape",
+    "layer_groups", "layers", "load", "load_checkpoint", "load_model", "pick", "poison",
+    "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from stkit.measure.accuracy import evaluate
     from stkit.measure.acm import acm
     from stkit.measure.comparison import compare
+    from stkit.measure.landscape import landscape
     from stkit.measure.separability import separability
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers
