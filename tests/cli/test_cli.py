@@ -128,7 +128,7 @@ def test_help_list_report_and_inspect_import_nothing_heavy(made):
     lines = [[*name.split(), "--help"] for name in COMMANDS]
     lines += [["list", "methods"], ["report", f"{made}/nt.safetensors"]]
     lines += [["inspect", f"{made}/ops.safetensors"]]
-    heavy = {"torch", "timm", "numpy", "torchvision", "sklearn", "PIL", "rich"}
+    heavy = {"torch", "timm", "numpy", "torchvision", "sklearn", "PIL", "rich", "matplotlib"}
     code = (
         "import sys; from stkit.cli import main\n"
         f"for line in {lines!r}:\n"

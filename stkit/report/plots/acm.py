@@ -22,6 +22,8 @@ FILES = "checkpoints, or results of stkit bench"
 TAKES = ("variant", "layer")
 ACM, GRADIENT = "acm", "gradients"
 """What is recorded, by its name in `--record`."""
+USUAL = {ACM: PENULTIMATE, GRADIENT: "1"}
+"""Of which layer, where `--record` names none; 1 is the paper's shallow layer."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,21 @@ class Panel:
         layer = f"layer {self.layer}" if self.layer.isdecimal() else self.layer
         what = "mean absolute gradient" if self.variant is None else f"ACM ({self.variant})"
         return f"{what}\n{layer}"
+
+    @property
+    def option(self) -> str:
+        """What `--record` takes for it."""
+        usual = self.layer == USUAL[self.quantity]
+        return self.quantity if usual else f"{self.quantity}:{self.layer}"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """By what a phase was judged."""
+
+    variant: str
+    gamma: float
+    layer: str
 
 
 def draw(
@@ -82,13 +99,15 @@ def draw(
             rows += [_row(run, panel, point) for point in line]
         without = [run.name for run, line in zip(drawn, panel.lines, strict=True) if not line]
         if without:
-            on_note(f"note: {'; '.join(dict.fromkeys(without))}: {_lacks(panel)}")
+            names = "; ".join(dict.fromkeys(without))
+            what = f"{panel.quantity} of {panel.layer}"
+            on_note(f"note: {names}: no {what}, which train --record {panel.option} takes")
     return rows
 
 
 def _judged(drawn: Sequence[Run]) -> str:
     """The variant by which the trainings were judged; the paper's where none was."""
-    variants = sorted({variant for run in drawn for variant, _ in _schedules(run)})
+    variants = sorted({judge.variant for run in drawn for judge in _judges(run)})
     if len(variants) > 1:
         raise RecipeError(
             f"found trainings judged by {' and '.join(variants)}, expected one in a picture; "
@@ -97,14 +116,17 @@ def _judged(drawn: Sequence[Run]) -> str:
     return variants[0] if variants else next(iter(VARIANTS))
 
 
-def _schedules(run: Run) -> Iterator[tuple[str, float]]:
-    """The variant and the threshold of each phase that was judged."""
+def _judges(run: Run) -> Iterator[Judge]:
+    """By what each phase was judged that was."""
     setup = run.result.setup
     for key, variant in setup.items():
         phase, _, last = key.rpartition(".")
         if last == "variant" and phase.endswith(".staged") and variant in VARIANTS:
-            gamma = setup.get(f"{phase}.gamma")
-            yield variant, VARIANTS[variant].gamma if gamma is None else float(gamma)
+            gamma, layer = (setup.get(f"{phase}.{name}") for name in ("gamma", "layer"))
+            yield Judge(
+                variant, VARIANTS[variant].gamma if gamma is None else float(gamma),
+                PENULTIMATE if layer is None else str(layer),
+            )  # fmt: skip
 
 
 def _panels(
@@ -117,10 +139,10 @@ def _panels(
         )
     layers = [PENULTIMATE if layer is None else str(layer) for layer in asked]
     if not layers:
-        judged = any(_acm(run, PENULTIMATE, variant) for run in drawn)
+        judged = [judge.layer for run in drawn for judge in _judges(run)]
         layers = [
-            PENULTIMATE if judged else next(iter(_recorded(drawn, ACM)), PENULTIMATE),
-            next(iter(_recorded(drawn, GRADIENT)), PENULTIMATE),
+            next(iter([*judged, *_recorded(drawn, quantity)]), usual)
+            for (quantity, usual), judged in zip(USUAL.items(), (judged, []), strict=True)
         ]
     return (
         Panel(ACM, layers[0], variant, [_acm(run, layers[0], variant) for run in drawn]),
@@ -129,26 +151,25 @@ def _panels(
 
 
 def _recorded(drawn: Sequence[Run], quantity: str) -> list[str]:
-    """The layers of which a quantity was recorded, as they were named, in that order."""
-    return list(
-        dict.fromkeys(
-            layer
-            for run in drawn
-            for epoch in run.result.history
-            for layer in epoch.recorded.get(quantity, {})
-        )
-    )
+    """The layers of which a quantity was recorded: numbers from the input on, then names."""
+    layers = {
+        layer
+        for run in drawn
+        for epoch in run.result.history
+        for layer in epoch.recorded.get(quantity, {})
+    }
+    return sorted(layers, key=lambda name: (int(name) if name.isdecimal() else 10**6, name))
 
 
 def _acm(run: Run, layer: str, variant: str) -> list[Point]:
     """ACM of each check where this layer was judged, else of each epoch where it was recorded."""
-    history = run.result.history
+    history, judged = run.result.history, {judge.layer for judge in _judges(run)}
     checked = [(epoch, check) for epoch in history for check in epoch.checks]
     # the last check of an epoch is at its end or not long before
     steps = max((check.step / epoch.number for epoch, check in checked), default=1.0)
     points = []
     for epoch in history:
-        if epoch.checks and layer == PENULTIMATE:
+        if epoch.checks and layer in judged:
             points += [
                 Point(check.step / steps, value, check.step, not check.kept, check.tau)
                 for check in epoch.checks
@@ -168,19 +189,17 @@ def _gradient(run: Run, layer: str) -> list[Point]:
 
 def _absent(drawn: Sequence[Run], panels: Sequence[Panel]) -> str:
     """What to say where a layer that is to be shown was not recorded."""
-    known = [
-        f"{panel.quantity} of {', '.join(_recorded(drawn, panel.quantity))}"
+    lacking = [panel for panel in panels if not any(panel.lines)]
+    said = " and ".join(f"no {panel.quantity} of {panel.layer}" for panel in lacking)
+    known = " and ".join(
+        f"{panel.quantity} of {', '.join(layers)}"
         for panel in panels
-        if _recorded(drawn, panel.quantity)
-    ]
-    lacking = " and ".join(_lacks(panel) for panel in panels if not any(panel.lines))
-    return f"found {lacking}" + (f"; these files have {' and '.join(known)}" if known else "")
-
-
-def _lacks(panel: Panel) -> str:
-    layers = "" if panel.layer == PENULTIMATE and panel.variant else f":{panel.layer}"
+        if (layers := _recorded(drawn, panel.quantity))
+    )
+    options = ",".join(panel.option for panel in lacking)
     return (
-        f"no {panel.quantity} of {panel.layer}, which train --record {panel.quantity}{layers} takes"
+        f"found {said} in these files{f', which have {known}' if known else ''}; "
+        f"train with --record {options}"
     )
 
 
@@ -219,7 +238,8 @@ def _gammas(drawn: Sequence[Run], variant: str | None) -> list[float]:
     """The thresholds of a variant: those by which was judged, else its own; none for None."""
     if variant is None:
         return []
-    judged = {gamma for run in drawn for of, gamma in _schedules(run) if of == variant}
+    judges = [judge for run in drawn for judge in _judges(run)]
+    judged = {judge.gamma for judge in judges if judge.variant == variant}
     return sorted(judged) or [VARIANTS[variant].gamma]
 
 

@@ -29,12 +29,17 @@ class Run:
 
 
 def runs(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Run]:
-    """The finished trainings in these files, in the paper's order.
+    """The finished trainings in these files, in the paper's order; see `compared`."""
+    return compared(gather.noted(paths, on_note=on_note).results)
 
-    ArtifactError where there is none, and for trainings of which nothing can be compared: on images
-    from several sources, or of different numbers of classes.
+
+def compared(results: Iterable[Result]) -> list[Run]:
+    """Trainings that are shown in one picture, in the paper's order.
+
+    ArtifactError where there is none, and for some of which nothing can be compared: on images from
+    several sources, or of different numbers of classes.
     """
-    groups = grouped(gather.noted(paths, on_note=on_note).results, None)
+    groups = grouped(results, None)
     if not groups:
         raise ArtifactError(
             "found no finished training in these files; pass checkpoints, or results of stkit bench"

@@ -112,7 +112,8 @@ def mark(axes: "Axes", marks: Sequence[Mark]) -> None:
 
     To be called when the limits and scales are as they will be.
     """
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # decides where the axes are
+    if marks:
+        _lay_out(axes)
     unit = axes.figure.dpi / 72
     taken: list[tuple[float, float]] = []
     for each in marks:
@@ -183,18 +184,15 @@ def label_ends(axes: "Axes", ends: Sequence[End]) -> None:
     To be called last, when the limits and scales are as they will be. Where the names need more
     height than there is, the figure grows.
     """
-    from matplotlib.figure import Figure
     from matplotlib.transforms import offset_copy
 
-    figure = axes.figure
-    assert isinstance(figure, Figure), "no figure within another"
+    figure = _lay_out(axes)
     names = [fill(harmless(end.text), WIDE) for end in ends]
     unit = figure.dpi / 72 * FONT * LEADING
     heights = [unit * (name.count("\n") + 1) for name in names]
-    figure.draw_without_rendering()  # which decides where the axes are
     while (box := axes.get_window_extent()).height < sum(heights):
         figure.set_figheight(figure.get_figheight() * sum(heights) / box.height * 1.02)
-        figure.draw_without_rendering()
+        _lay_out(axes)
     wanted = [float(axes.transData.transform((end.x, end.y))[1]) for end in ends]
     places = spread(wanted, heights, box.y0, box.y1)
     beside = offset_copy(axes.transAxes, fig=figure, x=GAP, units="points")
@@ -205,6 +203,18 @@ def label_ends(axes: "Axes", ends: Sequence[End]) -> None:
             arrowprops={"arrowstyle": "-", "color": end.look.colour, "linewidth": THIN,
                         "shrinkA": 0, "shrinkB": 1, "relpos": (0, 0.5)},
         )  # fmt: skip
+
+
+def _lay_out(axes: "Axes") -> "Figure":
+    """Decide where the axes are, as drawing does; the figure that they are in."""
+    from matplotlib.figure import Figure
+
+    figure = axes.figure
+    assert isinstance(figure, Figure), "no figure within another"
+    engine = figure.get_layout_engine()
+    assert engine is not None, "figures are laid out by constraints"
+    engine.execute(figure)
+    return figure
 
 
 def spread(
