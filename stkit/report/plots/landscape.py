@@ -128,8 +128,10 @@ class Scale:
 
 def scale(surfaces: "Sequence[Landscape]") -> Scale:
     """That which has room for all of them, up to `HIGHEST`."""
-    most, lowest = HIGHEST * surfaces[0].chance, min(surface.lowest[0] for surface in surfaces)
-    highest = max(float(surface.losses.nan_to_num(math.inf).max()) for surface in surfaces)
+    most = HIGHEST * surfaces[0].chance
+    counted = [surface.losses.nan_to_num(math.inf) for surface in surfaces]
+    lowest = min(float(losses.min()) for losses in counted)
+    highest = max(float(losses.max()) for losses in counted)
     high = math.log10(max(min(highest, most), 10 * LEAST))
     low = min(math.log10(max(lowest, LEAST)), high - NARROWEST)
     levels = [
