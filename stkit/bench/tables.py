@@ -40,6 +40,8 @@ OWN: dict[str, dict[str, str]] = {
     },
 }
 """Options of the two commands that a grid does not pass on, and who sets them."""
+OF_FILES = ("init-from", "init-layers", "freeze")
+"""Options of trainings that start from a file: the names of a grid's tasks say nothing of it."""
 Seed = int | Literal["each"]
 """Of a poison: one for the trainings of all seeds, or each training's own."""
 
@@ -224,6 +226,11 @@ def _options(
     for key, value in options.items():
         if key in set_by:
             raise RecipeError(f"{where}: {key!r} is no option here; it is set by {set_by[key]}")
+        if command == "train" and key in OF_FILES:
+            raise RecipeError(
+                f"{where}: {key!r} is no option of a grid, whose results would not notice another "
+                "checkpoint; use `stkit train`, and `stkit report` on its files"
+            )
         if known is not None and key not in known[command]:
             raise RecipeError(f"{where}: {nearest('option', key, known[command])}")
         if not isinstance(value, (str, int, float)):

@@ -9,6 +9,7 @@ import typer
 from stkit.cli.output import bar, note
 from stkit.core import header
 from stkit.core.errors import ArtifactError
+from stkit.recipes.carried import Jitter
 from stkit.recipes.training import THREADS
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
     from stkit.measure.subject import Checkpoint as Trained
+    from stkit.training.transplant import Donor
 
 
 def fraction(text: str | float) -> float:
@@ -41,6 +43,19 @@ def triple(text: str) -> tuple[float, ...]:
     if len(values) not in (1, 3):
         raise typer.BadParameter(f"{text!r} are {len(values)} numbers; write one, or three: r,g,b")
     return values * 3 if len(values) == 1 else values
+
+
+def strengths(text: str) -> Jitter:
+    """Of the colour jitter: one number, or four."""
+    values = tuple(fraction(each) for each in str(text).split(","))
+    if len(values) == 1:
+        return values[0]
+    if len(values) != 4:
+        raise typer.BadParameter(
+            f"{text!r} are {len(values)} numbers; write one, or four: brightness, contrast, "
+            "saturation, hue"
+        )
+    return (values[0], values[1], values[2], values[3])
 
 
 SOURCE = "a stkit file, a folder of class folders, digits, cifar10 or cifar100"
@@ -88,6 +103,18 @@ Deterministic = Annotated[
     bool,
     typer.Option("--deterministic", help="The same bytes again, on a GPU too, which is slower."),
 ]
+InitFrom = Annotated[
+    Path | None,
+    typer.Option(metavar="CHECKPOINT", help="Start from its weights instead of random ones."),
+]
+InitLayers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="first:N|last:N|NAME,...",
+        help="Take only these of its layers: so many before the classifier, or modules.",
+    ),
+]
+Freeze = Annotated[bool, typer.Option("--freeze", help="What is taken over does not learn.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
 
@@ -160,6 +187,18 @@ def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":
         trained = load_checkpoint(path, device=runtime.device)
     runtime.same(trained.header["digest"], f"weights in {path}")
     return trained
+
+
+def open_donor(path: Path | None, runtime: "Runtime") -> "Donor | None":
+    """The weights to start from, if any; of several ranks all must read the same."""
+    if path is None:
+        return None
+    from stkit.training.transplant import donor
+
+    with runtime.together():
+        given = donor(path)
+    runtime.same(given.header["digest"], f"weights in {path}")
+    return given
 
 
 def open_source(

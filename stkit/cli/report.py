@@ -88,7 +88,7 @@ def _report(files: list[Path], format: str, layout: str | None, measure: str, an
     shown = groups.MEASURES[measure]
     made = groups.grouped(gathered.results, shown)
     if layout is not None:
-        made = tables.published(made, layout)
+        made = tables.of_table(made, layout)
     if format == "html":
         return _page(gathered, made, files, shown, anchors)
     if layout is None:

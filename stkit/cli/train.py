@@ -17,7 +17,7 @@ from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES, RESTORES
 from stkit.recipes.layers import MEASURED
 from stkit.recipes.options import OPTIONS, frame_with
-from stkit.recipes.training import TrainingRecipe
+from stkit.recipes.training import TrainingRecipe, init
 from stkit.training.schedule import Verdict
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def train(
         bool,
         typer.Option("--pretrained", help="Start from timm's weights, in its cache or downloaded."),
     ] = False,
+    init_from: o.InitFrom = None,
+    init_layers: o.InitLayers = None,
+    freeze: o.Freeze = False,
     test: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
@@ -106,8 +109,8 @@ def train(
         typer.Option(metavar="NAME,...", help=OPTIONS["augment"].help),
     ] = None,
     jitter: Annotated[
-        float | None,
-        typer.Option(help=OPTIONS["jitter"].help),
+        Any,
+        typer.Option(parser=o.strengths, metavar="X|B,C,S,H", help=OPTIONS["jitter"].help),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
@@ -173,8 +176,9 @@ def train(
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
     recipe = TrainingRecipe(
-        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record
-    )
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
+        init=init(init_from, init_layers, freeze),
+    )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (
         nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
@@ -183,7 +187,8 @@ def train(
         tested = None
         if test is not None:
             tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
-        training = Training(images, recipe, runtime=runtime, test=tested)
+        given = o.open_donor(init_from, runtime)
+        training = Training(images, recipe, runtime=runtime, test=tested, donor=given)
         kept = keeping.Kept(keeping.files(out, keep or (), training.plan.epochs), force)
         if dry_run:
             output.result(_plan(training, out, kept), as_json=json, quiet=quiet, brief=out)
@@ -267,7 +272,10 @@ def _summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def _plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]:
     weights = sum(v.nbytes for v in training.tensors().values())
-    kept_files = {"kept": [str(path) for path in kept.paths.values()]} if kept.paths else {}
+    more: dict[str, Any] = {"kept": [*map(str, kept.paths.values())]} if kept.paths else {}
+    if training.recipe.init is not None:
+        taken = {"parameters": training.transplant.parameters}
+        more["init"] = as_dict(training.recipe.init) | taken
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
         "phases": [as_dict(phase) for phase in training.plan.phases],
@@ -277,4 +285,4 @@ def _plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]
         "precision": training.runtime.precision,
         "memory_bytes": training.images.pixels.nbytes + 2 * weights,
         "disk_bytes": weights * (1 + len(kept.paths)),
-    } | kept_files  # fmt: skip
+    } | more  # fmt: skip

@@ -35,7 +35,9 @@ READ = {
 }  # fmt: skip
 """The recipe of images: how they were read, and poisoned."""
 PHASE = {"adversary?": {"epsilon": SHARE}, "staged?": {"variant?": str}}
-TRAINED = {"frame": str, "phases": [PHASE, SOME]}
+TRAINED = {
+    "frame": str, "phases": [PHASE, SOME], "init?": {"layers?": str, "freeze": bool},
+}  # fmt: skip
 """The recipe of a training, as a report relies on it."""
 RECIPES: dict[str, dict[str, Any]] = {
     "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,

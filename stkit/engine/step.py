@@ -84,6 +84,13 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def learning(network: nn.Module, still: Sequence[nn.Module] = ()) -> None:
+    """Training mode, but for modules whose statistics stay what they are."""
+    network.train()
+    for module in still:
+        module.eval()
+
+
 def descend(
     network: nn.Module,
     sgd: torch.optim.Optimizer,
@@ -94,14 +101,16 @@ def descend(
     total: int,
     clip: float | None = None,
     mixed: mix.Mixed | None = None,
+    still: Sequence[nn.Module] = (),
 ) -> tuple[Tensor, Tensor]:
     """One SGD step on float images [B,3,H,W] as they are, in training mode.
 
     network: the model as `ranks.wrap` gives it. total: see `Runtime.total`. clip: the largest L2
-    norm of the whole gradient. mixed: the labels, where an image has two. Returns this rank's share
-    of the batch's mean loss and its number of right answers: scalars of type `runtime.sums`.
+    norm of the whole gradient. mixed: the labels, where an image has two. still: see `learning`.
+    Returns this rank's share of the batch's mean loss and its number of right answers: scalars of
+    type `runtime.sums`.
     """
-    network.train()
+    learning(network, still)
     with runtime.autocast():
         logits = network(images)
     answers = at_least_float32(logits)
@@ -124,7 +133,8 @@ class Step:
 
     sums: on the device, over the steps since they were zeroed: this rank's loss, its right answers,
     and how many steps there were before the first whose loss was NaN or infinite. network: the
-    model as `ranks.wrap` gives it; model: itself.
+    model as `ranks.wrap` gives it; model: itself. still: the names of modules whose statistics stay
+    what they are.
     """
 
     def __init__(
@@ -136,7 +146,9 @@ class Step:
         runtime: Runtime,
         *,
         seed: int,
+        still: Sequence[str] = (),
     ) -> None:
+        self.still = [model.get_submodule(name) for name in still]
         self.model, self.network, self.phase, self.runtime = model, network, phase, runtime
         self.attacked = ranks.alone(model, network)
         self.dtype = next(model.parameters()).dtype
@@ -188,7 +200,7 @@ class Step:
             x = mixed.pixels.contiguous(memory_format=torch.channels_last)
         loss, hits = descend(
             self.network, self.sgd, x, labels, self.runtime,
-            total=self.runtime.total(self.batch_size), mixed=mixed,
+            total=self.runtime.total(self.batch_size), mixed=mixed, still=self.still,
         )  # fmt: skip
         loss_sum, both, sound = self._sums
         both.add_(torch.stack((loss, hits)))
@@ -206,7 +218,7 @@ class Step:
         x = x.contiguous(memory_format=torch.channels_last)
         if copies == 1:
             return x
-        self.attacked.train()
+        learning(self.attacked, self.still)
         with torch.no_grad(), self.runtime.autocast():
             answers = at_least_float32(self.attacked(x))
         losses = F.cross_entropy(answers, labels.repeat(copies), reduction="none")

@@ -26,7 +26,7 @@ from stkit.recipes.frames import (
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
-from stkit.recipes.training import PRECISIONS, TrainingRecipe
+from stkit.recipes.training import PRECISIONS, Init, TrainingRecipe
 
 Recorded = Mapping[str, Any]
 Values = dict[str, str | int | float | bool]
@@ -90,6 +90,8 @@ def frame(recipe: Recorded) -> Values:
     given |= options
     if "adversary" in given:
         given["adversary"] = fraction(given["adversary"])
+    if isinstance(given.get("jitter"), tuple):
+        given["jitter"] = _numbers(given["jitter"])
     return {"frame": base} | {
         (OPTIONS[option].flag or option).replace("_", "-"): value for option, value in given.items()
     }
@@ -107,6 +109,8 @@ def _phase(phase: dict[str, Any]) -> ResolvedPhase:
         "staged": staged and ResolvedStaged(**staged),
         "augment": tuple(phase["augment"]), "prepare": tuple(phase["prepare"]),
     }  # fmt: skip
+    if isinstance(phase["jitter"], list):
+        given["jitter"] = tuple(phase["jitter"])
     return ResolvedPhase(**phase | given)
 
 
@@ -155,20 +159,30 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
     asked = TrainingRecipe(  # RecipeError for what is out of its limits
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
         recipe["pretrained"], mean, std, record=recipe.get("record"),
+        init=_init(recipe.get("init")),
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
+    if asked.init is not None:
+        layers = asked.init.layers
+        values |= {} if layers is None else {"init-layers": layers}
+        values["freeze"] = asked.init.freeze
     if asked.holdout:
         values["holdout"] = asked.holdout
     if asked.record is not None:
         values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)
     if not (none and model in MODELS and side is not None and side <= SMALL):  # else by default
-        values |= {"mean": _triple(mean), "std": _triple(std)}
+        values |= {"mean": _numbers(mean), "std": _numbers(std)}
     return values
 
 
-def _triple(numbers: tuple[float, ...]) -> str:
+def _init(recorded: Recorded | None) -> Init | None:
+    """What was taken over of a checkpoint, where one was."""
+    return None if recorded is None else Init(recorded.get("layers"), recorded["freeze"] is True)
+
+
+def _numbers(numbers: tuple[float, ...]) -> str:
     return ",".join(f"{each:g}" if float(f"{each:g}") == each else repr(each) for each in numbers)
 
 

@@ -28,6 +28,9 @@ PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
 }
 """Every preparation, and for `jpeg-50` and the like: the default, the least and the most."""
 MIXES = ("mixup", "cutmix")
+Jitter = float | tuple[float, float, float, float]
+"""Strength of the colour jitter: a number, that many times SimCLR's, or the four themselves, by how
+much brightness, contrast, saturation and hue may change."""
 UERASER = (*PLAIN, "plasma", "channel-shuffle", "trivial")
 COPIES = 5  # Qin et al. 2023: K = 5 augmented copies in UEraser-Max
 DROPOUT = 0.5  # ST paper, C.5
@@ -110,3 +113,18 @@ def read(text: str) -> Carried:
         copies=COPIES if "ueraser-max" in names else 1,
         dropout=DROPOUT if "dropout" in names else 0.0,
     )
+
+
+def check_jitter(strength: Jitter) -> None:
+    """RecipeError unless a strength is a number or four, of which the hue's, in turns, is at most
+    half a turn."""
+    if not isinstance(strength, (tuple, list)):
+        number("jitter", strength, 0, 2.5)
+        return
+    if not isinstance(strength, tuple) or len(strength) != 4:
+        raise RecipeError(
+            f"jitter is {strength!r}, expected a number, or a tuple of four: brightness, contrast, "
+            "saturation, hue"
+        )
+    for name, value in zip(("brightness", "contrast", "saturation", "hue"), strength, strict=True):
+        number(f"jitter of the {name}", value, 0, 0.5 if name == "hue" else 10)

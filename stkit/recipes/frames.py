@@ -19,7 +19,7 @@ from math import inf
 from stkit.core.checks import brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
-from stkit.recipes.carried import CG, PLAIN, Carried, read
+from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
@@ -114,7 +114,7 @@ class Phase:
     prepare: tuple[str, ...] = ()  # of the published images, once, before the first step
     mix: str | None = None
     copies: int = 1
-    jitter: float = 1.0  # strength of the colour jitter; 1: SimCLR's, as the paper gives none
+    jitter: Jitter = 1.0  # strength of the colour jitter; 1: SimCLR's, as the paper gives none
     dropout: float = 0.0  # probability, on the input of the last linear layer
 
     __repr__ = brief
@@ -123,7 +123,7 @@ class Phase:
         Carried(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
         number("lr", self.lr, 0, 1000)
         number("weight-decay", self.weight_decay, 0, 1)
-        number("jitter", self.jitter, 0, 2.5)
+        check_jitter(self.jitter)
         if self.epochs is not None:
             whole("epochs", self.epochs, 1, 1_000_000)
 

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
-from stkit.recipes.carried import listed, read
+from stkit.recipes.carried import Jitter, listed, read
 from stkit.recipes.frames import FRAMES, PAPER, Adversary, Frame, Phase, Staged
 
 
@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
     restore: str | None
     gate: bool
     adversary: float | None
-    jitter: float | None
+    jitter: Jitter | None
     weight_decay: float | None
 
 
@@ -107,7 +107,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "augment": Option("In place of the frame's own: see the list above."),
     "jitter": Option(
-        f"Strength of the colour jitter.  [default: {Phase().jitter:g}, which is SimCLR's]"
+        "Strength of the colour jitter, X times SimCLR's, or of brightness, contrast, saturation "
+        f"and hue: RAD's are 0.4,0.4,0.4,0.5.  [default: {Phase().jitter}, so 0.4,0.4,0.4,0.1]"
     ),
     "weight_decay": Option(f"[default: {f'{Phase().weight_decay:.0e}'.replace('e-0', 'e-')}]"),
 }

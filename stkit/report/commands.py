@@ -30,14 +30,15 @@ FOLDER = "FOLDER"
 class Command:
     """What makes a file: `stkit VERB READS OPTIONS -o FILE`, by so many ranks.
 
-    reads: files of the chain as paths, data sets by name, FOLDER. test: what --test reads. out: the
-    FILE, where the one that was asked for is an epoch on its way.
+    reads: files of the chain as paths, data sets by name, FOLDER. test, init: what --test and
+    --init-from read. out: the FILE, where the one that was asked for is an epoch on its way.
     """
 
     verb: tuple[str, ...]
     reads: tuple[Path | str, ...]
     options: Values
     test: Path | None = None
+    init: Path | None = None
     ranks: int = 1
     out: str | None = None
 
@@ -49,7 +50,7 @@ class Command:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of the chain that it reads."""
-        return tuple(each for each in (*self.reads, self.test) if isinstance(each, Path))
+        return tuple(each for each in (*self.reads, self.test, self.init) if isinstance(each, Path))
 
 
 def kept(out: Path, epoch: int) -> Path:
@@ -115,9 +116,12 @@ def _checkpoint(head: Header, parents: Parents, split: str) -> Command:
     options |= {"seed": seed} | asked.runtime(recipe)
     if "kept" in head:
         options["keep"] = head["kept"]["epoch"]
-    images, *tests = parents.files
-    test = tests[0] if tests else None
-    return Command(("train",), (images,), options, test, asked.ranks(recipe))
+    others = dict(zip(parents.files[1:], parents.heads[1:], strict=True))
+    init = next((file for file, each in others.items() if each["kind"] == "checkpoint"), None)
+    if (init is None) is not (recipe.get("init") is None):
+        raise RecipeError("its recipe and its inputs disagree about a checkpoint to start from")
+    test = next((file for file in others if file != init), None)
+    return Command(("train",), parents.files[:1], options, test, init, ranks=asked.ranks(recipe))
 
 
 def _side(images: Header) -> int | None:
@@ -197,9 +201,13 @@ def words(
     if resume and command.resumable:
         values["resume"] = True
     reads = [folder / each if isinstance(each, Path) else each for each in command.reads]
-    test = [f"--test={folder / command.test}"] if command.test else []
+    also = [
+        f"--{option}={folder / read}"
+        for option, read in (("test", command.test), ("init-from", command.init))
+        if read is not None
+    ]
     made = ["-o", _plain(folder / (command.out or file))]
-    return [*command.verb, *map(_plain, reads), *asked.words(values), *test, *made]
+    return [*command.verb, *map(_plain, reads), *asked.words(values), *also, *made]
 
 
 def _plain(word: Path | str) -> str:

@@ -1,8 +1,10 @@
 """Trainings that differ in seeds alone, in the paper's order, with the mean of what is measured."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
+from typing import Any
 
 from stkit.core.lineage import Poison
 from stkit.recipes.frames import FRAMES, NATURAL
@@ -148,10 +150,22 @@ def _told_apart(made: list[Group]) -> list[Group]:
         setups = [other.first.setup for other in places[_place(group.first)]]
         keys = sorted({key for setup in setups for key in setup})
         apart = [key for key in keys if len({repr(s.get(key)) for s in setups}) > 1]
-        words = [f"{key.rpartition('.')[2]} {group.first.setup.get(key)}" for key in apart]
+        words = [_word(group.first.setup, key) for key in apart]
         name = f"{group.frame} ({', '.join(dict.fromkeys(words))})" if words else group.frame
         named.append(replace(group, frame=name))
     return named
+
+
+def _word(setup: Mapping[str, Any], key: str) -> str:
+    """A setting by the last of its names, with its value; of a list, all of them.
+
+    One of a net that was started from says so."""
+    path = re.sub(r"(\.\d+)+$", "", key)
+    of_list = re.compile(re.escape(path) + r"(\.\d+)*")
+    values = [str(value) for name, value in setup.items() if of_list.fullmatch(name)]
+    name = path.rpartition(".")[2]
+    whose = "its net's " if path.startswith("init.") else ""
+    return f"{whose}{name} {','.join(values) or None}"
 
 
 def _difference(group: Group, made: list[Group]) -> float | None:

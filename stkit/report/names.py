@@ -1,7 +1,10 @@
 """What reports call the images that were trained on, and what the literature calls them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stkit.core import lineage
+from stkit.core.header import Header
 from stkit.core.lineage import Lineage
 from stkit.recipes.frames import Adversary
 
@@ -32,12 +35,36 @@ def dataset(name: str, images: Lineage) -> str:
     return f"{name}, all but {images.left_out} images" if images.left_out else name
 
 
-def literature(images: Lineage, recipe: dict[str, Any]) -> tuple[str, str]:
-    """The poison and the frame as tables of the literature have them; recipe: the training's.
+def started(frame: str, recipe: Mapping[str, Any], given: Header | None) -> str:
+    """A frame, and from which layers of which net it started, where that was one: `nt, from first:2
+    of nt on clean, frozen`. recipe: the training's; given: the checkpoint's header."""
+    init = recipe.get("init")
+    if init is None or given is None:
+        return frame
+    images = lineage.of(given["inputs"][0])
+    layers = f"{init['layers']} of " if init.get("layers") else ""
+    before = given["recipe"]
+    net = started(before["frame"], before, donor(given["inputs"]))
+    if given.get("kept"):
+        net += f" after epoch {given['kept']['epoch']}"
+    if not any(phase.get("lr", 1) for phase in before["phases"]):
+        net += " at rate 0"  # which leaves the weights as random as they were
+    said = f"{frame}, from {layers}{net} on {rated(poison(images), images.rate)}"
+    return f"{said}, frozen" if init["freeze"] else said
 
-    The frame bears the radius of its adversary, where that is unusual.
+
+def donor(inputs: Sequence[Header]) -> Header | None:
+    """The checkpoint that a training started from, of all that it was made of."""
+    return next((each for each in inputs if each.get("kind") == "checkpoint"), None)
+
+
+def literature(images: Lineage, recipe: dict[str, Any], given: Header | None) -> tuple[str, str]:
+    """The poison and the frame as tables of the literature have them; recipe: the training's;
+    given: the header of the checkpoint that it started from.
+
+    The frame bears the radius of its adversary, where that is unusual, and what it started from.
     """
     adversary, usual = recipe["phases"][0].get("adversary") or {}, Adversary().epsilon
     radius = round(adversary.get("epsilon", usual) * 255)
     apart = "" if radius == round(usual * 255) else f"-{radius}/255"
-    return poison(images), recipe["frame"] + apart
+    return poison(images), started(recipe["frame"] + apart, recipe, given)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stkit.core import header, lineage, schema
+from stkit.core.header import Header
 from stkit.core.lineage import Lineage
 from stkit.report import history, names
 from stkit.report.history import Epoch, Stage
@@ -196,6 +197,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
     Accuracies are those of the weights in the file; the best epoch's decides nothing.
     """
     images, progress, kept = lineage.of(head["inputs"][0]), head["progress"], head.get("kept")
+    given = names.donor(head["inputs"])
     epochs = history.read(head["records"], head["recipe"])
     last = head["records"][-1] if head["records"] else {}
     final = last.get("final") or last  # after a roll-back at the end
@@ -206,8 +208,9 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
     stopped = check is not None and check.verdict == "stop"
     known = _unmeasured(
         file, head, label=names.label(images), rate=images.rate, dataset=images.source or "unknown",
-        poison=names.poison(images), frame=head["frame"],
-        model=head["model"], seed=head["seed"], epochs_run=epochs,
+        poison=names.poison(images),
+        frame=names.started(head["frame"], head["recipe"], given), model=head["model"],
+        seed=head["seed"], epochs_run=epochs, given=given,
         epochs=epochs[-1].number if stopped else sum(p["epochs"] for p in head["recipe"]["phases"]),
     )  # fmt: skip
     return replace(
@@ -224,10 +227,21 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
 def _unmeasured(
     file: str, value: dict[str, Any], *, label: str, dataset: str, poison: str, rate: float | None,
     frame: str, model: str, seed: int, epochs: int, epochs_run: tuple[Epoch, ...],
+    given: Header | None = None,
 ) -> Result:  # fmt: skip
-    """What was trained on what and how, from what a result and a checkpoint's header share."""
-    images, tested = lineage.of(value["inputs"][0]), value["inputs"][1:2]
+    """What was trained on what and how, from what a result and a checkpoint's header share.
+
+    given: the header of the checkpoint that it started from.
+    """
+    images = lineage.of(value["inputs"][0])
+    tested = [each for each in value["inputs"][1:] if each is not given][:1]
     setup = {"train": value["recipe"], "images": images.made_by, "data": images.reading}
+    if given is not None:
+        before = lineage.of(given["inputs"][0])
+        setup["init"] = {
+            "train": given["recipe"], "images": before.made_by, "data": before.reading,
+            "kept": given.get("kept"),
+        }  # fmt: skip
     told = header.flat(setup).items()
     return Result(
         file=file, kind=value["kind"], label=label, dataset=names.dataset(dataset, images),
@@ -235,7 +249,7 @@ def _unmeasured(
         poison=poison, rate=0.0 if images.poison is None else 1.0 if rate is None else rate,
         frame=frame, model=model, seed=seed, epochs=epochs,
         setup={k: v for k, v in told if k.rpartition(".")[2] not in SAME},
-        known_as=names.literature(images, value["recipe"]), versions=value["versions"],
+        known_as=names.literature(images, value["recipe"], given), versions=value["versions"],
         images=images, tested=tested[0]["digest"] if tested else "", digest=value["digest"],
         history=epochs_run,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def records(made: list[Group], *, with_anchors: bool) -> list[Row]:
     return rows
 
 
-def published(made: Iterable[Group], layout: str) -> list[Group]:
+def of_table(made: Iterable[Group], layout: str) -> list[Group]:
     """The groups with the numbers of that table beside them, where it has some."""
     return [replace(group, table=layout) for group in made]
 

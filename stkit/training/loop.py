@@ -13,7 +13,6 @@ end, and before a save. Which step it was, the device has noted.
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,12 @@ from stkit.models import dropout
 from stkit.models.weights import fill, not_finite
 from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule
-from stkit.training.plan import model_of, plan, recorded
+from stkit.training.plan import model_of, of_others, plan, recorded
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
 from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live, measured
+from stkit.training.transplant import Donor, plant
 
 TRUSTED = "trusted/"  # before the names of the state at the last accepted check
 
@@ -49,7 +49,7 @@ class Training:
     write, and `resume()` takes it up with the same result, on the CPU to the last bit.
 
     model: an own module, trained in place, in place of the recipe's. augment: see `Augment`; runs
-    outside what is recorded as a CUDA graph. measure: what stands in for ACM of D^s.
+    outside what is recorded as a CUDA graph. measure: stands in for ACM of D^s. donor: see `plant`.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Training:
         model: nn.Module | None = None,
         augment: Augment | None = None,
         measure: Measure | None = None,
+        donor: Donor | None = None,
     ) -> None:
         if test is not None:
             fits(test, images.classes, images.size, "the training set")
@@ -69,6 +70,7 @@ class Training:
         self.plan = plan(images, recipe)
         runtime.check_batch(self.plan.batch_size)
         self.model = model_of(recipe, self.plan, images, own=model)
+        self.transplant = plant(self.model, donor, recipe, self.plan, images)
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
@@ -123,12 +125,14 @@ class Training:
 
     def _enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
-        phase, seed = self.plan.phases[which], self.recipe.seed
+        phase, seed, still = self.plan.phases[which], self.recipe.seed, self.transplant.still
         dropout.put(self.model, phase.dropout)
         self.model.zero_grad(set_to_none=True)
         for name in ("step", "staged"):  # so that their memory is free before the next is recorded
             vars(self).pop(name, None)
-        self.step = Step(self.model, self.network, self.layers, phase, self.runtime, seed=seed)
+        self.step = Step(
+            self.model, self.network, self.layers, phase, self.runtime, seed=seed, still=still
+        )
         self.staged: StagedTraining | None = None
         if phase.staged is not None:
             self.staged = StagedTraining(
@@ -249,17 +253,13 @@ class Training:
         recipe, images = self.recipe, self.images
         head = header.make(
             "checkpoint", recorded(recipe, self.plan, self.runtime), seed=recipe.seed,
-            inputs=[i.provenance for i in (images, self.test) if i is not None],
+            inputs=[*(i.provenance for i in (images, self.test) if i is not None),
+                    *self.transplant.parents],
             model=recipe.model, classes=list(images.classes), size=images.size,
             frame=recipe.frame.name, mean=self.plan.mean, std=self.plan.std, progress=progress,
             records=[record.to_json() for record in self.epochs],
         )  # fmt: skip
-        if recipe.own_model:
-            state = self.model.state_dict()
-            head["shapes"] = {name: list(value.shape) for name, value in state.items()}
-        elif models.timm_name(recipe.model, images.size) is not None:
-            head["versions"]["timm"] = version("timm")
-        return head
+        return of_others(head, self.model, recipe, images.size)
 
     def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
         """Write a checkpoint, finished or not, by rank 0 only; returns its header. Taken where a

@@ -1,13 +1,14 @@
 """What a training will do, settled before the first step: its recipe and its sizes."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core import artifact
+from stkit.core import artifact, header
 from stkit.core.checks import as_dict
 from stkit.core.errors import ArtifactError, DataError, RecipeError
 from stkit.data.holdout import split
@@ -142,11 +143,26 @@ def _check_state(own: nn.Module, what: str) -> None:
             )
 
 
+def of_others(
+    head: header.Header, model: nn.Module, recipe: TrainingRecipe, size: int
+) -> header.Header:
+    """A checkpoint's header with what a model that is not ours needs: an own module's shapes, the
+    version of timm."""
+    if recipe.own_model:
+        state = model.state_dict()
+        head["shapes"] = {name: list(value.shape) for name, value in state.items()}
+    elif models.timm_name(recipe.model, size) is not None:
+        head["versions"]["timm"] = version("timm")
+    return head
+
+
 def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, Any]:
     """The settings that two equal runs share, nothing left open: what a header records."""
-    own = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
+    own: dict[str, Any] = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
     if recipe.record is not None:
         own["record"] = layers.record(recipe.record).text
+    if recipe.init is not None:
+        own["init"] = as_dict(recipe.init)
     return {
         "frame": recipe.frame.name, "phases": [as_dict(phase) for phase in todo.phases],
         "model": recipe.model, "pretrained": recipe.pretrained, "batch_size": todo.batch_size,

@@ -18,10 +18,11 @@ from stkit.measure import acm
 from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import NATURAL, Frame
 from stkit.recipes.options import OPTIONS, Options, frame_with
-from stkit.recipes.training import OWN, TrainingRecipe
+from stkit.recipes.training import OWN, TrainingRecipe, init
 from stkit.training.loop import Training
 from stkit.training.schedule import Epoch
 from stkit.training.sets import Augment
+from stkit.training.transplant import donor
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def train(
     seed: int = 0,
     pretrained: bool = False,
     record: str | None = None,
+    init_from: str | Path | Checkpoint | None = None,
+    init_layers: str | None = None,
+    freeze: bool = False,
     mean: Iterable[float] | Tensor | None = None,
     std: Iterable[float] | Tensor | None = None,
     device: str = "auto",
@@ -95,7 +99,9 @@ def train(
     [B,3,H,W] in [0,1], called each step outside what is recorded as a CUDA graph; either stands in
     the place of all that the frame carries of its own. test: measured after each epoch, decides
     nothing. record: what is measured on D^s at each epoch's end as `--record` has it, with layers:
-    "acm,gradients:1,3"; see `Epoch.recorded`. mean, std: subtracted and divided by in the model.
+    "acm,gradients:1,3"; see `Epoch.recorded`. init_from: a checkpoint, or its file, to start from
+    the weights of; init_layers: these alone, `first:N`, `last:N` or names of modules; freeze: they
+    do not learn, see `training.transplant`. mean, std: subtracted and divided by in the model.
     device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the place of
     these. on_epoch: called with each record as it is made. options: those of the frame, see
     `OPTIONS`.
@@ -111,15 +117,16 @@ def train(
     recipe = TrainingRecipe(
         chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
         batch_size, seed, holdout, pretrained, _floats("mean", mean),
-        _floats("std", std), own and _name(own), record,
+        _floats("std", std), own and _name(own), record, init(init_from, init_layers, freeze),
     )  # fmt: skip
+    given = None if init_from is None else donor(init_from)
     runtime = runtime or pick(
         device, precision, step=step, sync_bn=sync_bn, threads=threads, deterministic=deterministic
     )
     with settings(runtime):
         training = Training(
             images, recipe, runtime=runtime, test=test,
-            model=model if isinstance(model, nn.Module) else None, augment=own,
+            model=model if isinstance(model, nn.Module) else None, augment=own, donor=given,
         )  # fmt: skip
         for epoch in training.steps():
             if epoch is not None and on_epoch is not None:

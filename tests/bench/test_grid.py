@@ -210,6 +210,7 @@ def test_names_of_timm_make_file_names():
         (PLAIN + 'limit = "x"\n', "limit is 'x', expected a whole number"),
         (PLAIN + "limit = true\n", "limit is True, expected a whole number"),
         (PLAIN + "[train]\nseed = 1\n", "it is set by seeds"),
+        (PLAIN + '[train]\ninit-from = "nt.safetensors"\n', "'init-from' is no option of a grid"),
         (PLAIN + '[[poison]]\nname = "sp"\npoison-rate = 1\n', "it is set by rates"),
         (PLAIN + "[train]\nresume = true\n", "it is set by `stkit bench`"),
         (PLAIN + "[train]\nepoch = 1\n", "unknown option 'epoch'; did you mean 'epochs'?"),

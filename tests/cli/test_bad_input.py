@@ -23,6 +23,7 @@ from stkit.engine.step import SGD
 NT = "--frame nt --model small --batch-size 8 --epochs 1 --device cpu"
 ST = "--frame st --model small --batch-size 8 --epochs 3 --device cpu"
 CPU = "--device cpu"
+INIT = "--init-from nt.safetensors"
 
 
 @pytest.fixture
@@ -110,6 +111,10 @@ RANGES = [
     (f"bench nowhere --jobs {10**30}", "jobs is 1000"),
     ("bench nowhere --time-limit 1e999", "time-limit is inf"),
     (f"train clean.safetensors {NT} --epochs 0 -o x", "epochs is 0, expected"),
+    (f"train clean.safetensors {NT} --freeze -o x", "freeze is given without init-from"),
+    (f"train clean.safetensors {NT} {INIT} --init-layers first:0 -o x", "expected first:1 to"),
+    (f"train clean.safetensors {NT} {INIT} --init-layers layr1 -o x", "did you mean 'layer1'"),
+    (f"train clean.safetensors {NT} {INIT} --freeze -o x", "freeze leaves nothing to learn"),
     (f"train clean.safetensors {NT} --batch-size 0 -o x", "batch-size is 0, expected"),
     (f"train clean.safetensors {NT} --lr nan -o x", "lr is nan, expected"),
     (f"train clean.safetensors {NT} --lr -1 -o x", "lr is -1.0, expected"),

@@ -29,6 +29,8 @@ MADE = (
     f"train @em --frame st {ST} --test @test {CPU} -o @st",
     f"train @ops --frame st-full {FULL} --test @held {CPU} -o @full",
     f"train @sp --frame nt --epochs 1 {CPU} -o @nt",
+    f"train @ops --frame nt --epochs 1 {CPU} --test @test --init-from @nt "
+    "--init-layers layer1,layer2 --freeze -o @frozen",
     "eval @st @test --adversary 4/255 --batch-size 10 --device cpu --seed 9 -o @eval",
     "acm @full @ops --per-class 3 --variant sum --device cpu -o @acm",
 )  # fmt: skip
@@ -53,7 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("eval", 5), ("acm", 5), ("nt", 3), ("held", 2)]
+    ("name", "count"), [("eval", 5), ("acm", 5), ("nt", 3), ("held", 2), ("frozen", 6)]
 )  # fmt: skip
 def test_a_chain_that_is_run_gives_the_same_files(
     name: str, count: int, files: Path, cli, tmp_path: Path

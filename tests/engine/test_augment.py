@@ -127,6 +127,28 @@ def test_gradients_are_exact_and_finite() -> None:
     assert gradient.isfinite().all() and gradient.abs().max() < 100
 
 
+def test_the_hue_half_a_turn_and_factors_from_zero_equal_torchvision() -> None:
+    """Strengths of RAD and above: torchvision draws a factor from [max(0, 1 - x), 1 + x]."""
+    strengths = (0.4, 1.5, 3.0, 0.5)
+    draws = draw(("jitter",), 4000, 8, seed=5, strength=strengths)
+    own = draws["jitter"]
+    low, high = (own["factors"].quantile(q, 0).tolist() for q in (0, 1))
+    assert low == pytest.approx([0.6, 0, 0], abs=0.01) and min(low) >= 0
+    assert high == pytest.approx([1.4, 2.5, 4], abs=0.01)
+    assert own["factors"].mean(0).tolist() == pytest.approx([1, 1.25, 2], abs=0.05)
+    assert -0.5 <= own["hue"].min() < -0.499 and 0.499 < own["hue"].max() <= 0.5
+    few, images = replace(draws, table=draws.table[:60]), pixels(60, 8)
+    few["jitter"]["on"][:] = 1
+    few["jitter"]["hue"][:2] = torch.tensor([[0.5], [-0.5]])
+    for k, image in enumerate(apply(images, few)):
+        row = {name: values[k].tolist() for name, values in few["jitter"].items()}
+        slow = images[k]
+        for operation in row["order"]:
+            factor = (*row["factors"], *row["hue"])[int(operation)]
+            slow = TORCHVISION[int(operation)](slow, factor)
+        torch.testing.assert_close(image, slow, rtol=0, atol=3e-6)
+
+
 def test_draws_have_torchvisions_distributions() -> None:
     draws = draw(CG, 40000, 32, seed=0)
     rates = {"flip": 0.5, "jitter": 0.8, "grey": 0.2}

@@ -42,6 +42,8 @@ COMMANDS = {
     "full": f"train clean.safetensors --frame st-full {TRAIN} --sync-bn",
     "timm": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --model timm:test_efficientnet",
     "apart": f"train clean.safetensors --frame nt {TRAIN}",
+    "frozen": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --seed 1 --init-from apart-1 "
+    "--init-layers layer1,layer2 --freeze",
     "em": f"poison em clean.safetensors {SMALL} --batch-size 27 --model-steps 7 --steps 2 "
     "--max-rounds 2 --stop-error 0 --sync-bn",
     "em-class": f"poison em clean.safetensors --scope class {SMALL} --batch-size 15 "
@@ -189,7 +191,7 @@ def both(work) -> dict[int, Ended]:
     return found
 
 
-@pytest.mark.parametrize("name", ["st", "at", "full", "timm"])
+@pytest.mark.parametrize("name", ["st", "at", "full", "timm", "frozen"])
 def test_training_on_two_ranks_is_training_on_one(name, work, both):
     """Weights to 1e-9; the same verdicts, stages, accuracies, and losses to 1e-9."""
     (one, weights), (two, others) = (artifact.read(work / f"{name}-{n}") for n in (1, 2))
@@ -205,6 +207,14 @@ def test_training_on_two_ranks_is_training_on_one(name, work, both):
             assert {**c, "acm": 0} == {**d, "acm": 0}
     assert two["recipe"]["ranks"] == 2 and two["recipe"]["sync_bn"] is True
     assert "ranks" not in one["recipe"]
+
+
+def test_what_is_frozen_stays_on_two_ranks(work, both):
+    """Under DDP, and BatchNorm over both."""
+    (_, before), (_, after) = (artifact.read(work / name) for name in ("apart-1", "frozen-2"))
+    held = {name for name, value in after.items() if torch.equal(value, before[name])}
+    blocks = {name for name in after if name.startswith(("layer1.", "layer2."))}
+    assert blocks == {name for name in held if not name.endswith("tracked")} | (blocks & held)
 
 
 def test_the_compared_run_kept_and_rolled_back(work, both):

@@ -26,8 +26,10 @@ from stkit.recipes.acm import VARIANTS
 from stkit.recipes.frames import FRAMES, Adversary, Phase, pgd20
 from stkit.recipes.options import frame_with
 from stkit.recipes.poisons import EM, REM
-from stkit.recipes.training import TrainingRecipe
+from stkit.recipes.training import Init, TrainingRecipe
 from stkit.training.loop import Training
+from stkit.training.plan import plan
+from stkit.training.transplant import Donor, plant
 
 CLASSES, BATCH, PASSES = 10, 8, 2
 """Classes, images a batch, and steps of PGD: those to come would be the same."""
@@ -78,15 +80,25 @@ class Setup:
         model = models.create(self.model, classes=CLASSES, size=self.size, **settings)
         return model.to(memory_format=torch.channels_last).to(self.device)
 
-    def step(self, phase: Phase) -> None:
-        """A step of a phase, called as training calls it."""
+    def step(self, phase: Phase, frozen: str | None = None) -> None:
+        """A step of a phase, called as training calls it; frozen: the layers that do not learn."""
         model = models.create(self.model, classes=CLASSES, size=self.size)
         layers = models.layers(model, self.size)
         model.to(memory_format=torch.channels_last).to(self.device)
         dropout.put(model, phase.dropout)
-        step = Step(model, model, layers, phase, self.runtime, seed=0)
+        still = () if frozen is None else self.freeze(model, frozen)
+        step = Step(model, model, layers, phase, self.runtime, seed=0, still=still)
         with self.watch.unwaited():
             step(*self.batch(), batch_size=BATCH, clock=0)
+
+    def freeze(self, model: nn.Module, layers: str) -> tuple[str, ...]:
+        """Plant the model's own weights into these layers of it, which then do not learn."""
+        recipe = TrainingRecipe(FRAMES["nt"], self.model, init=Init(layers, freeze=True))
+        images, state = self.images(BATCH), dict(model.state_dict())
+        sizes = plan(images, recipe)
+        head = {"model": self.model, "classes": images.classes, "size": self.size,
+                "mean": sizes.mean, "std": sizes.std}  # fmt: skip
+        return plant(model, Donor(state, head, "itself"), recipe, sizes, images).still
 
     def train(self, frame: str) -> None:
         """A training from its beginning to its end, roll-backs and accuracies included."""
@@ -199,6 +211,13 @@ def cases(setup: Setup, *, nets: bool = False) -> Iterator[Case]:
         if phase.adversary is not None:
             phase = replace(phase, adversary=fewer(phase.adversary))
         yield Case("step, " + ", ".join(names), lambda phase=phase: setup.step(phase))
+    for name, layers in (("nt", "first:2"), ("at", "last:2")):
+        one = replace(
+            FRAMES[name].train, adversary=FRAMES[name].train.adversary and Adversary(steps=PASSES)
+        )
+        yield Case(
+            f"step, {name}, {layers} frozen", lambda one=one, layers=layers: setup.step(one, layers)
+        )
     large = replace(setup, size=72)
     yield Case("step, nt-cg, 72 px", lambda: large.step(FRAMES["nt-cg"].train))
     yield Case("evaluate, clean", lambda: setup.evaluate(None))

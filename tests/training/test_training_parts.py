@@ -198,3 +198,14 @@ def test_strength_of_the_jitter(digits):
     assert run_of(digits, "nt-cg", jitter=2).plan.phases[0].jitter == 2
     with pytest.raises(RecipeError, match="--augment cg"):
         frame_with("nt", jitter=2)
+    four = augment.draw(("jitter",), 200, SIDE, seed=0, strength=(0.4, 0.4, 0.4, 0.1))["jitter"]
+    assert all(torch.equal(four[name], one[name]) for name in four), "the number 1"
+    rad = run_of(digits, "nt-cg", jitter=(0.4, 0.4, 0.4, 0.5))
+    assert rad.head()["recipe"]["phases"][0]["jitter"] == (0.4, 0.4, 0.4, 0.5)
+    for wrong, message in (
+        ((0.4, 0.4, 0.5), "a number, or a tuple of four: brightness, contrast, saturation, hue"),
+        ((0.4, 0.4, 0.4, 0.6), "jitter of the hue is 0.6, expected a number from 0 to 0.5"),
+        ((-1, 0.4, 0.4, 0.1), "jitter of the brightness is -1, expected a number from 0 to 10"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            frame_with("nt-cg", jitter=wrong)

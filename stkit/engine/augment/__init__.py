@@ -27,7 +27,7 @@ from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError
 from stkit.core.rng import stream
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel
-from stkit.recipes.carried import AUGMENTATIONS
+from stkit.recipes.carried import AUGMENTATIONS, Jitter
 
 __all__ = ["KERNELS", "STREAMS", "Draws", "apply", "augment", "draw", "same_streams"]
 
@@ -90,13 +90,13 @@ def draw(
     clock: int = 0,
     purpose: str = "augment",
     device: torch.device | str = "cpu",
-    strength: float = 1.0,
+    strength: Jitter = 1.0,
 ) -> Draws:
     """Draws for `count` images of size x size, on `device`.
 
     seed, clock, purpose: each name draws from `rng.stream(seed, "PURPOSE/NAME", clock)`. strength:
     of the colour jitter; at 1 brightness, contrast and saturation change by up to 0.4 and the hue
-    by 0.1. RecipeError for a name that is none of `KERNELS`.
+    by 0.1, and four numbers are these themselves. RecipeError for a name that is none of `KERNELS`.
     """
     for name in names:
         choose("augmentation", name, KERNELS)

@@ -5,7 +5,8 @@
 | jitter, grey | CG: colour jitter (p 0.8) and grey (p 0.2) | ST paper, A.1 |
 | channel-shuffle | the channels in another order, p 0.5 | UEraser (Qin et al. 2023) |
 
-The ST paper gives the jitter no strengths, so these are SimCLR's, 0.4, 0.4, 0.4 and 0.1. Same
+The ST paper gives the jitter no strengths, so these are SimCLR's, 0.4, 0.4, 0.4 and 0.1, unless
+four others are asked for: RAD (Laskin et al. 2020), which it cites, has a hue of 0.5. Same
 distributions and arithmetic as torchvision's RandomApply([ColorJitter], 0.8) and
 RandomGrayscale(0.2) on float tensors. Difference: the hue is computed by another formula, closer to
 the exact value in float32 than torchvision's.
@@ -16,20 +17,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
+from stkit.recipes.carried import Jitter
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # what the column `order` counts
 STRENGTH, HUE_STRENGTH = 0.4, 0.1
 
 
-def draw_jitter(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_jitter(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Whether, the factors of the first three, the turn of the hue, and which comes when."""
     on, factors, hue, order = torch.split(uniform(9), [1, 3, 1, 4], 1)
+    *strengths, turn = strengths_of(strength)
+    columns = zip(strengths, factors.split(1, 1), strict=True)
     return {
         "on": on < 0.8,
-        "factors": (1 + strength * STRENGTH * (2 * factors - 1)).clamp_min(0),
-        "hue": (strength * HUE_STRENGTH * (2 * hue - 1)).clamp(-0.5, 0.5),
+        "factors": torch.cat([_factor(most, column) for most, column in columns], 1),
+        "hue": (turn * (2 * hue - 1)).clamp(-0.5, 0.5),
         "order": order.argsort(1),
     }
+
+
+def strengths_of(jitter: Jitter) -> tuple[float, float, float, float]:
+    """Of brightness, contrast, saturation and hue: the four, or SimCLR's times the one number."""
+    if isinstance(jitter, tuple):
+        return jitter
+    return (jitter * STRENGTH, jitter * STRENGTH, jitter * STRENGTH, jitter * HUE_STRENGTH)
+
+
+def _factor(most: float, draw: Tensor) -> Tensor:
+    """A draw from [0,1) put evenly between max(0, 1 - most) and 1 + most."""
+    return 1 + most * (2 * draw - 1) if most <= 1 else (1 + most) * draw
 
 
 def jitter(images: Tensor, drawn: Drawn) -> Tensor:
@@ -38,7 +54,7 @@ def jitter(images: Tensor, drawn: Drawn) -> Tensor:
     return torch.lerp(images, _jittered(images, own), gate(images, own["on"]))
 
 
-def draw_grey(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_grey(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Whether."""
     return {"on": uniform(1) < 0.2}
 
@@ -49,7 +65,7 @@ def grey(images: Tensor, drawn: Drawn) -> Tensor:
     return torch.lerp(images, luma, gate(images, drawn["grey"]["on"]))
 
 
-def draw_shuffle(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_shuffle(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Whether, and the order."""
     on, channels = torch.split(uniform(4), [1, 3], 1)
     return {"on": on < 0.5, "channels": channels.argsort(1)}

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform
+from stkit.recipes.carried import Jitter
 
 PAD = 4
 LARGEST_PADDED = 64  # px; larger images get a random resized crop instead of a padded one
 
 
-def draw_crop(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_crop(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """The box that is shown: of the padded image, or of the image itself where that is large."""
     place = uniform(2)
     if size > LARGEST_PADDED:
@@ -49,7 +50,7 @@ def _resized_box(place: Tensor, tries: Tensor, size: int) -> Tensor:
     return torch.cat(((place * (size - chosen + 1)).floor(), chosen), 1)
 
 
-def draw_flip(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_flip(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Whether."""
     return {"on": uniform(1) < 0.5}
 
@@ -107,7 +108,7 @@ def _taps(shown: Tensor, extent: Tensor, offset: Tensor, steps: Tensor) -> Tenso
     return (1 - (position[:, :, None] - steps).abs()).clamp_min(0).to(steps.dtype)
 
 
-def draw_cutout(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_cutout(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Row and column of the square's centre."""
     row, column = torch.split((uniform(2) * size).floor(), 1, 1)
     return {"row": row, "column": column}

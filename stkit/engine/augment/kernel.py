@@ -3,7 +3,7 @@
 To add one, write its name into `recipes/carried.py`, where it stands in the order of application,
 and a `Kernel` under that name into the `KERNELS` of a module of this folder:
 
-    def draw(uniform: Uniform, size: int, strength: float) -> Columns:
+    def draw(uniform: Uniform, size: int, strength: Jitter) -> Columns:
         return {"darkness": 0.5 * uniform(1)}
 
     def apply(images: Tensor, drawn: Drawn) -> Tensor:
@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from stkit.recipes.carried import Jitter
 
 Columns = dict[str, Tensor]
 """What was drawn for a batch under one name: column -> [N, width], float32 in the table."""
@@ -36,7 +38,7 @@ class Kernel:
     """
 
     columns: dict[str, int]
-    draw: Callable[[Uniform, int, float], Columns]
+    draw: Callable[[Uniform, int, Jitter], Columns]
     apply: Callable[[Tensor, Drawn], Tensor]
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
+from stkit.recipes.carried import Jitter
 
 ROUGHNESS, INTENSITY = (0.3, 0.7), (0.5, 1.0)  # UEraser's
 
 
-def draw(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Whether, roughness and seed of both; the intensity of the brightness."""
     on, roughness, intensity, seeds = torch.split(uniform(7), [2, 2, 1, 2], 1)
     low, high = ROUGHNESS

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform
 from stkit.engine.augment.operations import CODE, operate
+from stkit.recipes.carried import Jitter
 
 STEPS = {  # strength 0 to 9 -> how much is one step, in the operation's unit
     "shear-x": 0.3 / 9, "shear-y": 0.3 / 9, "translate-x": 150 / 331 / 9,
@@ -65,7 +66,7 @@ RANGES = {  # of TrivialAugment, in the units of STEPS; levels, and bits rounded
 }  # fmt: skip
 
 
-def draw_auto(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_auto(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """Two operations: a row of the policy, then for each whether it is done and its sign."""
     u = uniform(5)
     row = (u[:, 0] * len(POLICY)).long()
@@ -75,7 +76,7 @@ def draw_auto(uniform: Uniform, size: int, strength: float) -> Columns:
     return {"codes": code, "magnitudes": torch.where(negative, -magnitude, magnitude)}
 
 
-def draw_trivial(uniform: Uniform, size: int, strength: float) -> Columns:
+def draw_trivial(uniform: Uniform, size: int, strength: Jitter) -> Columns:
     """One operation."""
     u = uniform(2)
     row = _ranges(size, u.device)[(u[:, 0] * len(RANGES)).long()]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.acm import VARIANTS
-from stkit.report.plots.asked import PENULTIMATE, Asked, Rows
+from stkit.recipes.layers import MEASURED, PENULTIMATE
+from stkit.report.plots.asked import Asked, Rows
 from stkit.report.plots.runs import Run, runs
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ FILES = "checkpoints, or results of stkit bench"
 TAKES = ("variant", "layer")
 ACM, GRADIENT = "acm", "gradients"
 """What is recorded, by its name in `--record`."""
-USUAL = {ACM: PENULTIMATE, GRADIENT: "1"}
-"""Of which layer, where `--record` names none; 1 is the paper's shallow layer."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Panel:
     @property
     def option(self) -> str:
         """What `--record` takes for it."""
-        usual = self.layer == USUAL[self.quantity]
+        usual = self.layer == MEASURED[self.quantity]
         return self.quantity if usual else f"{self.quantity}:{self.layer}"
 
 
@@ -102,6 +101,7 @@ def draw(
             names = "; ".join(dict.fromkeys(without))
             what = f"{panel.quantity} of {panel.layer}"
             on_note(f"note: {names}: no {what}, which train --record {panel.option} takes")
+    figure.align_ylabels()
     return rows
 
 
@@ -141,8 +141,8 @@ def _panels(
     if not layers:
         judged = [judge.layer for run in drawn for judge in _judges(run)]
         layers = [
-            next(iter([*judged, *_recorded(drawn, quantity)]), usual)
-            for (quantity, usual), judged in zip(USUAL.items(), (judged, []), strict=True)
+            next(iter([*first, *_recorded(drawn, quantity)]), MEASURED[quantity])
+            for quantity, first in ((ACM, judged), (GRADIENT, []))
         ]
     return (
         Panel(ACM, layers[0], variant, [_acm(run, layers[0], variant) for run in drawn]),
@@ -151,14 +151,18 @@ def _panels(
 
 
 def _recorded(drawn: Sequence[Run], quantity: str) -> list[str]:
-    """The layers of which a quantity was recorded: numbers from the input on, then names."""
+    """The layers of which a quantity was recorded: the usual one, numbers from the input, names."""
     layers = {
         layer
         for run in drawn
         for epoch in run.result.history
         for layer in epoch.recorded.get(quantity, {})
     }
-    return sorted(layers, key=lambda name: (int(name) if name.isdecimal() else 10**6, name))
+
+    def place(name: str) -> tuple[bool, float, str]:
+        return name != MEASURED[quantity], int(name) if name.isdecimal() else inf, name
+
+    return sorted(layers, key=place)
 
 
 def _acm(run: Run, layer: str, variant: str) -> list[Point]:

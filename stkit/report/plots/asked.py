@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.landscape import Plane
+from stkit.recipes.layers import PENULTIMATE, layer
 from stkit.recipes.settings import COUNT, Setting, check, setting
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, str | int | float | None]]
 """The numbers behind a picture, one row a point."""
-PENULTIMATE = "penultimate"
-"""The layer that is asked for by None in Python: the input of the classifier."""
 
 
 def ignored(done: int, total: int) -> None:
@@ -75,10 +74,7 @@ class Asked:
         named = [] if self.layer is None else [name.strip() for name in self.layer.split(",")]
         if not all(named):
             raise RecipeError(f"layer is {self.layer!r}, expected names or numbers with commas")
-        return tuple(
-            None if name == PENULTIMATE else int(name) if name.isdecimal() else name
-            for name in named
-        )
+        return tuple(map(layer, named))
 
     def given(self) -> list[str]:
         """The fields that something is said of; `data_root` may come from the environment."""

@@ -30,7 +30,13 @@ class Run:
 
 def runs(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Run]:
     """The finished trainings in these files, in the paper's order; see `compared`."""
-    return compared(gather.noted(paths, on_note=on_note).results)
+    gathered = gather.noted(paths, on_note=on_note)
+    if not gathered.results and any("kept" in row for row in gathered.rows):
+        raise ArtifactError(
+            "found epochs on the way alone, expected trainings; pass the checkpoints at their end, "
+            "which have the records of all epochs"
+        )
+    return compared(gathered.results)
 
 
 def compared(results: Iterable[Result]) -> list[Run]:
