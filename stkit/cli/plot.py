@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
         + "\n".join(f"  {name:<12} {about}" for name, about in plots.KINDS.items())
         + "\n\n\b\nExample:\n"
         "  stkit plot curves sp-nt.safetensors sp-st.safetensors -o curves.png\n"
+        "  stkit plot landscape sp-nt.safetensors --source sp.safetensors -o landscape.png\n"
         "  stkit plot acm sp-st.safetensors -o acm.svg --data acm.csv\n"
         "  stkit plot images digits.safetensors sp.safetensors -o sp.png",
         name="plot",

@@ -58,7 +58,8 @@ class Loss:
         self.feed = Feed(subject.pixels, subject.labels, runtime)
         count = len(subject.labels)
         batches = math.ceil(count / default_batch(subject.pixels.shape[-1]))
-        self.rows = torch.split(torch.arange(count), math.ceil(count / batches))
+        rows = torch.split(torch.arange(count), math.ceil(count / batches))
+        self.rows = [self.feed.rows(some) for some in rows]
         self.sum = torch.zeros((), dtype=runtime.sums, device=runtime.device)
         self._run = Captured(self._body, runtime, lambda: [self.sum])
 

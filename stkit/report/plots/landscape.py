@@ -72,8 +72,9 @@ def draw(
     surfaces = landscapes(survey)
     names = [path.stem for path in paths]
     picture(figure, names, surfaces)
-    for name, surface in zip(names, surfaces, strict=True):
-        on_note(f"{name}: {said(surface)}")
+    for name, each, surface in zip(names, trained, surfaces, strict=True):
+        own = each.header["inputs"][0]["digest"] == images.provenance["digest"]
+        on_note(f"{name}: {said(surface)}{'' if own else '; trained on other images than these'}")
     on_note(
         f"loss of {surfaces[0].count} images in evaluation mode: BatchNorm's running statistics "
         "are the checkpoint's everywhere"
