@@ -34,6 +34,29 @@ def test_table6_adds_perturbations():
         mixed(clean, poison(load("digits", limit=30), OPS()).rows(torch.arange(10, 30)), name="x")
 
 
+def test_rotations(tmp_path, monkeypatch, capsys, cli):
+    """Four turns of each image, or one; a mirror swaps two labels, so none is to train on."""
+    example = runpy.run_path(str(FOLDER / "rotations.py"))
+    clean = load("digits", limit=20, size=16)
+    made = example["rotations"](clean)
+    assert made.labels.tolist() == [0, 1, 2, 3] * 20
+    assert made.classes == ("0", "90", "180", "270")
+    x = clean.pixels
+    assert torch.equal(made.pixels[::4], x)
+    assert torch.equal(made.pixels[1::4], x.transpose(2, 3).flip(2)), "counter-clockwise"
+    assert torch.equal(made.pixels[1::4].flip(3), x.flip(3).rot90(3, (2, 3)))
+    once = example["rotations"](clean, once=True)
+    assert torch.equal(once.labels, torch.arange(20) % 4)
+    assert torch.equal(once.pixels[6], x[6].rot90(2, (1, 2)))
+    files = [str(tmp_path / name) for name in ("clean.safetensors", "turned.safetensors")]
+    clean.save(files[0])
+    monkeypatch.setattr("sys.argv", ["rotations.py", *files, "--once"])
+    example["main"]()
+    assert capsys.readouterr().out == f"{files[1]}\n"
+    line = "--frame nt --augment none,crop --model small --epochs 1 --batch-size 10 --device cpu"
+    assert cli("train", files[1], *line.split(), "-o", tmp_path / "net").code == 0
+
+
 @pytest.fixture
 def notebook() -> dict:
     return json.loads((FOLDER / "quickstart.ipynb").read_text())

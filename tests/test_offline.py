@@ -30,7 +30,7 @@ PIPELINE = (
     "acm st sp -o acm --device cpu",
     "eval at test -o eval --device cpu",
     "report st at --format csv",
-    "plot accuracy st -o curve.png",
+    "plot curves st -o curve.png",
     "export sp --format png -o tree",
     "import tree --clean clean -o back",
     "inspect back --clean clean",

@@ -12,7 +12,6 @@ import typer
 
 from stkit.cli import claims, output, saving
 from stkit.cli import options as o
-from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
 from stkit.recipes.settings import Setting
 from stkit.report import plots
@@ -46,7 +45,7 @@ def register(app: typer.Typer) -> None:
         "  stkit plot curves sp-nt.safetensors sp-st.safetensors -o curves.png\n"
         "  stkit plot landscape sp-nt.safetensors --source sp.safetensors -o landscape.png\n"
         "  stkit plot acm sp-st.safetensors -o acm.svg --data acm.csv\n"
-        "  stkit plot images digits.safetensors sp.safetensors -o sp.png",
+        "  stkit plot poison digits.safetensors sp.safetensors -o sp.png",
         name="plot",
     )(command())
 
@@ -102,7 +101,6 @@ def _plot(
     force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw one kind of picture, with the numbers behind it."""
-    choose("kind", kind, plots.KINDS)
     plots.check(kind, paths, out, asked)
     kept = None if data == HERE else data
     if kept is not None and kept.suffix.lower() != ".csv":

@@ -11,7 +11,7 @@ from pathlib import Path
 from stkit.core.errors import StkitError
 from stkit.core.text import html
 from stkit.recipes.frames import NATURAL
-from stkit.report import curves, literature, pictures, tables
+from stkit.report import curves, literature, pictures, samples, tables
 from stkit.report.gather import Gathered
 from stkit.report.groups import Group
 from stkit.report.result import COLUMNS, Result, Shown, percent
@@ -153,18 +153,25 @@ def _images(results: list[Result], index: dict[str, Path]) -> str:
 
 def _strips(name: str, clean: Path, poisoned: Path) -> str:
     try:
-        rows = pictures.rows_of_classes(poisoned)
-        before, after = pictures.strip(clean, rows), pictures.strip(poisoned, rows)
-        delta, factor = pictures.difference(before, after)
+        images = samples.read([clean, poisoned])
     except (StkitError, OSError, KeyError, ValueError, EOFError):
         return ""  # a file that went away, or no images: the report does without
-    shown = "".join(
-        f'<img src="{picture.uri()}" alt="{html(f"{name}, {what}")}">'
-        for picture, what in ((before, "clean"), (after, "as published"), (delta, "difference"))
+    if images.clean is None or len(images.poisons) != 1:
+        return ""  # headers that say otherwise than the results beside them
+    before, after = images.clean.images, images.poisons[0].images
+    delta = pictures.difference(before, after)
+    rows = (
+        (pictures.strip(images.size, before), "clean"),
+        (pictures.strip(images.size, after), "as published"),
+        (pictures.spots(images.size, delta), "difference"),
     )
+    strips = "".join(
+        f'<img src="{picture.uri()}" alt="{html(f"{name}, {what}")}">' for picture, what in rows
+    )
+    enlarged = "; a square for each pixel that changed" if any(delta.pixels) else ""
     return (
-        f'<figure class="strips">{shown}<figcaption>{html(name)}: clean, as published, and the '
-        f"difference, times {factor:.3g}</figcaption></figure>"
+        f'<figure class="strips">{strips}<figcaption>{html(name)}: clean, as published, and the '
+        f"difference, times {delta.factor:g}{enlarged}</figcaption></figure>"
     )
 
 

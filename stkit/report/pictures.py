@@ -1,23 +1,21 @@
-"""Small pictures of data set files as PNG, by hand: no torch, no image library.
+"""Small pictures of images as PNG, by hand: no torch, no image library.
 
-A strip shows the first image of each class. Files are found by the digest that results record.
+A strip shows an image of each class. Files are found by the digest that results record.
 """
 
 import struct
 import zlib
-from array import array
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
-from stkit.core import files, header
-from stkit.core.errors import DataError, StkitError
+from stkit.core import header
+from stkit.core.errors import StkitError
 
-CLASSES = 10  # images in a strip
 SIDE = 64  # pixels at most; larger images are shown by every n-th pixel
-LARGEST = 64 << 20  # bytes of an image, or of all labels, that are read
+FEW = 8  # pixels of an image: where no more differ, each is to be seen
+SPOT = 2  # pixels around one of few that has changed, on either side
 
 
 @dataclass(frozen=True)
@@ -56,61 +54,79 @@ def index(paths: Iterable[Path]) -> dict[str, Path]:
     return known
 
 
-def strip(path: Path, rows: list[int]) -> Strip:
-    """These images of a data set file side by side.
-
-    DataError where the file cannot be shown; ValueError where it has no such rows.
-    """
-    first, shape = _tensor(path, "images", "U8", 4)
-    count, channels, height, width = shape
-    if channels != 3 or not 0 < 3 * height * width <= LARGEST:
-        raise DataError(f"{path}: found images of {shape[1:]}, expected smaller ones of 3 channels")
-    if max(rows, default=0) >= count:
-        raise ValueError(f"{path}: it has {count} images")
-    step, size = -(-max(height, width) // SIDE), 3 * height * width
+def strip(size: tuple[int, int], images: Sequence[bytes]) -> Strip:
+    """Images [3,H,W] of this height and width side by side; of large ones every n-th pixel."""
+    height, width = size
+    step = _step(size)
     columns, lines = range(0, width, step), range(0, height, step)
-    pixels = bytearray(3 * len(columns) * len(rows) * len(lines))
-    with files.open_regular(path) as file:
-        for place, row in enumerate(rows):
-            file.seek(first + row * size)
-            image = file.read(size)
-            for channel in range(3):
-                for y, line in enumerate(lines):
-                    source = (channel * height + line) * width
-                    target = 3 * len(columns) * (y * len(rows) + place) + channel
-                    values = image[source : source + width : step]
-                    pixels[target : target + 3 * len(columns) : 3] = values
-    return Strip(len(columns) * len(rows), len(lines), bytes(pixels))
+    pixels = bytearray(3 * len(columns) * len(images) * len(lines))
+    for place, image in enumerate(images):
+        for channel in range(3):
+            for y, line in enumerate(lines):
+                source = (channel * height + line) * width
+                target = 3 * len(columns) * (y * len(images) + place) + channel
+                values = image[source : source + width : step]
+                pixels[target : target + 3 * len(columns) : 3] = values
+    return Strip(len(columns) * len(images), len(lines), bytes(pixels))
 
 
-def rows_of_classes(path: Path) -> list[int]:
-    """The row of the first image of each of the first classes. DataError where there is none."""
-    first, (count,) = _tensor(path, "labels", "I64", 1)
-    if not 0 < 8 * count <= LARGEST:
-        raise DataError(f"{path}: found {count} labels, expected 1 to {LARGEST // 8:,} of them")
-    labels = array("q")
-    with files.open_regular(path) as file:
-        file.seek(first)
-        labels.frombytes(file.read(8 * count))
-    return [labels.index(label) for label in sorted(set(labels))[:CLASSES]]
+def _step(size: tuple[int, int]) -> int:
+    return -(-max(size) // SIDE)
 
 
-def _tensor(path: Path, name: str, dtype: str, dimensions: int) -> tuple[int, list[int]]:
-    """Where a tensor begins in a file, and its shape. DataError unless its bytes are there."""
-    head, start = header.layout(path)
-    about = head.get(name, {})
-    shape, (first, end) = about.get("shape", []), about.get("data_offsets", (0, 0))
-    if about.get("dtype") != dtype or len(shape) != dimensions:
-        raise DataError(f"{path}: found no {name}, expected a data set; pass another file")
-    if end - first != prod(shape) * (8 if dtype == "I64" else 1):
-        raise DataError(f"{path}: damaged, its {name} are not whole; make it again")
-    return start + first, shape
+@dataclass(frozen=True)
+class Difference:
+    """What was added to images, so that it can be seen.
+
+    factor: by how much it is enlarged. images: around mid grey, each [3,H,W]. pixels: of each image
+    those that differ, y * W + x, where they are few; else none.
+    """
+
+    factor: float
+    images: tuple[bytes, ...]
+    pixels: tuple[tuple[int, ...], ...]
 
 
-def difference(clean: Strip, poisoned: Strip) -> tuple[Strip, float]:
-    """What was added, around mid grey, and by how much it is enlarged so that it can be seen."""
-    deltas = [b - a for a, b in zip(clean.pixels, poisoned.pixels, strict=True)]
-    largest = max(map(abs, deltas), default=0)
-    factor = 127 / largest if largest else 1.0
-    pixels = bytes(round(128 + delta * factor) for delta in deltas)
-    return Strip(clean.width, clean.height, pixels), factor
+def difference(clean: Sequence[bytes], poisoned: Sequence[bytes]) -> Difference:
+    """What was added to clean images [3,H,W], with its sign."""
+    pairs = list(zip(clean, poisoned, strict=True))
+    levels = [[b - a for a, b in zip(before, after, strict=True)] for before, after in pairs]
+    factor = factor_of(max((abs(level) for image in levels for level in image), default=0))
+    grey = {level: min(255, round(128 + level * factor)) for level in set().union(*levels)}
+    pixels = [_changed(image) for image in levels]
+    few = all(len(places) <= FEW for places in pixels)
+    return Difference(
+        factor,
+        tuple(bytes(map(grey.__getitem__, image)) for image in levels),
+        tuple(places if few else () for places in pixels),
+    )
+
+
+def factor_of(largest: int) -> float:
+    """By how much a difference of so many grey levels is enlarged: to fill what is around mid grey.
+
+    A whole number, or one half, for people to read.
+    """
+    return max(127 // largest, 0.5) if largest else 1.0
+
+
+def _changed(levels: Sequence[int]) -> tuple[int, ...]:
+    size = len(levels) // 3
+    planes = levels[:size], levels[size : 2 * size], levels[2 * size :]
+    return tuple(place for place, values in enumerate(zip(*planes, strict=True)) if any(values))
+
+
+def spots(size: tuple[int, int], shown: Difference) -> Strip:
+    """The strip of a difference, in which each of few changed pixels is a square of its colour."""
+    made = strip(size, shown.images)
+    step, pixels = _step(size), bytearray(made.pixels)
+    across = made.width // len(shown.images)
+    for place, (image, changed) in enumerate(zip(shown.images, shown.pixels, strict=True)):
+        for pixel in changed:
+            y, x = (value // step for value in divmod(pixel, size[1]))
+            colour = bytes(image[pixel :: size[0] * size[1]])
+            left, right = max(0, x - SPOT), min(across, x + SPOT + 1)
+            for line in range(max(0, y - SPOT), min(made.height, y + SPOT + 1)):
+                start = 3 * (line * made.width + place * across + left)
+                pixels[start : start + 3 * (right - left)] = colour * (right - left)
+    return Strip(made.width, made.height, bytes(pixels))

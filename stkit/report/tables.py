@@ -10,14 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stkit.recipes.frames import NATURAL
+from stkit.report import literature
 from stkit.report.groups import Group
 from stkit.report.result import Row
-
-FRAMES_5 = (
-    "cutout", "mixup", "cutmix", "autoaugment", "gauss", "dropout", "nt", "wd-1e-3", "wd-1e-2",
-    "at", "st", "st-full",
-)  # fmt: skip
-"""Table 5's order; natural training is its row of weight decay 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,8 @@ def _frames(title: str, made: list[Group]) -> list[Table]:
 
 def _row(group: Group) -> int:
     frame = group.first.known_as[1]
-    return FRAMES_5.index(frame) if frame in FRAMES_5 else len(FRAMES_5)
+    order = [anchor.frame for anchor in literature.anchors() if anchor.table == "5"]
+    return order.index(frame) if frame in order else len(order)
 
 
 def _rates(title: str, made: list[Group]) -> Table:

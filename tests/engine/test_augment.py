@@ -135,7 +135,7 @@ def test_the_hue_half_a_turn_and_factors_from_zero_equal_torchvision() -> None:
     low, high = (own["factors"].quantile(q, 0).tolist() for q in (0, 1))
     assert low == pytest.approx([0.6, 0, 0], abs=0.01) and min(low) >= 0
     assert high == pytest.approx([1.4, 2.5, 4], abs=0.01)
-    assert own["factors"].mean(0).tolist() == pytest.approx([1, 1.25, 2], abs=0.05)
+    assert own["factors"].mean(0).tolist() == pytest.approx([1, 1.25, 2], abs=0.08)
     assert -0.5 <= own["hue"].min() < -0.499 and 0.499 < own["hue"].max() <= 0.5
     few, images = replace(draws, table=draws.table[:60]), pixels(60, 8)
     few["jitter"]["on"][:] = 1

@@ -81,7 +81,7 @@ def test_no_frame_and_no_poison_is_named(path):
 
 
 def test_every_kind_of_plot_says_what_it_is(cli, tmp_path):
-    assert {"acm", "curves", "images"} <= plots.KINDS.keys()
+    assert {"acm", "curves", "poison"} <= plots.KINDS.keys()
     for name, about in plots.KINDS.items():
         module = plots.kind(name)
         assert isinstance(module, ModuleType) and about == module.ABOUT and callable(module.draw)

@@ -19,7 +19,7 @@ from stkit import load, poison
 from stkit.core import header
 from stkit.core.errors import DataError
 from stkit.recipes.poisons import OPS
-from stkit.report import charts, pictures
+from stkit.report import charts, pictures, samples
 
 VOID = {"meta", "img", "br", "path", "circle"}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -151,13 +151,14 @@ def test_long_and_single_lines():
 
 
 def test_strips(tmp_path):
-    """A strip's PNG holds the pixels of the first image of each class."""
+    """A strip's PNG holds the pixels of an image of each class."""
     images = load("digits", limit=30)
     images.save(tmp_path / "a.safetensors")
-    rows = pictures.rows_of_classes(tmp_path / "a.safetensors")
-    assert [int(images.labels[row]) for row in rows] == list(range(10))
-    strip = pictures.strip(tmp_path / "a.safetensors", rows)
+    shown = samples.read([tmp_path / "a.safetensors"])
+    assert shown.classes == tuple("0123456789")
+    strip = pictures.strip(shown.size, shown.clean.images)
     assert (strip.width, strip.height) == (320, 32)
+    rows = [images.index.tolist().index(index) for index in shown.index]
     wanted = images.pixels[rows].permute(2, 0, 3, 1).reshape(-1)
     assert strip.pixels == bytes(wanted.tolist())
     png = b64decode(strip.uri().removeprefix("data:image/png;base64,"))
@@ -168,10 +169,26 @@ def test_strips(tmp_path):
 
 
 def test_difference():
-    a = pictures.Strip(1, 1, bytes((10, 20, 30)))
-    delta, factor = pictures.difference(a, pictures.Strip(1, 1, bytes((10, 18, 34))))
-    assert factor == 127 / 4 and delta.pixels == bytes((128, round(128 - 63.5), 255))
-    assert pictures.difference(a, a)[1] == 1
+    """Around mid grey with its sign, by a whole factor; few pixels that changed are listed."""
+    clean, noisy = bytes((10, 20, 30) * 100), bytearray((10, 20, 30) * 100)
+    noisy[7], noisy[107] = 8, 24  # pixel 7: in red from 20 down, in green from 30 down
+    delta = pictures.difference([clean], [bytes(noisy)])
+    assert (delta.factor, delta.pixels) == (10, ((7,),))
+    assert (delta.images[0][7], delta.images[0][107], delta.images[0][0]) == (8, 68, 128)
+    assert pictures.difference([clean], [clean]).factor == 1
+    assert pictures.difference([bytes(3)], [b"\xff" * 3]).images == (b"\xff" * 3,)
+    many = pictures.difference([bytes(300)], [b"\x01" * 300])
+    assert (many.factor, many.pixels) == (127, ((),))
+
+
+def test_one_changed_pixel_is_seen_in_a_strip():
+    """Also of an image of which every fourth pixel is shown."""
+    clean, noisy = bytes(3 * 256 * 256), bytearray(3 * 256 * 256)
+    noisy[101 * 256 + 255] = 200  # red alone; one that is not shown
+    strip = pictures.spots((256, 256), pictures.difference([clean], [bytes(noisy)]))
+    assert (strip.width, strip.height) == (64, 64)
+    pixels = [strip.pixels[i : i + 3] for i in range(0, len(strip.pixels), 3)]
+    assert pixels.count(bytes((228, 128, 128))) == 5 * 3  # at the right edge
 
 
 def test_images_beside_results_are_shown(made_page, tmp_path):
@@ -300,18 +317,8 @@ def test_plots_of_trainings(cli, tmp_path):
     assert cli("plot", "curves", folder, "-o", out, "-q", "--force").out == f"{out}\n"
 
 
-def test_plots_of_images(cli, made, tmp_path):
-    pytest.importorskip("matplotlib")
-    clean, ops, out = made / "clean.safetensors", made / "ops.safetensors", tmp_path / "i.png"
-    assert cli("plot", "images", clean, ops, "-o", out).code == 0
-    three = pictured(out)
-    assert cli("plot", "images", clean, "-o", out, "--force").code == 0
-    assert pictured(out)[1] < three[1]
-
-
 def test_plots_that_cannot_be(cli, made, tmp_path, monkeypatch):
     out = tmp_path / "o.png"
-    load("digits", limit=10).save(tmp_path / "d.safetensors")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     write(tmp_path / "r", cell(0.5))
     absent = cli("plot", "acm", tmp_path / "r", "-o", out)
@@ -322,8 +329,6 @@ def test_plots_that_cannot_be(cli, made, tmp_path, monkeypatch):
     for args, code, message in (
         (("acm", tmp_path / "r"), 1, "found no acm of penultimate"),
         (("curves", made / "nt.safetensors"), 1, "found no accuracy"),
-        (("images", made / "nt.safetensors"), 1, "expected a dataset file"),
-        (("images", made / "clean.safetensors", tmp_path / "d.safetensors"), 1, "different sizes"),
         (("akm", tmp_path / "r"), 2, "did you mean 'acm'?"),
     ):
         found = cli("plot", *args, "-o", out)
@@ -349,4 +354,4 @@ def test_a_header_that_promises_more_than_there_is(tmp_path, name, about):
     text = json.dumps({name: about, "rest": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}})
     path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + bytes(8))
     with pytest.raises(DataError):
-        pictures.strip(path, [0]) if name == "images" else pictures.rows_of_classes(path)
+        samples.tensor(path, name, *(("U8", 4) if name == "images" else ("I64", 1)))

@@ -29,7 +29,7 @@ OF_DATASETS = (
 SELDOM = (
     f"train FILE --frame st {TRAIN} --epochs 1 -o HERE/o",
     f"poison em FILE {TRAIN} --max-rounds 1 --model-steps 1 --steps 1 -o HERE/o",
-    "plot images FILE -o HERE/o.png",
+    "plot poison FILE -o HERE/o.png",
 )
 OF_CHECKPOINTS = (
     "inspect FILE --json", "inspect FILE", "report FILE", "report FILE --format markdown",

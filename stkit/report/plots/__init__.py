@@ -20,6 +20,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 from stkit.core import atomic, text
+from stkit.core.checks import choose
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.report.plots import style
 from stkit.report.plots.asked import Asked, Rows, option
@@ -66,7 +67,9 @@ def takers(name: str) -> list[str]:
 
 
 def check(name: str, paths: Sequence[Path], out: Path, asked: Asked = NOTHING) -> None:
-    """A RecipeError for an output of another type, and for what the kind does not take or lacks."""
+    """A RecipeError for an unknown kind, with the nearest, for an output of another type, and for
+    what the kind does not take or lacks."""
+    choose("kind", name, KINDS)
     if out.suffix.lower() not in ENDINGS:
         raise RecipeError(
             f"{out}: found {out.suffix or 'no ending'}, expected a name that ends in .png, .svg or "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ABOUT = "ACM by epoch with its threshold, and a layer's mean absolute gradient"
 FILES = "checkpoints, or results of stkit bench"
-TAKES = ("variant", "layer")
+TAKES = ("variant", "layer", "columns")
 ACM, GRADIENT = "acm", "gradients"
 """What is recorded, by its name in `--record`."""
 
@@ -86,7 +86,8 @@ def draw(
     if len(panels) < (1 if len(asked.layers) < 2 else 2):
         raise ArtifactError(_absent(drawn, both))
     epochs = [point.epoch for panel in panels for line in panel.lines for point in line]
-    style.sized(figure, height=style.PAGE * (0.45 if len(panels) == 1 else 0.7))
+    width = style.width(asked.columns)
+    style.sized(figure, width, None if len(panels) == 1 else max(0.7 * width, 4))
     places = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     rows: Rows = []
     for axes, panel in zip(places, panels, strict=True):

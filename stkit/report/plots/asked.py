@@ -58,6 +58,9 @@ class Asked:
     span: float | None = setting(
         None, f"How far to go along each of them, either way.  [default: {Plane.span:g}]"
     )
+    columns: int | None = setting(
+        None, "How many columns of a paper's page it is wide, 1 or 2.", limits=(1, 2)
+    )
     seed: int | None = setting(None, "The seed of every random draw.", limits=(0, 2**63 - 1))
     device: str | None = setting(None, "Where to compute.", metavar="auto|cpu|cuda|cuda:N|mps")
     threads: int | None = setting(None, "Of a CPU; they decide the last bits.", limits=COUNT)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ABOUT = "training and test accuracy by epoch, roll-backs and stages"
 FILES = "checkpoints, or results of stkit bench"
-TAKES = ()
+TAKES = ("columns",)
 
 
 def draw(
@@ -33,6 +33,7 @@ def draw(
     from stkit.report.plots.runs import runs
 
     axes, drawn = figure.subplots(), runs(paths, on_note=on_note)
+    style.sized(figure, style.width(asked.columns))
     rows: Rows = []
     ends: dict[int, style.End] = {}  # by the look's number
     marks: list[Mark] = []

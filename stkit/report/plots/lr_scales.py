@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ABOUT = "the share of the learning rate that each layer gets in each stage"
 FILES = ""
-TAKES = ("model", "beta", "size")
+TAKES = ("model", "beta", "size", "columns")
 MODEL, SIZE = "resnet18", 32
 
 
@@ -42,7 +42,7 @@ def draw(
             {"layer": layer, "tau": tau, "scale": scale}
             for layer, scale in zip(numbers, scales, strict=True)
         ]
-    width = style.COLUMN if stages <= 6 else style.PAGE
+    width = style.width(asked.columns, 1 if stages <= 6 else 2)
     style.sized(figure, width, max(0.75 * style.COLUMN, 0.18 * stages))
     style.by_number(axes, f"layer, from the input, of {count}", count)
     axes.set(ylabel="share of the learning rate", ylim=(0, 1))

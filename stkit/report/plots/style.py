@@ -83,9 +83,15 @@ def look(number: int) -> Look:
     return Look(COLOURS[colour], DASHES[again])
 
 
+def width(columns: int | None, usual: int = 2) -> float:
+    """Inches: the width of so many columns of a paper, 1 or 2."""
+    return COLUMN if (columns or usual) == 1 else PAGE
+
+
 def sized(figure: "Figure", width: float = PAGE, height: float | None = None) -> None:
-    """Make the figure as wide as COLUMN or PAGE; height: in inches, by default half of PAGE."""
-    figure.set_size_inches(width, PAGE / 2 if height is None else height)
+    """Make the figure as wide as COLUMN or PAGE, in inches; height: by default by the width."""
+    usual = width / 2 if width == PAGE else 0.75 * width
+    figure.set_size_inches(width, usual if height is None else height)
 
 
 def by_number(axes: "Axes", name: str, last: float, *, first: float = 1) -> None:
@@ -152,10 +158,11 @@ def above_or_below(
 
 
 def key(axes: "Axes", handles: Sequence["Line2D"]) -> None:
-    """What kinds of lines mean, in a row above the axes; which line is which stands at its end."""
+    """What kinds of lines mean, above the axes; which line is which stands at its end."""
     axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles),
-        borderaxespad=0.2, borderpad=0.2, handlelength=2.2,
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1),
+        ncols=len(handles) if _wide(axes) else 1, borderaxespad=0.2, borderpad=0.2,
+        handlelength=2.2,
     )  # fmt: skip
 
 
@@ -187,7 +194,7 @@ def label_ends(axes: "Axes", ends: Sequence[End]) -> None:
     from matplotlib.transforms import offset_copy
 
     figure = _lay_out(axes)
-    names = [fill(harmless(end.text), WIDE) for end in ends]
+    names = [fill(harmless(end.text), WIDE if _wide(axes) else WIDE // 2) for end in ends]
     unit = figure.dpi / 72 * FONT * LEADING
     heights = [unit * (name.count("\n") + 1) for name in names]
     while (box := axes.get_window_extent()).height < sum(heights):
@@ -203,6 +210,11 @@ def label_ends(axes: "Axes", ends: Sequence[End]) -> None:
             arrowprops={"arrowstyle": "-", "color": end.look.colour, "linewidth": THIN,
                         "shrinkA": 0, "shrinkB": 1, "relpos": (0, 0.5)},
         )  # fmt: skip
+
+
+def _wide(axes: "Axes") -> bool:
+    """Whether the figure is more than one column wide."""
+    return bool(axes.figure.bbox.width / axes.figure.dpi > COLUMN + 0.1)
 
 
 def _lay_out(axes: "Axes") -> "Figure":

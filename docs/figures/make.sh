@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The pictures of docs/figures.md and README.md: under each name the commands that make it.
+#
+#   bash docs/figures/make.sh [NAME...]      these pictures, or all, each with its numbers as CSV
+#
+# WORK    a folder for the files on the way (work, beside this script); what is there is not made again
+# OUT     where the pictures go (the folder of this script)
+# SOURCE  CIFAR-10 for the grids: cifar10, which is downloaded, or a folder of it
+# STKIT   the command (stkit)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+results=$(realpath "$here/../../results")
+out=$(realpath -m "${OUT:-$here}")
+work=$(realpath -m "${WORK:-$here/work}")
+source=${SOURCE:-cifar10}
+[ -d "$source" ] && source=$(realpath "$source")
+STKIT=${STKIT:-stkit}
+
+# A picture is a function of its name. What begins with _ is for all of them:
+#   _made FILE COMMAND...     a file by a command of stkit, unless it is there
+#   _grid NAME                the results of a grid of results/grids, unless they are there
+#   _picture KIND FILE...     the picture itself, with options of its kind
+
+_made() { [ -e "$1" ] || $STKIT "${@:2}" -o "$1"; }
+_grid() { [ -d "$results/$1" ] || $STKIT bench "$results/grids/$1.toml" -o "$results/$1" --source "$source"; }
+_picture() { $STKIT plot "$@" -o "$out/$name.png" --data "$out/$name.csv" --force; }
+
+poisons() { # README.md; EM takes a minute on two idle cores
+    _made digits.safetensors data digits
+    _made sp.safetensors poison sp digits.safetensors
+    _made em.safetensors poison em digits.safetensors --scope class --model small --batch-size 128 --max-rounds 5
+    _made ops.safetensors poison ops digits.safetensors
+    _picture poison digits.safetensors sp.safetensors em.safetensors ops.safetensors
+}
+
+sensitivity() { # Figure 9
+    _grid figure9-small
+    _picture sensitivity "$results/figure9-small"
+}
+
+rates() { # Tables 7 and 8
+    _grid rates-small
+    _picture rates "$results/rates-small"
+}
+
+pictures=$(compgen -A function | grep -v ^_)
+[ $# -gt 0 ] || set -- $pictures
+for name; do
+    [[ " "${pictures//$'\n'/ }" " == *" $name "* ]] || { echo "error: no picture $name; choose of" $pictures >&2; exit 2; }
+done
+mkdir -p "$work" "$out"
+cd "$work"
+for name; do "$name"; done
