@@ -25,7 +25,8 @@ _WHERE = {
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
     "compare": "measure.comparison", "evaluate": "measure.accuracy",
-    "separability": "measure.separability", "features": "models", "layers": "models",
+    "landscape": "measure.landscape", "separability": "measure.separability",
+    "features": "models", "layers": "models",
     "Runtime": "engine.runtime", "configure": "engine.process", "pick": "engine.runtime",
     "StkitError": "core.errors",
 }  # fmt: skip
@@ -35,8 +36,8 @@ __all__ = [
     "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
     "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
     "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
-    "gradients", "layer_groups", "layers", "load", "load_checkpoint", "load_model", "pick",
-    "poison", "separability", "train",
+    "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint", "load_model",
+    "pick", "poison", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from stkit.measure.acm import acm, acm_by_layer
     from stkit.measure.comparison import compare
     from stkit.measure.gradients import gradients
+    from stkit.measure.landscape import landscape
     from stkit.measure.separability import separability
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers

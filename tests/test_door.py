@@ -27,6 +27,7 @@ from stkit import (
     acm,
     compare,
     evaluate,
+    landscape,
     load,
     load_checkpoint,
     pick,
@@ -115,6 +116,7 @@ def test_train_acm_and_evaluate_leave_the_process_as_it_was(frame, digits):
         run = train(digits, frame, **SMALL, runtime=pick("cpu"))
         acm(run.model, digits)
         evaluate(run.model, digits, adversary=0.1)
+        landscape(run.model, digits, points=3, limit=2)
 
 
 def test_load_and_compare_leave_the_process_as_it_was(digits, made):

@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import Field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, output, saving
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 from stkit.recipes.settings import Setting
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
         + "\n".join(f"  {name:<12} {about}" for name, about in plots.KINDS.items())
         + "\n\n\b\nExample:\n"
         "  stkit plot curves sp-nt.safetensors sp-st.safetensors -o curves.png\n"
+        "  stkit plot landscape sp-nt.safetensors --source sp.safetensors -o landscape.png\n"
         "  stkit plot acm sp-st.safetensors -o acm.svg --data acm.csv\n"
         "  stkit plot poison digits.safetensors sp.safetensors -o sp.png",
         name="plot",
@@ -104,18 +106,23 @@ def _plot(
     if kept is not None and kept.suffix.lower() != ".csv":
         raise RecipeError(f"{kept}: expected a name that ends in .csv, or - for stdout")
     takes = plots.kind(kind).TAKES
+    resume = bool(asked.resume) if "resume" in takes else None
     if "device" in takes:  # the process is configured; the kind picks the same again
-        o.runtime(asked.device or "auto", threads=asked.threads)
+        begun = claims.part_of(out) if resume else None
+        runtime = o.runtime(asked.device or "auto", threads=asked.threads, begun=begun)
+        asked = replace(asked, threads=runtime.threads if "threads" in takes else None)
     with ExitStack() as stack:
-        resume = bool(asked.resume) if "resume" in takes else None
         stack.enter_context(claims.held(out, force=force, resume=resume))
         if kept is not None:
             stack.enter_context(claims.held(kept, force=force))
         progress = stack.enter_context(output.bar(f"drawing {kind}"))
+        carry = partial(saving.carry, out=out, resume=bool(resume), progress=progress)
         rows = plots.draw(
-            kind, paths, out, replace(asked, on_progress=progress), data=kept, replace=force,
-            on_note=output.note,
+            kind, paths, out, replace(asked, on_progress=progress, carry=carry), data=kept,
+            replace=force, on_note=output.note,
         )  # fmt: skip
+        if resume is not None:
+            claims.part_of(out).unlink(missing_ok=True)
     if data == HERE:
         output.say(plots.csv(rows))
         return

@@ -1,4 +1,5 @@
-"""Long work that may be stopped: training, EM and REM run through `run`, saved on a clock."""
+"""Long work that may be stopped: training, EM and REM run through `run`, what a picture is drawn of
+through `carry`; saved on a clock."""
 
 import os
 import signal
@@ -149,32 +150,67 @@ def run(
     replace a file that has appeared at `out` in the meantime; else the result is kept in
     `out`.part, and the ArtifactError says so.
     """
-    part, clock = claims.part_of(out), clock or Clock()
+    clock = clock or Clock()
     with _caught() as signals:
         with output.bar(label) as progress:
-            for number, record in enumerate(work.steps()):
-                progress(*work.progress)
-                if record and line:
+            for record in _walk(work, claims.part_of(out), signals, clock, progress):
+                if line:
                     output.note(line(record))
-                if record and on_record:
+                if on_record:
                     on_record(record)
-                if work.done:
-                    break
-                if work.runtime.world_size > 1 and number % clock.wait:
-                    continue
-                stop, due = clock.meet(work.runtime, signals)
-                if stop or due:
-                    clock.save(work, part)
-                if stop:
-                    raise Interrupted(
-                        f"interrupted at {work.place}; it is saved in {part}; "
-                        "the same command with --resume goes on",
-                        stop,
-                    )
         save = finish()
         with work.runtime.together():
             if work.runtime.first:
                 place(save, out, force=force)
+
+
+def carry(
+    work: Work[R],
+    out: Path,
+    *,
+    resume: bool,
+    progress: Callable[[int, int], None],
+    clock: Clock | None = None,
+) -> None:
+    """Take every step of work that `out` is made of in the end, such as a picture; saved as by
+    `run`, and once more when it is done, so that it is not lost where `out` cannot be written.
+
+    resume: go on from `out`.part where there is one. Who has made `out` removes that.
+    """
+    if resume:
+        take_up(work, out, "state")
+    with _caught() as signals:
+        for _ in _walk(work, claims.part_of(out), signals, clock or Clock(), progress):
+            pass
+        _save(work, claims.part_of(out))
+
+
+def _walk(
+    work: Work[R],
+    part: Path,
+    signals: list[int],
+    clock: Clock,
+    progress: Callable[[int, int], None],
+) -> Iterator[R]:
+    """Take the steps, and stop and save when a signal has come; gives each record, before what
+    comes after it is saved."""
+    for number, record in enumerate(work.steps()):
+        progress(*work.progress)
+        if record:
+            yield record
+        if work.done:
+            break
+        if work.runtime.world_size > 1 and number % clock.wait:
+            continue
+        stop, due = clock.meet(work.runtime, signals)
+        if stop or due:
+            clock.save(work, part)
+        if stop:
+            raise Interrupted(
+                f"interrupted at {work.place}; it is saved in {part}; "
+                "the same command with --resume goes on",
+                stop,
+            )
 
 
 def place(save: Save, out: Path, *, force: bool) -> None:

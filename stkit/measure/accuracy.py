@@ -156,14 +156,19 @@ class Evaluator:
     def _body(self, pixels: Tensor, labels: Tensor, *start: Tensor) -> None:
         x = to_float(pixels, self.dtype).contiguous(memory_format=torch.channels_last)
         answers = logits(self.model, x, labels, self.runtime, self.adversary, *start)
-        if answers.shape[1:] != (self.classes,):
-            raise DataError(
-                f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
-                f"{self.classes} classes; pass the data set it was trained for"
-            )
+        check_width(answers, self.classes)
         best = answers.max(1)
         counted = best.values.isfinite().long()  # -inf may stand for a class that is left out
         self.counts.scatter_add_(0, labels * self.classes + best.indices, counted)
+
+
+def check_width(answers: Tensor, classes: int) -> None:
+    """DataError unless answers [B,K] are of so many classes."""
+    if answers.shape[1:] != (classes,):
+        raise DataError(
+            f"the model gives {list(answers.shape[1:])} numbers an image, the data set has "
+            f"{classes} classes; pass the data set it was trained for"
+        )
 
 
 def logits(

@@ -18,6 +18,7 @@ from stkit.data.images import Images
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime
 from stkit.measure import acm
+from stkit.measure.features import features
 from stkit.measure.subject import Checkpoint, asking, check_finite, module_of, place
 
 PERPLEXITY = 30.0  # scikit-learn's
@@ -76,9 +77,9 @@ def embed(
     """
     module = module_of(model)
     with settings(place(module, runtime)), asking(module, images.pixels):
-        (features,) = acm.features(module, images.pixels, (layer,))
-    check_finite(model, "features", finite=bool(features.isfinite().all()))
-    return Embedding(features.cpu(), tsne(features, seed=seed))
+        (made,) = features(module, images.pixels, (layer,))
+    check_finite(model, "features", finite=bool(made.isfinite().all()))
+    return Embedding(made.cpu(), tsne(made, seed=seed))
 
 
 def tsne(features: Tensor, *, seed: int) -> Tensor:

@@ -119,7 +119,7 @@ def test_a_run_that_another_one_is_at(cli, made, photos, tmp_path):
     clean, nt = made / "clean.safetensors", made / "nt.safetensors"
     writers = [
         words("train", made), words("poison", made), ("data", clean), ("poison", "sp", clean),
-        ("acm", nt, clean), ("eval", nt, clean), ("report", nt), ("plot", "accuracy", nt),
+        ("acm", nt, clean), ("eval", nt, clean), ("report", nt), ("plot", "curves", nt),
         ("export", clean, "--format", "folder"), ("export", clean, "--format", "npz"),
         ("rate", made / "ops.safetensors", "--clean", clean, "--poison-rate", 0.5),
         ("import", photos, "--clean", clean),

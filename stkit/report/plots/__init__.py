@@ -14,7 +14,6 @@ those of `style`. A kind imports what is heavy (matplotlib, an extra, in a clone
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace as but
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -116,8 +115,6 @@ def draw(
             "found no matplotlib, which draws the pictures; run: pip install matplotlib"
         ) from None
     module = kind(name)
-    if "resume" in module.TAKES:
-        asked = but(asked, unfinished=out.with_name(f"{out.name}.part"))
     with style.applied():
         figure = Figure(layout="constrained")
         rows = module.draw(figure, paths, asked, on_note=on_note)

@@ -6,11 +6,16 @@ To add one: a field here, and its name in the `TAKES` of the kinds that use it.
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
+from stkit.recipes.landscape import Plane
 from stkit.recipes.layers import PENULTIMATE, layer
 from stkit.recipes.settings import COUNT, Setting, check, setting
+
+if TYPE_CHECKING:
+    from stkit.measure.survey import Survey
 
 Rows = list[dict[str, str | int | float | None]]
 """The numbers behind a picture, one row a point."""
@@ -25,7 +30,8 @@ class Asked:
     """What is asked; None: nothing is said of it. RecipeError for what is out of its limits.
 
     Nobody asks for the last two, `plots.draw` and who calls it say them. on_progress: called with
-    (done, total) by kinds that work long. unfinished: where work lies that `resume` goes on with.
+    (done, total) by kinds that work long. carry: takes every step of work that `resume` goes on
+    with, and saves it; None: its steps are taken at one go.
     """
 
     source: str | None = setting(
@@ -49,8 +55,12 @@ class Asked:
         None, "A model's name, or a number of layers.", metavar="NAME|LAYERS"
     )
     beta: float | None = setting(None, "Of Eq. 7: 1 by a number of stages.", unit="fraction")
-    points: int | None = setting(None, "Along each of the two directions.", limits=COUNT)
-    span: float | None = setting(None, "How far to go along each of them, either way.")
+    points: int | None = setting(
+        None, f"Along each of the two directions, odd.  [default: {Plane.points}]", limits=COUNT
+    )
+    span: float | None = setting(
+        None, f"How far to go along each of them, either way.  [default: {Plane.span:g}]"
+    )
     columns: int | None = setting(
         None, "How many columns of a paper's page it is wide, 1 or 2.", limits=(1, 2)
     )
@@ -59,7 +69,7 @@ class Asked:
     threads: int | None = setting(None, "Of a CPU; they decide the last bits.", limits=COUNT)
     resume: bool | None = setting(None, "Go on from FILE.part where there is one.")
     on_progress: Callable[[int, int], None] = ignored
-    unfinished: Path | None = None
+    carry: "Callable[[Survey], None] | None" = None
 
     def __post_init__(self) -> None:
         check(self)
