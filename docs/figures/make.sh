@@ -34,6 +34,57 @@ poisons() { # README.md; EM takes a minute on two idle cores
     _picture poison digits.safetensors sp.safetensors em.safetensors ops.safetensors
 }
 
+# 20,000 images of CIFAR-10 and two poisons of them; a training takes a quarter of an hour of an idle core.
+_sets() {
+    _made c-clean.safetensors data "$source" --limit 20000
+    _made c-test.safetensors data "$source" --split test
+    _made c-sp.safetensors poison sp c-clean.safetensors
+    _made c-em.safetensors poison em c-clean.safetensors --scope class --model small --batch-size 128 --max-rounds 8
+}
+_trained() { # POISON FRAME
+    _made "$1-$2.safetensors" train "c-$1.safetensors" --frame "$2" --model small --epochs 30 --threads 1 --test c-test.safetensors \
+        --keep 1,3,10 --record acm:penultimate,layer1.0,layer2.0,layer3.0,gradients:1,3,6,9,12
+}
+
+curves() { # Figure 1
+    _sets
+    _trained clean nt
+    _trained em nt
+    _trained em st
+    _trained sp nt
+    _picture curves clean-nt.safetensors em-nt.safetensors em-st.safetensors sp-nt.safetensors
+}
+
+acm() { # Figure 2c
+    _sets
+    _trained clean nt
+    _trained em nt
+    _picture acm clean-nt.safetensors em-nt.safetensors --variant ratio --layer layer2.0,6
+}
+
+tsne() { # Figure 3
+    _sets
+    for each in "clean nt" "em nt" "em st"; do _trained $each; done
+    _picture tsne {clean-nt,em-nt,em-st}{.epoch-1,.epoch-3,.epoch-10,}.safetensors --source c-clean.safetensors,c-em.safetensors
+}
+
+activations() { # Figure 8
+    _sets
+    for each in "clean nt" "em nt" "em st"; do _trained $each; done
+    _picture activations {clean-nt,em-nt,em-st}.safetensors --source c-test.safetensors
+}
+
+landscape() { # Figure 12
+    _sets
+    _trained em nt
+    _trained em st
+    _picture landscape em-nt.safetensors em-st.safetensors --source c-em.safetensors
+}
+
+lr-scales() { # Figure 4
+    _picture lr-scales --beta 1/5 --model 20
+}
+
 sensitivity() { # Figure 9
     _grid figure9-small
     _picture sensitivity "$results/figure9-small"
