@@ -6,7 +6,7 @@
 # WORK    a folder for the files on the way (work, beside this script); what is there is not made again
 # OUT     where the pictures go (the folder of this script)
 # SOURCE  CIFAR-10 for the grids: cifar10, which is downloaded, or a folder of it
-# STKIT   the command (stkit)
+# STKIT   the command (stkit); PYTHON one that has stkit (python3)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,6 +16,7 @@ work=$(realpath -m "${WORK:-$here/work}")
 source=${SOURCE:-cifar10}
 [ -d "$source" ] && source=$(realpath "$source")
 STKIT=${STKIT:-stkit}
+PYTHON=${PYTHON:-python3}
 
 # A picture is a function of its name. What begins with _ is for all of them:
 #   _made FILE COMMAND...     a file by a command of stkit, unless it is there
@@ -62,10 +63,11 @@ acm() { # Figure 2c
     _picture acm clean-nt.safetensors em-nt.safetensors --variant ratio --layer layer2.0,6
 }
 
-tsne() { # Figure 3
+tsne() { # Figure 3; its numbers, 12,000 points, are left out
     _sets
     for each in "clean nt" "em nt" "em st"; do _trained $each; done
-    _picture tsne {clean-nt,em-nt,em-st}{.epoch-1,.epoch-3,.epoch-10,}.safetensors --source c-clean.safetensors,c-em.safetensors
+    $STKIT plot tsne {clean-nt,em-nt,em-st}{.epoch-1,.epoch-3,.epoch-10,}.safetensors --source c-clean.safetensors,c-em.safetensors \
+        -o "$out/tsne.png" --force
 }
 
 activations() { # Figure 8
@@ -79,6 +81,59 @@ landscape() { # Figure 12
     _trained em nt
     _trained em st
     _picture landscape em-nt.safetensors em-st.safetensors --source c-em.safetensors
+}
+
+# 10,000 images, two poisons of them, and 10 epochs.
+_fewer() {
+    _made d-clean.safetensors data "$source" --limit 10000
+    _made c-test.safetensors data "$source" --split test
+    _made d-sp.safetensors poison sp d-clean.safetensors
+    _made d-em.safetensors poison em d-clean.safetensors --scope class --model small --batch-size 128 --max-rounds 8
+}
+_transplanted() { # POISON DONOR KIND: natural training on the poison, the donor's first or last layers frozen
+    local run=(train "d-$1.safetensors" --frame nt --model small --epochs 10 --threads 1 --test c-test.safetensors)
+    _made "$1-$3-shallow.safetensors" "${run[@]}" --init-from "$2" --init-layers first:7 --freeze
+    _made "$1-$3-deep.safetensors" "${run[@]}" --init-from "$2" --init-layers last:6 --freeze
+    _made "$1-none.safetensors" "${run[@]}"
+}
+
+transplants() { # Figure 2b
+    _sets
+    _trained clean nt
+    _fewer
+    for each in sp em; do _transplanted $each clean-nt.safetensors clean; done
+    _picture curves {sp,em}-{clean-shallow,clean-deep,none}.safetensors
+}
+
+controls() { # Figure 2b's layers of two other donors: a random net, and one that predicts rotations; no picture
+    _fewer
+    _made random.safetensors train d-clean.safetensors --frame nt --model small --epochs 1 --lr 0 --seed 7 --threads 1
+    for each in sp em; do
+        [ -e "turned-$each.safetensors" ] || $PYTHON "$here/../../examples/rotations.py" "d-$each.safetensors" "turned-$each.safetensors"
+        _made "rotations-$each.safetensors" train "turned-$each.safetensors" --frame nt --augment none,crop --model small --epochs 3 --threads 1
+        _transplanted $each random.safetensors random
+        _transplanted $each "rotations-$each.safetensors" rotations
+    done
+    $STKIT report {sp,em}-{none,{random,rotations}-{shallow,deep}}.safetensors
+}
+
+figure5() { # Figure 5
+    _fewer
+    local run=(train d-em.safetensors --model small --epochs 12 --threads 1 --test c-test.safetensors)
+    local judged=(--acm-variant ratio --gamma 0.35 --check-every 78)
+    _made five-st.safetensors "${run[@]}" --frame st "${judged[@]}"
+    _made five-stopped.safetensors "${run[@]}" --frame nt-stop "${judged[@]}"
+    _made five-nt.safetensors "${run[@]}" --frame nt --init-from five-stopped.safetensors
+    _picture curves five-st.safetensors five-nt.safetensors
+}
+
+jitters() { # hue .1 (SimCLR's) and .5 (RAD's) in CG; no picture
+    _fewer
+    for set in sp em; do for hue in 0.1 0.5; do for seed in 0 1; do
+        _made "$set-$hue-$seed.safetensors" train "d-$set.safetensors" --frame nt-cg --jitter "0.4,0.4,0.4,$hue" --model small \
+            --epochs 10 --seed $seed --threads 1 --test c-test.safetensors
+    done; done; done
+    $STKIT report {sp,em}-{0.1,0.5}-{0,1}.safetensors
 }
 
 lr-scales() { # Figure 4

@@ -114,4 +114,4 @@ def test_a_plot_takes_no_formula(cli, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     found = cell(0.5, label=r"$\frac$ $x$ \x")
     (tmp_path / "a.json").write_text(json.dumps(found))
-    assert cli("plot", "accuracy", tmp_path, "-o", tmp_path / "x.png").code == 0
+    assert cli("plot", "curves", tmp_path, "-o", tmp_path / "x.png").code == 0
