@@ -127,10 +127,10 @@ def frame_with(
 ) -> Frame:
     """The frame, or the one of this name, with options in their place and called accordingly.
 
-    check_every: steps, or `epoch` for once an epoch. gate: the schedule watches the fine-tune phase too. augment: a comma list
-    (`carried.read`), in both phases in the place of all that the frame carries of its own:
-    augmentation, preparation, mix, copies and dropout. RecipeError for an unknown frame or option,
-    and for an option that this frame does not have.
+    check_every: steps, or `epoch`: once in each. gate: the schedule watches the fine-tune phase
+    too. augment: a comma list (`carried.read`), in both phases in the place of all that the frame
+    carries of its own: augmentation, preparation, mix, copies and dropout. RecipeError for an
+    unknown frame or option, and for an option that this frame does not have.
     """
     if not isinstance(frame, (str, Frame)):
         raise RecipeError(
