@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -233,10 +233,12 @@ def _run(
     }  # fmt: skip
 
 
-def interval(check_every: str | None) -> int | None:
-    """What `--check-every` says as a number of steps; None: once an epoch."""
-    if check_every is None or check_every == "epoch":
+def interval(check_every: str | None) -> int | Literal["epoch"] | None:
+    """What `--check-every` says: a number of steps, or once an epoch; None: as the frame does."""
+    if check_every is None:
         return None
+    if check_every == "epoch":
+        return "epoch"
     digits = check_every.isascii() and check_every.isdigit() and len(check_every) <= DIGITS
     if not digits or int(check_every) < 1:
         raise typer.BadParameter(

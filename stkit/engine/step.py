@@ -85,10 +85,11 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def learning(network: nn.Module, still: Sequence[nn.Module] = ()) -> None:
-    """Training mode, but for modules whose statistics stay what they are."""
+    """Training mode, but for modules whose statistics stay what they are; what is within them has
+    its own, and is named itself where those stay."""
     network.train()
     for module in still:
-        module.eval()
+        module.training = False
 
 
 def descend(

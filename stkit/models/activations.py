@@ -12,6 +12,8 @@ from stkit.models.structure import check, heads, layers
 
 SEQUENCES = (nn.Conv1d, nn.BatchNorm1d)
 """What puts out [N,C,L]; any other output of three dimensions is [N,L,C], as transformers have."""
+MAPS = (nn.Conv2d, nn.BatchNorm2d)
+"""What puts out [N,C,H,W] in every net."""
 
 
 def features(model: nn.Module, images: Tensor, layer: str | int | None = None) -> Tensor:
@@ -39,10 +41,12 @@ def several(
     names = named(model, layers, images.shape[-1])
     modules = dict(model.named_modules())
     outputs: dict[str, Tensor | None] = {}
+    nhwc = getattr(model, "output_fmt", "") == "NHWC"
 
     def keep(name: str, output: object) -> None:
-        usable = isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point()
-        outputs[name] = pooled(output, modules[name]).float() if usable else None  # type: ignore[arg-type]
+        outputs[name] = None
+        if isinstance(output, Tensor) and output.ndim > 1 and output.is_floating_point():
+            outputs[name] = pooled(output, modules[name], nhwc=nhwc).float()
 
     hooks = [
         modules[name].register_forward_hook(lambda _, args, output, name=name: keep(name, output))
@@ -126,15 +130,17 @@ def layer_names(model: nn.Module, size: int) -> list[str | None]:
     return names
 
 
-def pooled(output: Tensor, module: nn.Module) -> Tensor:
+def pooled(output: Tensor, module: nn.Module, *, nhwc: bool = False) -> Tensor:
     """An output of this module averaged over all but images and channels, [N,D].
 
     Channels come last after a linear layer or a LayerNorm over the last dimension, and in three
-    dimensions; else second.
+    dimensions; else second. nhwc: in four too, but after a convolution; so timm says of Swin.
     """
     flat = isinstance(module, nn.LayerNorm) and not type(module).__name__.endswith("2d")
     last = flat or isinstance(module, nn.Linear)
     if output.ndim == 3 and not isinstance(module, SEQUENCES):
+        last = True
+    if nhwc and output.ndim == 4 and not isinstance(module, MAPS):
         last = True
     space = range(1, output.ndim - 1) if last else range(2, output.ndim)
     return output.mean(tuple(space)) if len(space) else output

@@ -5,7 +5,7 @@ The command line's options and help are made from `OPTIONS`, `train(...)` takes 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
@@ -26,7 +26,7 @@ class Options(TypedDict, total=False):
     beta: float | None
     variant: str | None
     layer: str | int | None
-    check_every: int | None
+    check_every: int | Literal["epoch"] | None
     restore: str | None
     gate: bool
     adversary: float | None
@@ -127,10 +127,10 @@ def frame_with(
 ) -> Frame:
     """The frame, or the one of this name, with options in their place and called accordingly.
 
-    check_every: steps. gate: the schedule watches the fine-tune phase too. augment: a comma list
-    (`carried.read`), in both phases in the place of all that the frame carries of its own:
-    augmentation, preparation, mix, copies and dropout. RecipeError for an unknown frame or option,
-    and for an option that this frame does not have.
+    check_every: steps, or `epoch`: once in each. gate: the schedule watches the fine-tune phase
+    too. augment: a comma list (`carried.read`), in both phases in the place of all that the frame
+    carries of its own: augmentation, preparation, mix, copies and dropout. RecipeError for an
+    unknown frame or option, and for an option that this frame does not have.
     """
     if not isinstance(frame, (str, Frame)):
         raise RecipeError(
@@ -152,11 +152,14 @@ def frame_with(
 def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
     """The first phase with what concerns it in place."""
     if phase.staged is not None:
+        often = options.get("check_every")
         staged = given(
             phase.staged, beta=options.get("beta"), variant=options.get("variant"),
-            gamma=options.get("gamma"), check_every=options.get("check_every"),
+            gamma=options.get("gamma"), check_every=None if often == "epoch" else often,
             restore=options.get("restore"), layer=options.get("layer"),
         )  # fmt: skip
+        if often == "epoch":
+            staged = replace(staged, check_every=None)
         phase = replace(phase, staged=staged)
     epsilon = options.get("adversary")
     if phase.adversary is not None and epsilon is not None:

@@ -389,6 +389,19 @@ def test_features_of_a_layer_of_a_transformer_are_averaged_over_tokens():
     assert caught[0].ndim == 3 and torch.equal(found, caught[0].mean(1))
 
 
+def test_features_of_a_layer_of_a_net_whose_channels_come_last():
+    """As timm says of Swin: blocks put out [N,H,W,C], convolutions do not."""
+    from timm.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer(28, 4, depths=(1,), num_heads=(1,), embed_dim=16, num_classes=3)
+    with torch.no_grad():
+        x = torch.rand(2, 3, 28, 28)
+        block, first = model.patch_embed(x), model.patch_embed.proj(x)
+        assert block.shape == (2, 7, 7, 16)
+        assert torch.equal(models.features(model, x, "patch_embed"), block.mean((1, 2)))
+        assert torch.equal(models.features(model, x, "patch_embed.proj"), first.mean((2, 3)))
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [("laier1", "did you mean 'layer1'"), (0, "from 1 to 14"), (15, "from 1 to 14")],

@@ -118,6 +118,17 @@ def test_frames_beside_the_papers_are_nt_with_one_thing_more() -> None:
     assert stop.train.staged is not None and stop.train.staged.threshold == 0.10
 
 
+def test_an_epoch_between_checks_may_be_asked_for_where_the_frame_has_steps() -> None:
+    """And is refused where nothing is judged, as steps are."""
+    for asked, often in (("epoch", None), (None, 49), (7, 7)):
+        staged = frame_with("nt-stop", check_every=asked).train.staged
+        assert staged is not None and staged.check_every == often
+    with pytest.raises(RecipeError, match="check-every does not belong to frame 'nt'"):
+        frame_with("nt", check_every="epoch")
+    with pytest.raises(RecipeError, match="check-every is 'often'"):
+        frame_with("st", check_every="often")
+
+
 def test_weight_decay_reaches_both_phases() -> None:
     assert [p.weight_decay for p in frame_with("st-full", weight_decay=0.01).phases] == [0.01] * 2
 

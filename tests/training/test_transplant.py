@@ -114,6 +114,34 @@ def tiny(classes: int) -> nn.Module:
     )  # fmt: skip
 
 
+class Scaled(nn.Module):
+    """A net that holds a weight and a number of its own, around two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+        self.one = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4))
+        self.two = nn.Sequential(nn.Conv2d(4, 4, 3, 2), nn.BatchNorm2d(4))
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.fc(self.two(self.one(self.scale * x + self.offset)).mean((2, 3)))
+        return out
+
+
+def test_statistics_within_a_frozen_module_go_on_where_they_were_not_taken(digits) -> None:
+    """The net's own weight and number are frozen with its first layer, its second block learns."""
+    source = train(digits, "nt", **QUICK | {"model": Scaled()}).checkpoint
+    net = Scaled()
+    train(digits, "nt", init_from=source, init_layers="first:1", freeze=True,
+          **QUICK | {"model": net})  # fmt: skip
+    before, after = source.model.state_dict(), net.state_dict()
+    held = {name for name in after if torch.equal(after[name], before[name])}
+    assert {"scale", "offset", "one.1.running_mean", "one.1.num_batches_tracked"} <= held
+    assert net.two[1].num_batches_tracked == 2 and "two.1.running_mean" not in held
+
+
 def test_stopped_and_gone_on_with_it_is_the_same_file(folder, cli, signalled, tmp_path) -> None:
     line = f"train {folder}/digits.safetensors --frame st {CLI} --seed 1".split()
     line += f"--init-from {folder}/clean.safetensors --init-layers last:3 --freeze".split()
