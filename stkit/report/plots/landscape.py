@@ -13,6 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import ArtifactError
+from stkit.report import names
 from stkit.report.plots.asked import Asked, Rows
 
 if TYPE_CHECKING:
@@ -70,26 +71,27 @@ def draw(
             for _ in survey.steps():
                 asked.on_progress(*survey.progress)
     surfaces = landscapes(survey)
-    names = [path.stem for path in paths]
-    picture(figure, names, surfaces)
-    for name, each, surface in zip(names, trained, surfaces, strict=True):
+    called = names.files(paths)
+    titles = [name.removesuffix(path.suffix) for name, path in zip(called, paths, strict=True)]
+    picture(figure, titles, surfaces)
+    for name, each, surface in zip(titles, trained, surfaces, strict=True):
         own = each.header["inputs"][0]["digest"] == images.provenance["digest"]
         on_note(f"{name}: {said(surface)}{'' if own else '; trained on other images than these'}")
     on_note(
         f"loss of {surfaces[0].count} images in evaluation mode: BatchNorm's running statistics "
         "are the checkpoint's everywhere"
     )
-    return numbers(paths, trained, surfaces)
+    return numbers(called, trained, surfaces)
 
 
 def numbers(
-    paths: Sequence[Path], trained: "Sequence[Checkpoint]", surfaces: "Sequence[Landscape]"
+    called: Sequence[str], trained: "Sequence[Checkpoint]", surfaces: "Sequence[Landscape]"
 ) -> Rows:
     """A row a place."""
     return [
-        {"file": path.name, "frame": each.header["frame"], "model": each.header["model"],
+        {"file": name, "frame": each.header["frame"], "model": each.header["model"],
          "seed": each.seed, "alpha": alpha, "beta": beta, "loss": loss}
-        for path, each, surface in zip(paths, trained, surfaces, strict=True)
+        for name, each, surface in zip(called, trained, surfaces, strict=True)
         for beta, line in zip(surface.plane.places, surface.losses.tolist(), strict=True)
         for alpha, loss in zip(surface.plane.places, line, strict=True)
     ]  # fmt: skip
