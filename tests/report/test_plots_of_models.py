@@ -11,7 +11,7 @@ from stkit.measure.acm import acm
 from stkit.measure.activations import channel_means, depths
 from stkit.measure.embedding import drawn, embed
 from stkit.report import names, plots
-from stkit.report.plots import activations, compared, tsne
+from stkit.report.plots import activations, compared, runs, tsne
 from stkit.report.plots.asked import Asked
 from stkit.training.checkpoint import load_checkpoint
 
@@ -181,6 +181,22 @@ def test_files_of_one_name_are_told_apart_by_their_folders(made, tmp_path):
 def test_a_last_epoch_that_was_kept_is_not_drawn_twice(made, tmp_path):
     kept = copied(made, tmp_path / "nt.epoch-1.safetensors")
     assert [each.path for each in compared.read([kept, made / "nt.safetensors"])] == [kept]
+
+
+def test_files_that_are_no_finished_training_are_left_out_and_said(made, tmp_path):
+    head, tensors = artifact.read(made / "nt.safetensors", "checkpoint")
+    part, images, notes = tmp_path / "st.safetensors.part", made / "clean.safetensors", []
+    head["progress"] |= {
+        "done": False, "tau": 0, "since": 0, "loss": 0.0, "hits": 0.0, "checks": [],
+        "draws": "augment/NAME",
+    }  # fmt: skip
+    artifact.write(part, tensors, head)
+    found = runs.finished([made / "nt.safetensors", images, part], on_note=notes.append)
+    assert [each.file for each in found] == [str(made / "nt.safetensors")]
+    assert notes == [
+        f"note: left out {images}: found a dataset, expected a training",
+        f"note: left out {part}: unfinished",
+    ]
 
 
 def test_kinds_say_what_they_take():

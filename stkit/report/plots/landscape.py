@@ -37,6 +37,7 @@ MOST = 4  # columns on a page
 CHARACTERS = 60  # of titles, beside each other on a page
 NARROWEST = 0.5  # powers of ten that the scale has at least, so that a level is among them
 STEPS = (1, 2, 5)
+WIDEST = 4  # powers of ten that the scale has at most, so that levels are named at these steps
 COLOURS = "viridis"
 MARK = "#D55E00"  # of the lowest place
 
@@ -140,7 +141,7 @@ def scale(surfaces: "Sequence[Landscape]") -> Scale:
     levels = [
         math.log10(step) + decade
         for decade in range(math.floor(low), math.ceil(high) + 1)
-        for step in STEPS
+        for step in (STEPS if high - low <= WIDEST else STEPS[:1])
     ]
     return Scale(low, high, tuple(level for level in levels if low < level < high))
 
