@@ -61,13 +61,13 @@ def donor(inputs: Sequence[Header]) -> Header | None:
 
 def files(paths: Sequence[Path]) -> list[str]:
     """What to call files: their names, after as many of their folders as tell them apart."""
-    parts = [path.absolute().parts for path in paths]
+    places = [path.absolute().parts for path in paths]
 
     def told(mine: tuple[str, ...], count: int = 1) -> str:
-        alike = any(other != mine and other[-count:] == mine[-count:] for other in parts)
+        alike = any(other != mine and other[-count:] == mine[-count:] for other in places)
         return told(mine, count + 1) if alike else "/".join(mine[-count:])
 
-    return [told(mine) for mine in parts]
+    return [told(mine) for mine in places]
 
 
 def literature(images: Lineage, recipe: dict[str, Any], given: Header | None) -> tuple[str, str]:

@@ -37,7 +37,7 @@ MOST = 4  # columns on a page
 CHARACTERS = 60  # of titles, beside each other on a page
 NARROWEST = 0.5  # powers of ten that the scale has at least, so that a level is among them
 STEPS = (1, 2, 5)
-WIDEST = 4  # powers of ten that the scale has at most, so that levels are named at these steps
+WIDEST = 4  # powers of ten that the scale has at most, so that every level's number has its place
 COLOURS = "viridis"
 MARK = "#D55E00"  # of the lowest place
 
@@ -129,6 +129,12 @@ class Scale:
     high: float
     levels: tuple[float, ...]
 
+    @property
+    def named(self) -> tuple[float, ...]:
+        """The levels that bear their numbers in contours, which may lie close together."""
+        wide = self.high - self.low > WIDEST
+        return tuple(level for level in self.levels if not wide or level == round(level))
+
 
 def scale(surfaces: "Sequence[Landscape]") -> Scale:
     """That which has room for all of them, up to `HIGHEST`."""
@@ -141,7 +147,7 @@ def scale(surfaces: "Sequence[Landscape]") -> Scale:
     levels = [
         math.log10(step) + decade
         for decade in range(math.floor(low), math.ceil(high) + 1)
-        for step in (STEPS if high - low <= WIDEST else STEPS[:1])
+        for step in STEPS
     ]
     return Scale(low, high, tuple(level for level in levels if low < level < high))
 
@@ -187,7 +193,8 @@ def contours(axes: "Axes", surface: "Landscape", within: Scale, *, named: bool) 
         lines = axes.contour(
             places, places, z, crossed, colors=inks, linewidths=0.5, linestyles="solid"
         )
-        axes.clabel(lines, fmt=lambda level: f"{10**level:.3g}", fontsize=7)
+        told = [level for level in within.named if level in crossed]
+        axes.clabel(lines, told, fmt=lambda level: f"{10**level:.3g}", fontsize=7)
     _, alpha, beta = surface.lowest
     axes.plot(alpha, beta, "x", color=MARK, markersize=5, markeredgewidth=1.5, clip_on=False)
     axes.grid(visible=False)
