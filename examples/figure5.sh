@@ -19,6 +19,10 @@
 # passed, where Algorithm 1 would roll back to and go on more slowly. --init-from takes them up. The
 # cosine begins anew there, over the epochs that are left.
 #
+# On digits (seed 0, a CPU) the stop comes in epoch 3, when SP has thrown accuracy from 54 to 28 %. From
+# there natural training falls to 17 % and comes back to 80, as digits are easy; staged training ends at
+# 94, and at 93 without the stop.
+#
 # The judgement is `ratio`, as the literal ACM is above its gamma at the first check already
 # (docs/differences.md). Run again, it keeps the files that are finished.
 set -euo pipefail

@@ -1,6 +1,7 @@
 """What reports call the images that were trained on, and what the literature calls them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from stkit.core import lineage
@@ -56,6 +57,17 @@ def started(frame: str, recipe: Mapping[str, Any], given: Header | None) -> str:
 def donor(inputs: Sequence[Header]) -> Header | None:
     """The checkpoint that a training started from, of all that it was made of."""
     return next((each for each in inputs if each.get("kind") == "checkpoint"), None)
+
+
+def files(paths: Sequence[Path]) -> list[str]:
+    """What to call files: their names, after as many of their folders as tell them apart."""
+    places = [path.absolute().parts for path in paths]
+
+    def told(mine: tuple[str, ...], count: int = 1) -> str:
+        alike = any(other != mine and other[-count:] == mine[-count:] for other in places)
+        return told(mine, count + 1) if alike else "/".join(mine[-count:])
+
+    return [told(mine) for mine in places]
 
 
 def literature(images: Lineage, recipe: dict[str, Any], given: Header | None) -> tuple[str, str]:

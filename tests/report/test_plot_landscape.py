@@ -123,6 +123,9 @@ def test_one_scale_for_all_and_nothing_above_it():
     assert shown == [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
     z = landscape.heights(deep.losses, both)
     assert z[1, 1] == both.low and z[2].tolist()[1:] == [both.high] * 2
+    pit = landscape.scale([surface(*[9.0] * 4, 3e-5, *[9.0] * 4)])  # as deep as a trap may be
+    assert both.named == both.levels and len(pit.levels) == 16
+    assert [round(10**level, 5) for level in pit.named] == [1e-4, 1e-3, 0.01, 0.1, 1]
     for bottomless in (surface(*[0.0] * 9), surface(*[math.nan] * 9), surface(*[1e9] * 9)):
         low = landscape.scale([bottomless])
         assert low.levels and math.isfinite(low.low) and low.low < low.high

@@ -217,6 +217,7 @@ def test_lr_scales_are_those_of_the_schedule(tmp_path):
         (("curves",), "expected checkpoints, or results of stkit bench"),
         (("lr-scales", "x.json"), "lr-scales is drawn of no files, found x.json"),
         (("lr-scales", "--beta", "0.3"), "pass 1/3 or 1/4"),
+        (("lr-scales", "--beta", "1/40"), "stages is 40, expected a number from 1 to 32"),
         (("lr-scales", "--columns", "3"), "columns is 3, expected a number from 1 to 2"),
         (("lr-scales", "--model", "resnet81"), "did you mean 'resnet18'?"),
         (("acm", "x.json", "--variant", "suml"), "did you mean 'sum'?"),

@@ -10,8 +10,8 @@ from stkit.core.errors import DataError, RecipeError
 from stkit.measure.acm import acm
 from stkit.measure.activations import channel_means, depths
 from stkit.measure.embedding import drawn, embed
-from stkit.report import plots
-from stkit.report.plots import activations, compared, tsne
+from stkit.report import names, plots
+from stkit.report.plots import activations, compared, runs, tsne
 from stkit.report.plots.asked import Asked
 from stkit.training.checkpoint import load_checkpoint
 
@@ -19,10 +19,13 @@ pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 
 
-def copied(made, path, *, model="small", seed=0, epoch=1, trained_on="clean", bump=0.0):
+def copied(
+    made, path, *, model="small", seed=0, epoch=1, trained_on="clean", bump=0.0, classes=None
+):
     """The checkpoint of `made` under another header, and with other weights."""
     head, tensors = artifact.read(made / "nt.safetensors", "checkpoint")
     head |= {"model": model, "seed": seed, "records": [{**head["records"][0], "epoch": epoch}]}
+    head["classes"] = classes or head["classes"]
     head["inputs"] = [load(made / f"{trained_on}.safetensors").provenance]
     tensors["conv1.weight"] = tensors["conv1.weight"] + bump
     artifact.write(path, tensors, head)
@@ -132,6 +135,7 @@ def test_activations_are_of_the_same_images_for_all(made, four, cli, tmp_path):
     ("change", "said"),
     [
         ({"model": "resnet18", "bump": 1.0}, "expected one model in a picture"),
+        ({"classes": ["0", "1", "2"], "bump": 1.0}, r"3 classes \(0, 1, 2\), .*\(ant, bee, cow\)"),
         ({"bump": 1.0}, "are both epoch 1 of one training; leave one out"),
     ],
 )
@@ -160,9 +164,39 @@ def test_trainings_are_named_by_what_tells_them_apart(made, tmp_path):
     ]  # fmt: skip
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(made, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    paths = [
+        copied(made, tmp_path / "a" / "nt.safetensors", bump=0.1),
+        copied(made, tmp_path / "b" / "nt.safetensors", trained_on="ops"),
+    ]
+    assert [each.row()["file"] for each in compared.read(paths)] == [
+        "a/nt.safetensors", "b/nt.safetensors",
+    ]  # fmt: skip
+    assert names.files([*paths, paths[0]])[2] == "a/nt.safetensors"
+    assert names.files(paths[:1]) == ["nt.safetensors"]
+
+
 def test_a_last_epoch_that_was_kept_is_not_drawn_twice(made, tmp_path):
     kept = copied(made, tmp_path / "nt.epoch-1.safetensors")
     assert [each.path for each in compared.read([kept, made / "nt.safetensors"])] == [kept]
+
+
+def test_files_that_are_no_finished_training_are_left_out_and_said(made, tmp_path):
+    head, tensors = artifact.read(made / "nt.safetensors", "checkpoint")
+    part, images, notes = tmp_path / "st.safetensors.part", made / "clean.safetensors", []
+    head["progress"] |= {
+        "done": False, "tau": 0, "since": 0, "loss": 0.0, "hits": 0.0, "checks": [],
+        "draws": "augment/NAME",
+    }  # fmt: skip
+    artifact.write(part, tensors, head)
+    found = runs.finished([made / "nt.safetensors", images, part], on_note=notes.append)
+    assert [each.file for each in found] == [str(made / "nt.safetensors")]
+    assert notes == [
+        f"note: left out {images}: found a dataset, expected a training",
+        f"note: left out {part}: unfinished",
+    ]
 
 
 def test_kinds_say_what_they_take():

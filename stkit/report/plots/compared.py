@@ -19,6 +19,8 @@ class Compared:
 
     path: Path
     head: Header
+    name: str
+    """Of the file; after folders, where another's is the same."""
 
     @property
     def epoch(self) -> int:
@@ -47,7 +49,7 @@ class Compared:
         """What says in each row of the numbers which checkpoint they are of."""
         head = self.head
         return {
-            "file": self.path.name, "model": head["model"], "frame": head["frame"],
+            "file": self.name, "model": head["model"], "frame": head["frame"],
             "poison": self.poison, "seed": head["seed"], "epoch": self.epoch,
         }  # fmt: skip
 
@@ -60,7 +62,8 @@ def read(paths: Sequence[Path]) -> list[Compared]:
     not all the same, so that no picture compares them.
     """
     once: dict[tuple[str, str], Compared] = {}
-    for each in (Compared(path, header.read(path, "checkpoint")) for path in paths):
+    for path, name in zip(paths, names.files(paths), strict=True):
+        each = Compared(path, header.read(path, "checkpoint"), name)
         once.setdefault((each.training, each.head["digest"]), each)
     files = list(once.values())
     first = files[0]
@@ -71,7 +74,7 @@ def read(paths: Sequence[Path]) -> list[Compared]:
             )
         for said, same in (
             ("model", each.head["model"] == first.head["model"]),
-            ("classes", each.head["classes"] == first.head["classes"]),
+            ("list of classes", each.head["classes"] == first.head["classes"]),
             ("size of images", each.head["size"] == first.head["size"]),
         ):
             if not same:
@@ -84,7 +87,9 @@ def read(paths: Sequence[Path]) -> list[Compared]:
 
 def _kind(each: Compared) -> str:
     head = each.head
-    return f"{head['model']}, {len(head['classes'])} classes, {head['size']} px"
+    classes = head["classes"]
+    some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+    return f"{head['model']}, {len(classes)} classes ({some}), {head['size']} px"
 
 
 def titles(files: Sequence[Compared]) -> Mapping[str, str]:
@@ -96,7 +101,7 @@ def titles(files: Sequence[Compared]) -> Mapping[str, str]:
     called = {key: [each.title] for key, each in firsts.items()}
     for words in (
         {key: f"seed {each.head['seed']}" for key, each in firsts.items()},
-        {key: each.path.stem for key, each in firsts.items()},
+        {key: each.name.removesuffix(each.path.suffix) for key, each in firsts.items()},
     ):
         counted = Counter(map(tuple, called.values()))
         for key, so_far in called.items():

@@ -13,6 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import ArtifactError
+from stkit.report import names
 from stkit.report.plots.asked import Asked, Rows
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ MOST = 4  # columns on a page
 CHARACTERS = 60  # of titles, beside each other on a page
 NARROWEST = 0.5  # powers of ten that the scale has at least, so that a level is among them
 STEPS = (1, 2, 5)
+WIDEST = 4  # powers of ten that the scale has at most, so that every level's number has its place
 COLOURS = "viridis"
 MARK = "#D55E00"  # of the lowest place
 
@@ -70,26 +72,27 @@ def draw(
             for _ in survey.steps():
                 asked.on_progress(*survey.progress)
     surfaces = landscapes(survey)
-    names = [path.stem for path in paths]
-    picture(figure, names, surfaces)
-    for name, each, surface in zip(names, trained, surfaces, strict=True):
+    called = names.files(paths)
+    titles = [name.removesuffix(path.suffix) for name, path in zip(called, paths, strict=True)]
+    picture(figure, titles, surfaces)
+    for name, each, surface in zip(titles, trained, surfaces, strict=True):
         own = each.header["inputs"][0]["digest"] == images.provenance["digest"]
         on_note(f"{name}: {said(surface)}{'' if own else '; trained on other images than these'}")
     on_note(
         f"loss of {surfaces[0].count} images in evaluation mode: BatchNorm's running statistics "
         "are the checkpoint's everywhere"
     )
-    return numbers(paths, trained, surfaces)
+    return numbers(called, trained, surfaces)
 
 
 def numbers(
-    paths: Sequence[Path], trained: "Sequence[Checkpoint]", surfaces: "Sequence[Landscape]"
+    called: Sequence[str], trained: "Sequence[Checkpoint]", surfaces: "Sequence[Landscape]"
 ) -> Rows:
     """A row a place."""
     return [
-        {"file": path.name, "frame": each.header["frame"], "model": each.header["model"],
+        {"file": name, "frame": each.header["frame"], "model": each.header["model"],
          "seed": each.seed, "alpha": alpha, "beta": beta, "loss": loss}
-        for path, each, surface in zip(paths, trained, surfaces, strict=True)
+        for name, each, surface in zip(called, trained, surfaces, strict=True)
         for beta, line in zip(surface.plane.places, surface.losses.tolist(), strict=True)
         for alpha, loss in zip(surface.plane.places, line, strict=True)
     ]  # fmt: skip
@@ -125,6 +128,12 @@ class Scale:
     low: float
     high: float
     levels: tuple[float, ...]
+
+    @property
+    def named(self) -> tuple[float, ...]:
+        """The levels that bear their numbers in contours, which may lie close together."""
+        wide = self.high - self.low > WIDEST
+        return tuple(level for level in self.levels if not wide or level == round(level))
 
 
 def scale(surfaces: "Sequence[Landscape]") -> Scale:
@@ -184,7 +193,8 @@ def contours(axes: "Axes", surface: "Landscape", within: Scale, *, named: bool) 
         lines = axes.contour(
             places, places, z, crossed, colors=inks, linewidths=0.5, linestyles="solid"
         )
-        axes.clabel(lines, fmt=lambda level: f"{10**level:.3g}", fontsize=7)
+        told = [level for level in within.named if level in crossed]
+        axes.clabel(lines, told, fmt=lambda level: f"{10**level:.3g}", fontsize=7)
     _, alpha, beta = surface.lowest
     axes.plot(alpha, beta, "x", color=MARK, markersize=5, markeredgewidth=1.5, clip_on=False)
     axes.grid(visible=False)

@@ -21,13 +21,14 @@ def draw(
     """Draw a line a stage, from tau 0, where all layers learn alike, to the last."""
     import numpy as np
 
-    from stkit.core.checks import given
+    from stkit.core.checks import given, whole
     from stkit.recipes.frames import Staged
     from stkit.report.plots import style
     from stkit.training import schedule
 
     beta = given(Staged(), beta=asked.beta).beta
     stages = schedule.last_stage(beta) + 1
+    whole(f"beta is {beta:g}: the number of stages", stages, 1, style.MOST)
     count = layers(asked.model or MODEL, asked.size or SIZE)
     numbers = range(1, count + 1)
     axes = figure.subplots()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stkit.core.errors import ArtifactError
 from stkit.core.text import figure as figure_text
-from stkit.report import gather, sweeps
-from stkit.report.plots import bands, style
+from stkit.report import sweeps
+from stkit.report.plots import bands, runs, style
 from stkit.report.plots.asked import Asked, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(
     """
     from matplotlib.ticker import MultipleLocator
 
-    panels = sweeps.by_rate(gather.noted(paths, on_note=on_note).results)
+    panels = sweeps.by_rate(runs.finished(paths, on_note=on_note))
     if not panels:
         raise ArtifactError(
             "found no poison at two rates, tested, expected some; make them by `stkit rate`, or by "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stkit.core.errors import ArtifactError
-from stkit.report import gather
+from stkit.report import files, gather
 from stkit.report.groups import Group, grouped
 from stkit.report.result import Result
 
@@ -30,13 +30,27 @@ class Run:
 
 def runs(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Run]:
     """The finished trainings in these files, in the paper's order; see `compared`."""
+    return compared(finished(paths, on_note=on_note))
+
+
+def finished(paths: Sequence[Path], *, on_note: Callable[[str], None]) -> list[Result]:
+    """The finished trainings in these files, and a note of each that is left out.
+
+    None for an epoch on the way: its training has the records of all. ArtifactError where there are
+    such alone.
+    """
     gathered = gather.noted(paths, on_note=on_note)
     if not gathered.results and any("kept" in row for row in gathered.rows):
         raise ArtifactError(
             "found epochs on the way alone, expected trainings; pass the checkpoints at their end, "
             "which have the records of all epochs"
         )
-    return compared(gathered.results)
+    for row in gathered.rows if gathered.results else ():
+        if row["kind"] not in ("checkpoint", files.RUN):
+            on_note(f"note: left out {row['file']}: found a {row['kind']}, expected a training")
+        elif "unfinished" in row:
+            on_note(f"note: left out {row['file']}: unfinished")
+    return gathered.results
 
 
 def compared(results: Iterable[Result]) -> list[Run]:

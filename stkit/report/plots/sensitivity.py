@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stkit.core.errors import ArtifactError
-from stkit.report import gather, sweeps
-from stkit.report.plots import bands, style
+from stkit.report import sweeps
+from stkit.report.plots import bands, runs, style
 from stkit.report.plots.asked import Asked, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(
 
     Dotted: the default. ArtifactError where no two trainings differ in one of the two alone.
     """
-    results = gather.noted(paths, on_note=on_note).results
+    results = runs.finished(paths, on_note=on_note)
     panels = {key: sweeps.staged(results, key) for key in ACROSS}
     panels["gamma"] = _positive(panels["gamma"], on_note)
     panels = {key: lines for key, lines in panels.items() if lines}

@@ -27,6 +27,7 @@ COLOURS = (
 )  # fmt: skip
 DASHES: tuple[tuple[float, ...], ...] = ((), (7, 2), (7, 2, 1.5, 2), (3, 1.2))
 """Of a line's number divided by how many colours there are; dots mean something else."""
+MOST = len(COLOURS) * len(DASHES)  # lines that can be told apart
 DOTS = (1, 1.3)
 """For a second line of the same look: training beside test."""
 GRID = "#D8D8D8"
@@ -74,10 +75,9 @@ class Look:
 
 def look(number: int) -> Look:
     """That of a line by its number from 0: no other number has it. ArtifactError: too many."""
-    most = len(COLOURS) * len(DASHES)
-    if number >= most:
+    if number >= MOST:
         raise ArtifactError(
-            f"found more than {most} lines, which nobody can tell apart; pass fewer files"
+            f"found more than {MOST} lines, which nobody can tell apart; pass fewer files"
         )
     again, colour = divmod(number, len(COLOURS))
     return Look(COLOURS[colour], DASHES[again])
