@@ -183,6 +183,13 @@ def test_a_last_epoch_that_was_kept_is_not_drawn_twice(made, tmp_path):
     assert [each.path for each in compared.read([kept, made / "nt.safetensors"])] == [kept]
 
 
+def test_two_epochs_that_were_rolled_back_to_the_same_weights_are_both_drawn(made, tmp_path):
+    paths = [
+        copied(made, tmp_path / f"st.epoch-{epoch}.safetensors", epoch=epoch) for epoch in (1, 2)
+    ]
+    assert [each.epoch for each in compared.read(paths)] == [1, 2]
+
+
 def test_files_that_are_no_finished_training_are_left_out_and_said(made, tmp_path):
     head, tensors = artifact.read(made / "nt.safetensors", "checkpoint")
     part, images, notes = tmp_path / "st.safetensors.part", made / "clean.safetensors", []

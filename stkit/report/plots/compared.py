@@ -55,16 +55,16 @@ class Compared:
 
 
 def read(paths: Sequence[Path]) -> list[Compared]:
-    """The checkpoints in these files, in their order; of those with the same weights, as a last
-    epoch that was kept and the training's own file, the first.
+    """The checkpoints in these files, in their order; of those of one epoch with the same weights,
+    as a last epoch that was kept and the training's own file, the first.
 
     ArtifactError: a file is no checkpoint, or unfinished. DataError: their models or classes are
     not all the same, so that no picture compares them.
     """
-    once: dict[tuple[str, str], Compared] = {}
+    once: dict[tuple[str, int, str], Compared] = {}
     for path, name in zip(paths, names.files(paths), strict=True):
         each = Compared(path, header.read(path, "checkpoint"), name)
-        once.setdefault((each.training, each.head["digest"]), each)
+        once.setdefault((each.training, each.epoch, each.head["digest"]), each)
     files = list(once.values())
     first = files[0]
     for each in files:
