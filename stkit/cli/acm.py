@@ -40,6 +40,7 @@ def acm(
     layer: Annotated[
         str,
         typer.Option(
+            "--layer",
             metavar="LAYER",
             help=f"Of which layer: a module's name, a number from 1 at the input, or {ALL}.",
         ),

@@ -20,6 +20,8 @@ from stkit.engine.runtime import Runtime
 from stkit.engine.step import Step
 from stkit.measure.accuracy import Evaluator
 from stkit.measure.clusters import clusters
+from stkit.measure.directions import Walk
+from stkit.measure.survey import Loss, Subject
 from stkit.models import dropout
 from stkit.poisons import em, rem
 from stkit.recipes.acm import VARIANTS
@@ -126,6 +128,17 @@ class Setup:
         with self.watch.unwaited():
             judge.confusion()
 
+    def landscape(self) -> None:
+        """A place of a landscape: the weights moved, its loss measured."""
+        model, (pixels, labels) = self.net().eval(), self.batch()
+        walk = Walk(model, 0)
+        loss = Loss(Subject(model, pixels, labels, CLASSES, []), self.runtime)
+        with self.watch.unwaited():
+            walk.to(0.5, -0.5)
+            self.take(loss.batches(), 1)
+            walk.back()
+        self.computed("losses", loss.sum, torch.float64)
+
     def em(self, scope: str) -> None:
         """EM's turns: a step of the surrogate, a batch of noise, the error, and a round's end."""
         recipe = EM(model=self.model, batch_size=BATCH, model_steps=1, steps=PASSES, scope=scope)
@@ -222,6 +235,7 @@ def cases(setup: Setup, *, nets: bool = False) -> Iterator[Case]:
     yield Case("step, nt-cg, 72 px", lambda: large.step(FRAMES["nt-cg"].train))
     yield Case("evaluate, clean", lambda: setup.evaluate(None))
     yield Case("evaluate, PGD", lambda: setup.evaluate(fewer(pgd20(4 / 255))))
+    yield Case("landscape", setup.landscape)
     for scope in ("sample", "class"):
         yield Case(f"em, {scope}-wise", lambda scope=scope: setup.em(scope))
     for draws in ("plain", "cg"):
