@@ -140,9 +140,9 @@ lr-scales() { # Figure 4
     _picture lr-scales --beta 1/5 --model 20
 }
 
-sensitivity() { # Figure 9
-    _grid figure9-small
-    _picture sensitivity "$results/figure9-small"
+sensitivity() { # Figure 9's axes, on clean images, SP and EM; its own setting is the grid figure9.toml
+    local of="$results"/calibration-small
+    _picture sensitivity "$of"/{clean,sp,em-class}_ratio-0.{1,2,3}-20_small_s0.json "$of"/{clean,sp,em-class}_ratio-0.2-20-beta-{2,8}_small_s0.json
 }
 
 rates() { # Tables 7 and 8
