@@ -1,5 +1,7 @@
 """Options that several commands share, as annotated types, and how their texts are read."""
 
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -177,6 +179,24 @@ def _threads(begun: Path) -> int | None:
         if isinstance(threads, int) and 1 <= threads <= THREADS:
             return threads
     return None
+
+
+REQUIRED = inspect.Parameter.empty
+"""The default of an option that has none."""
+
+
+def signed(run: Callable[..., None], taken: Mapping[str, tuple[Any, Any]]) -> Callable[..., None]:
+    """The function with a signature that Typer reads: name -> the annotated type, the default."""
+    run.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+            )
+            for name, (kind, default) in taken.items()
+        ]
+    )
+    return run
 
 
 def open_checkpoint(path: Path, runtime: "Runtime") -> "Trained":

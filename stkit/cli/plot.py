@@ -1,6 +1,5 @@
 """stkit plot: pictures for papers and talks."""
 
-import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import Field, fields, replace
@@ -54,8 +53,8 @@ def command() -> Callable[..., None]:
     """The function behind `stkit plot`: its signature, which Typer reads, has all of `Asked`."""
     asked = {each.name: _option(each) for each in fields(Asked) if "setting" in each.metadata}
     taken: dict[str, tuple[Any, Any]] = {
-        "kind": (Kind, inspect.Parameter.empty), "paths": (Files, None),
-        "out": (Picture, inspect.Parameter.empty), "data": (Data, None),
+        "kind": (Kind, o.REQUIRED), "paths": (Files, None),
+        "out": (Picture, o.REQUIRED), "data": (Data, None),
         **{name: (kind, None) for name, kind in asked.items() if plots.takers(name)},
         "force": (o.Force, False), "quiet": (o.Quiet, False),
     }  # fmt: skip
@@ -67,16 +66,7 @@ def command() -> Callable[..., None]:
         options = {name: None if value is False else value for name, value in options.items()}
         _plot(kind, paths or [], out, data, Asked(**options), force=force, quiet=quiet)
 
-    run.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
-            )
-            for name, (kind, default) in taken.items()
-        ]
-    )
-    return run
+    return o.signed(run, taken)
 
 
 def _option(field: Field[Any]) -> Any:

@@ -1,6 +1,5 @@
 """stkit poison METHOD: one sub-command a method, its options made from the fields of its recipe."""
 
-import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import Field, dataclass, field, fields
@@ -80,7 +79,7 @@ class Request:
 def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
     """The function behind `stkit poison METHOD`: its signature is what Typer reads."""
     taken: dict[str, tuple[Any, Any]] = {
-        "source": (o.Source, inspect.Parameter.empty), "out": (o.Output, inspect.Parameter.empty),
+        "source": (o.Source, o.REQUIRED), "out": (o.Output, o.REQUIRED),
         **{field.name: _option(field) for field in fields(recipe)},
         "seed": (o.Seed, 0), "poison_rate": (Rate, 1.0), "split": (o.Split, None),
         "data_root": (o.DataRoot, None),
@@ -99,16 +98,7 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
         chosen = {field.name: options.pop(field.name) for field in fields(recipe)}
         _run(given(recipe(), **chosen), Request(method, **options))
 
-    run.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
-            )
-            for name, (kind, default) in taken.items()
-        ]
-    )
-    return run
+    return o.signed(run, taken)
 
 
 def _option(field: Field[Any]) -> tuple[Any, Any]:

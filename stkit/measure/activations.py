@@ -15,17 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.data.images import to_float
-from stkit.engine import pgd
-from stkit.measure.accuracy import default_batch
-from stkit.measure.clusters import true_float32
-from stkit.measure.subject import home
-from stkit.models.structure import number_type
+from stkit.measure.features import features
 
 DEPTHS = 4
 
 
-@torch.no_grad()
 def channel_means(
     model: nn.Module,
     pixels: Tensor,
@@ -39,15 +33,8 @@ def channel_means(
     model computes where it is, in eval mode and true float32 or its own type, and every module is
     left in the mode it was in. RecipeError: no such layer, with the nearest names.
     """
-    device, dtype = home(model), number_type(model)
-    sums: list[Tensor] = []
-    with pgd.evaluating(model), true_float32(device):
-        names = models.named(model, layers, pixels.shape[-1])
-        for batch in pixels.split(batch_size or min(500, default_batch(pixels.shape[-1]))):
-            some = models.several(model, to_float(batch.to(device), dtype), names)
-            added = [each.cpu().double().sum(0) for each in some]
-            sums = [a + b for a, b in zip(sums, added, strict=True)] if sums else added
-    return [each / len(pixels) for each in sums]
+    made = features(model, pixels, layers, batch_size=batch_size)
+    return [each.cpu().double().mean(0) for each in made]
 
 
 def depths(model: nn.Module, size: int) -> tuple[str | None, ...]:
