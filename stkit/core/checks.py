@@ -23,10 +23,18 @@ def choose(kind: str, name: str, known: Collection[str]) -> str:
     raise RecipeError(nearest(kind, name, known))
 
 
+MOST = 30
+"""Names that a message lists: a net has hundreds of modules."""
+
+
 def nearest(kind: str, name: str, known: Collection[str]) -> str:
-    """The message for an unknown name: with the nearest known one, or all of them."""
-    near = get_close_matches(str(name).lower(), list(known), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    """The message for an unknown name: with the nearest known one, or those there are."""
+    names = list(known)
+    near = get_close_matches(str(name).lower(), names, 1)
+    more = f", ... ({len(names)} in all)" if len(names) > MOST else ""
+    hint = (
+        f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names[:MOST])}{more}"
+    )
     return f"unknown {kind} {name!r}; {hint}"
 
 

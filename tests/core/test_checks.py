@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stkit.core.checks import as_dict, choose, given, number, whole
+from stkit.core.checks import as_dict, choose, given, nearest, number, whole
 from stkit.core.errors import RecipeError
 
 
@@ -24,6 +24,12 @@ def test_an_unknown_name_is_answered_with_the_nearest_or_all() -> None:
         choose("preparation", "GREY", known)
     with pytest.raises(RecipeError, match=r"^unknown preparation 'x'; choose one of jpeg, gray$"):
         choose("preparation", "x", known)
+
+
+def test_of_hundreds_of_names_a_line_lists_some_and_how_many_there_are() -> None:
+    message = nearest("layer", "x", [f"block.{number}" for number in range(400)])
+    assert "block.0, block.1," in message and message.endswith(", ... (400 in all)")
+    assert len(message) < 400
 
 
 @pytest.mark.parametrize(
