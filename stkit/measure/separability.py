@@ -22,7 +22,7 @@ from stkit.data.perturbation import matching
 from stkit.data.prepare import prepare
 from stkit.data.sampling import balanced, place_by_class, rank_in_class
 from stkit.measure import convolutions, ridge
-from stkit.recipes.probe import FIFTHS, PREPARED, SAMPLE, least, prepared, spelled
+from stkit.recipes.probe import FIFTHS, PLAIN, PREPARED, SAMPLE, least, prepared, spelled
 
 SIDE = 32  # larger images, and larger noise, are averaged down to this side
 BLOCK = 1 << 22  # pixel values reduced at a time
@@ -91,6 +91,19 @@ class Probed:
         wanted = spelled(prepared(name))
         return next(each for each in self.readings if each.prepared == wanted)
 
+    @property
+    def verdict(self) -> str:
+        """In a line what was read before the preparations, and least after them."""
+        first = self.readings[0]
+        told = [f"linearly readable: {_told([r.linear for r in self.readings], self.readings)}"]
+        if first.convolution is not None:
+            seen = [r.convolution or 0.0 for r in self.readings]
+            told.append(f"by random convolutions: {_told(seen, self.readings)}")
+        told.append(f"chance is {self.chance:.1%}")
+        if self.gray:
+            told.append("the images are grey already, so that gray changes nothing")
+        return "; ".join(told)
+
 
 def probe(
     images: Images,
@@ -134,6 +147,16 @@ def probe(
     )  # fmt: skip
 
 
+def _told(shares: Sequence[float], readings: Sequence[Reading]) -> str:
+    """The share after the first preparations, and after those that leave least."""
+    least_left = min(range(len(shares)), key=shares.__getitem__)
+    after = "as published" if (name := readings[0].prepared) == PLAIN else f"after {name}"
+    said = f"{shares[0]:.1%} of held-out labels {after}"
+    if not least_left:
+        return said
+    return f"{said}, {shares[least_left]:.1%} after {readings[least_left].prepared}"
+
+
 def _drawn(images: Images, seed: int) -> tuple[Tensor, Tensor]:
     """The rows to fit on, and those to read. DataError where there are too few."""
     classes = int((images.labels.bincount() > 0).sum())
@@ -157,12 +180,12 @@ def _reading(
     known, wanted = labels[:count], labels[count:]
     classes = int(labels.max()) + 1
     grid = _reduced(pixels)
-    linear = ridge.read_pixels(grid[:count], known, grid[count:], classes)
+    linear = ridge.pixel_scores(grid[:count], known, grid[count:], classes).argmax(1)
     convolved = None
     if convolve:
         middle = _middle(pixels)
         x = convolutions.features(middle, convolutions.filters(middle[:count], seed))
-        seen = ridge.read_features(x[:count], known, x[count:], classes)
+        seen = ridge.feature_scores(x[:count], known, x[count:], classes).argmax(1)
         convolved = float((seen == wanted).double().mean())
     return Reading(spelled(names), float((linear == wanted).double().mean()), convolved)
 
