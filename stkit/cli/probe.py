@@ -53,12 +53,14 @@ def probe(
     lists = [PLAIN, *prepare] if prepare else list(PREPARED)
     for each in lists:
         prepared(each)
-    o.runtime("cpu", threads=threads)
-    images = o.open_source(source, split, data_root)
+    from stkit.engine.process import settings
+    from stkit.engine.runtime import pick
     from stkit.measure import separability
 
+    runtime = pick("cpu", threads=threads)
+    images = o.open_source(source, split, data_root)
     start = perf_counter()
-    with output.bar("reading labels") as progress:
+    with settings(runtime), output.bar("reading labels") as progress:
         probed = separability.probe(images, lists, seed=seed, on_reading=progress)
     _show(probed, perf_counter() - start, as_json=json, quiet=quiet)
 

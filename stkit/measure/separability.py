@@ -11,11 +11,13 @@ Both are fitted on images with the shortcut and read such: neither needs a clean
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stkit.core import arrays
 from stkit.core.checks import whole
-from stkit.core.errors import DataError
+from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, require
 from stkit.data.perturbation import matching
@@ -93,16 +95,27 @@ class Probed:
 
     @property
     def verdict(self) -> str:
-        """In a line what was read before the preparations, and least after them."""
-        first = self.readings[0]
-        told = [f"linearly readable: {_told([r.linear for r in self.readings], self.readings)}"]
-        if first.convolution is not None:
-            seen = [r.convolution or 0.0 for r in self.readings]
-            told.append(f"by random convolutions: {_told(seen, self.readings)}")
+        """In a sentence what was read after the first preparations, and least after others.
+
+        It does not say whether that is natural, as it is of digits: how much is read of images that
+        are known to be clean says so, and how much of it mild preparations take away.
+        """
+        told = ["Linearly readable: " + self._told([each.linear for each in self.readings])]
+        convolved = [each.convolution for each in self.readings if each.convolution is not None]
+        if convolved:
+            told.append("by random convolutions: " + self._told(convolved))
         told.append(f"chance is {self.chance:.1%}")
         if self.gray:
-            told.append("the images are grey already, so that gray changes nothing")
-        return "; ".join(told)
+            told.append("the images are grey already, gray changes nothing")
+        return "; ".join(told) + "."
+
+    def _told(self, shares: list[float]) -> str:
+        """The first share, and the least where that is another one."""
+        names = [each.prepared for each in self.readings]
+        first = "as published" if names[0] == PLAIN else f"after {names[0]}"
+        least_read = shares.index(min(shares))
+        after = f", {shares[least_read]:.1%} after {names[least_read]}" if least_read else ""
+        return f"{shares[0]:.1%} of held-out labels {first}{after}"
 
 
 def probe(
@@ -128,8 +141,10 @@ def probe(
     require(images, "probe")
     whole("seed", seed, 0, 2**32 - 1)
     lists = list(dict.fromkeys(prepared(text) for text in preparations))
+    if not lists:
+        raise RecipeError("found no preparations, expected one or more; pass ['plain']")
     fitted, held = _drawn(images, seed)
-    chosen = images.rows(torch.cat([fitted, held]))
+    chosen = _taken(images, torch.cat([fitted, held]))
     known, labels = chosen.labels.unique(return_inverse=True)
     readings = []
     for done, names in enumerate(lists, 1):
@@ -143,18 +158,8 @@ def probe(
         chance=float(labels[len(fitted) :].bincount().max()) / len(held),
         fitted=len(fitted), read=len(held), classes=len(known),
         side=SIDE if max(height, width) > SIDE else None,
-        gray=bool((chosen.pixels == chosen.pixels[:, :1]).all()),
+        gray=all(bool((block == block[:, :1]).all()) for block in _blocks(chosen.pixels)),
     )  # fmt: skip
-
-
-def _told(shares: Sequence[float], readings: Sequence[Reading]) -> str:
-    """The share after the first preparations, and after those that leave least."""
-    least_left = min(range(len(shares)), key=shares.__getitem__)
-    after = "as published" if (name := readings[0].prepared) == PLAIN else f"after {name}"
-    said = f"{shares[0]:.1%} of held-out labels {after}"
-    if not least_left:
-        return said
-    return f"{said}, {shares[least_left]:.1%} after {readings[least_left].prepared}"
 
 
 def _drawn(images: Images, seed: int) -> tuple[Tensor, Tensor]:
@@ -171,6 +176,21 @@ def _drawn(images: Images, seed: int) -> tuple[Tensor, Tensor]:
     rows = shuffled[balanced(images.labels[shuffled], SAMPLE)]
     held = rank_in_class(images.labels[rows]) % FIFTHS == FIFTHS - 1
     return rows[~held], rows[held]
+
+
+def _taken(images: Images, rows: Tensor) -> Images:
+    """These rows; their pixels lie in a file where they do not fit into memory."""
+    shape = (len(rows), *images.pixels.shape[1:])
+    pixels = torch.from_numpy(arrays.zeros(shape, np.uint8))
+    for taken, some in zip(_blocks(pixels), _blocks(rows, pixels[0].numel()), strict=True):
+        taken.copy_(images.pixels[some])
+    head = {**images.header, "digest": ""}
+    return Images(pixels, images.labels[rows], images.index[rows], head)
+
+
+def _blocks(pixels: Tensor, values: int | None = None) -> tuple[Tensor, ...]:
+    """Blocks of rows that have some 4 million values each; values: of a row, else its own."""
+    return torch.split(pixels, max(1, BLOCK // (values or pixels[0].numel())))
 
 
 def _reading(
@@ -198,7 +218,7 @@ def _reduced(pixels: Tensor) -> Tensor:
     return torch.cat(
         [
             torch.nn.functional.adaptive_avg_pool2d(block.float(), (height, width)).round().byte()
-            for block in pixels.split(max(1, BLOCK // pixels[0].numel()))
+            for block in _blocks(pixels)
         ]
     )
 

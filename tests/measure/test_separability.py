@@ -44,12 +44,12 @@ def autoregressive(images: Images) -> Tensor:
     return 10 * delta / delta.std((1, 2, 3), keepdim=True)
 
 
-@pytest.mark.parametrize(("count", "gray"), [(50, False), (20, False), (20, True), (9, True)])
+@pytest.mark.parametrize(("count", "gray"), [(40, False), (12, False), (20, True), (6, True)])
 def test_ridge_is_the_plain_loops(count, gray, monkeypatch):
     """With more rows than columns and with fewer, in several chunks, of grey images too."""
     monkeypatch.setattr(ridge, "CHUNK", 16)
-    pixels = torch.randint(0, 256, (count + 30, 3, 4, 3), generator=stream(0, "ridge")).byte()
-    labels = torch.arange(count + 30) % 3
+    pixels = torch.randint(0, 256, (count + 10, 3, 2, 3), generator=stream(0, "ridge")).byte()
+    labels = torch.arange(count + 10) % 3
     pixels = (pixels // 2 + 30 * labels[:, None, None, None]).byte()
     if gray:
         pixels = pixels[:, :1].expand(-1, 3, -1, -1)
@@ -89,7 +89,7 @@ def test_autoregressive_noise_is_read_by_the_convolutions_alone():
 
 def test_the_same_seed_gives_the_same_and_another_draws_anew():
     images = load("digits", limit=200, size=12)
-    first, again, other = (probe(images, ["plain", "orthogonal"], seed=s) for s in (1, 1, 2))
+    first, again, other = (probe(images, ["plain", "gray"], seed=s) for s in (1, 1, 2))
     assert first == again and first != other
     assert (first.fitted, first.read, first.classes) == (160, 40, 10)
     assert probe(images, ["plain"], seed=1, convolution=False).readings[0] == replace(
