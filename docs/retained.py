@@ -8,7 +8,7 @@ length and seed.
 
 rho: Spearman's rank correlation. accuracy: on what the training was tested on, of the last epoch's
 weights, before a roll-back at its end, as the share is. damage: accuracy of the same frame on clean
-images minus accuracy here. mildest: of the frames whose share passes (`purifiers.least_share`), the
+images minus accuracy here. mildest: of the frames whose share passes (`purifiers.passes`), the
 one that comes first in `--order`; without it in the order of what each costs clean images, for
 which the tests decide. `--epoch N`: the share of that epoch, a pilot's, beside the last accuracy.
 """
@@ -24,7 +24,7 @@ from typing import Any
 from stkit.bench.estimate import SIZES
 from stkit.cli import output
 from stkit.core.errors import RecipeError, StkitError
-from stkit.recipes.purifiers import least_share
+from stkit.recipes.purifiers import passes
 from stkit.report import files, names
 
 CLEAN = "clean"
@@ -77,7 +77,7 @@ def point(run: dict[str, Any], *, epoch: int | None, classes: int | None) -> Poi
     return Point(
         ground=", ".join(words), poison=names.rated(poison["name"], poison.get("rate", 1.0)),
         frame=settings["frame"]["name"], accuracy=accuracy, share=share,
-        passes=share >= least_share(judged["holdout_accuracy"], count),
+        passes=passes(share, judged["holdout_accuracy"], count, run["recipe"]["holdout"]),
     )  # fmt: skip
 
 

@@ -302,7 +302,7 @@ def whole(names: set[str]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["full-small-queue"])
+@pytest.mark.parametrize("name", ["full-small-queue", "signal-small-queue"])
 def test_a_queue_for_two_cores_ends_with_whatever_is_left_of_its_grids(name: str) -> None:
     runs = grids.asked(ROOT / f"results/grids/{name}.toml").runs
     assert {run.called for run in runs} == whole({run.folder for run in runs})

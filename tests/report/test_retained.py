@@ -29,6 +29,7 @@ def judged(accuracy: float, share: float | None, **settings) -> dict:
     for record in made["history"] if share is not None else []:
         last = record is made["history"][-1]
         record |= {"holdout_accuracy": 0.6, "retained_share": share if last else 0.9}
+    made["recipe"]["holdout"] = 2000
     return made
 
 
