@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stkit.core import header
-from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.errors import ArtifactError
 from stkit.engine.runtime import Runtime
 from stkit.recipes.purifiers import least_share
 from stkit.training.ladder import Chosen, Switch, after, best, fell
@@ -104,10 +104,12 @@ class Climb:
     def resume(self, chosen: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take up what a header and an unfinished checkpoint hold. ArtifactError for a rung that is
         not on the ladder."""
-        try:
-            self.pilots.chosen = Chosen.from_json(header.numbers(chosen), self.ladder)
-        except RecipeError as error:
-            raise ArtifactError(f"damaged, {error}; pass --force to start again") from None
+        self.pilots.chosen = Chosen.from_json(header.numbers(chosen))
+        if self.rung not in self.ladder.rungs:
+            raise ArtifactError(
+                f"damaged, it is on rung {self.rung!r}, expected one of "
+                f"{', '.join(self.ladder.rungs)}; pass --force to start again"
+            )
         self.best = {
             name.removeprefix(BEST): self.runtime.place(value)
             for name, value in tensors.items()

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stkit.core.checks import choose
 from stkit.recipes.ladder import Ladder
 
 
@@ -72,19 +71,16 @@ class Chosen:
         return values | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], ladder: Ladder) -> "Chosen":
-        """Out of a header whose numbers are numbers. RecipeError for a rung that is not there."""
+    def from_json(cls, value: Mapping[str, Any]) -> "Chosen":
+        """Out of a header whose numbers are numbers (`header.numbers`)."""
         switches = tuple(
             Switch(each["epoch"], each["from"], each["to"], each["back_to"])
             for each in value["switches"]
         )
-        chosen = cls(
+        return cls(
             value["rung"], tuple(Pilot(**each) for each in value["pilots"]), value.get("skipped"),
             value.get("probe") or {}, switches, value.get("note"),
         )  # fmt: skip
-        if chosen.rung is not None:
-            choose("rung", chosen.rung, ladder.rungs)
-        return chosen
 
     def told(self) -> str:
         """What was decided before the training, for people, in a line."""
