@@ -15,15 +15,20 @@ import torch
 from torch import Tensor
 
 from stkit.core import header
-from stkit.core.errors import ArtifactError
+from stkit.core.errors import ArtifactError, RecipeError
+from stkit.data.images import Images
 from stkit.engine.runtime import Runtime
-from stkit.recipes.purifiers import least_share
+from stkit.recipes.ladder import NAME
+from stkit.recipes.purifiers import least_holdout, least_share
+from stkit.recipes.training import TrainingRecipe
 from stkit.training.ladder import Chosen, Switch, after, best, fell
-from stkit.training.pilots import Pilots, on
+from stkit.training.pilots import Pilots, Train, on
 from stkit.training.plan import Plan
 from stkit.training.schedule import Epoch
 from stkit.training.staged import copy
 
+TENTH = 10
+"""Of how many images one is held out."""
 BEST = "best/"
 """Before the names of the state at the best epoch on the rung, in an unfinished checkpoint."""
 
@@ -38,6 +43,20 @@ class Climb:
         self.pilots, self.ladder = pilots, pilots.ladder
         self.classes, self.runtime = classes, runtime
         self.best: dict[str, Tensor] = {}
+
+    @classmethod
+    def of(
+        cls, images: Images, recipe: TrainingRecipe, todo: Plan, runtime: Runtime, *, train: Train
+    ) -> "Climb | None":
+        """The climb of a training before its first step; None where it has no ladder.
+
+        train: makes a nested training for a pilot.
+        """
+        ladder = recipe.frame.train.ladder
+        if ladder is None:
+            return None
+        pilots = Pilots(ladder, images, recipe, todo, runtime=runtime, train=train)
+        return cls(pilots, classes=len(images.classes), runtime=runtime)
 
     @property
     def chosen(self) -> Chosen:
@@ -87,7 +106,11 @@ class Climb:
     def _here(self, epochs: Sequence[Epoch]) -> list[Epoch]:
         """The epochs on this rung that were judged; what a check has taken back is not."""
         first = self.chosen.switches[-1].epoch if self.chosen.switches else 0
-        return [each for each in epochs if each.epoch > first and not each.rolled_back]
+        return [
+            each
+            for each in epochs
+            if each.epoch > first and not each.rolled_back and each.retained_share is not None
+        ]
 
     @torch.no_grad()
     def _keep(self, now: Mapping[str, Tensor]) -> None:
@@ -115,6 +138,21 @@ class Climb:
             for name, value in tensors.items()
             if name.startswith(BEST)
         }
+
+
+def settled(recipe: TrainingRecipe, images: Images) -> TrainingRecipe:
+    """The recipe with what a ladder is climbed by, where there is one: the retained share, on a
+    tenth of the images where no number is given. RecipeError where that is too few to judge by."""
+    ladder = recipe.frame.train.ladder
+    if ladder is None:
+        return recipe
+    held, least = min(ladder.holdout, len(images) // TENTH), least_holdout(len(images.classes))
+    if not recipe.holdout and held < least:
+        raise RecipeError(
+            f"{NAME} judges by a tenth of the images, held out: found {held} of {len(images)}, "
+            f"expected {least} or more; pass {TENTH * least} images or more, or --holdout {least}"
+        )
+    return replace(recipe, holdout=recipe.holdout or held, purified=True)
 
 
 def _numbers(epoch: Epoch) -> tuple[float, float, float]:

@@ -125,6 +125,8 @@ def spared(ladder: Ladder, probe: Mapping[str, float], *, classes: int) -> dict[
     what is above chance. A rung is spared a pilot if of what is above chance on the lowest rung
     more than `ladder.spared` is left. A shortcut that is not linear spares none.
     """
+    if not probe:
+        return {}
     chance = 1 / classes
     lowest, strongest = (probe[next(r for r in order if r in probe)]
                          for order in (ladder.rungs, ladder.rungs[::-1]))  # fmt: skip

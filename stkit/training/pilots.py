@@ -7,7 +7,7 @@ touched, as each draw has a stream of its own; what the training is, it is with 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,12 +21,15 @@ from stkit.data.prepare import prepare
 from stkit.data.sampling import balanced
 from stkit.engine.runtime import Runtime
 from stkit.measure.separability import probe
+from stkit.recipes import purifiers
 from stkit.recipes.carried import preparation, rung
 from stkit.recipes.frames import NATURAL, Frame, Phase
 from stkit.recipes.ladder import FITTED, Ladder
+from stkit.recipes.probe import PLAIN, least
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.ladder import Chosen, Pilot, allowed, begun_on, spared, to_try
 from stkit.training.plan import Plan
+from stkit.training.purified import Purified
 
 LOOKED_AT = 100
 """Held-out images that are prepared to see whether a rung changes any."""
@@ -47,15 +50,25 @@ class Nested(Protocol):
         ...
 
 
+class Train(Protocol):
+    """What makes one."""
+
+    def __call__(self, images: Images, recipe: TrainingRecipe, *, runtime: Runtime) -> Nested:
+        """A training before its first step."""
+        ...
+
+
 @dataclass(frozen=True)
 class Size:
-    """What a pilot takes, and how many of them there may be."""
+    """What a pilot takes, how many of them there may be, and what so many are of the training, in
+    images that pass through a net."""
 
     images: int
     batch_size: int
     epochs: int
     steps: int
     most: int
+    share: float
 
 
 def size(ladder: Ladder, todo: Plan) -> Size:
@@ -65,15 +78,15 @@ def size(ladder: Ladder, todo: Plan) -> Size:
     epoch = images // batch
     epochs = math.ceil(min(ladder.steps, todo.steps) / epoch)
     passes = epochs * epoch * batch
-    most = allowed(ladder, training=todo.steps * todo.batch_size, pilot=passes)
-    return Size(images, batch, epochs, epochs * epoch, min(most, len(ladder.rungs)))
+    training = todo.steps * todo.batch_size
+    most = min(allowed(ladder, training=training, pilot=passes), len(ladder.rungs))
+    return Size(images, batch, epochs, epochs * epoch, most, most * passes / training)
 
 
 class Pilots:
     """The pilots of a training, in turn; `chosen` is what they have come to so far.
 
-    images: all of the training. train: makes a nested training. judge: what a model has learned on
-    a rung.
+    images: all of the training. train: makes a nested training.
     """
 
     def __init__(
@@ -84,11 +97,10 @@ class Pilots:
         todo: Plan,
         *,
         runtime: Runtime,
-        train: Callable[[Images, TrainingRecipe], Nested],
-        judge: Callable[[nn.Module, str], Pilot],
+        train: Train,
     ) -> None:
         self.ladder, self.images, self.recipe, self.plan = ladder, images, recipe, todo
-        self.runtime, self.train, self.judge = runtime, train, judge
+        self.runtime, self.train = runtime, train
         self.size = size(ladder, todo)
         self.chosen = Chosen()
         self.running: Nested | None = None
@@ -96,9 +108,9 @@ class Pilots:
     def steps(self) -> Iterator[None]:
         """Run those that are left, until it is decided; yields between two steps."""
         while self.chosen.rung is None:
-            rung = self._next()
-            if rung is not None:
-                yield from self._run(rung)
+            name = self._next()
+            if name is not None:
+                yield from self._run(name)
                 continue
             best = begun_on(self.chosen.pilots)
             note = None if best.passed else self._note(best)
@@ -111,22 +123,43 @@ class Pilots:
             self._look()
         return to_try(self.ladder, pilots, self.chosen.skipped or {}, most=self.size.most)
 
-    def _run(self, rung: str) -> Iterator[None]:
-        """The pilot on a rung."""
-        phase = on(Phase(epochs=self.size.epochs), rung)
+    def _run(self, name: str) -> Iterator[None]:
+        """The pilot on a rung. One that diverges has learned nothing that lasts."""
+        phase = on(Phase(epochs=self.size.epochs), name)
         recipe = TrainingRecipe(
-            Frame(phase, name=f"{NATURAL}+{rung}"), self.ladder.model, self.size.batch_size,
+            Frame(phase, name=f"{NATURAL}+{name}"), self.ladder.model, self.size.batch_size,
             self.recipe.seed,
         )  # fmt: skip
-        self.running = self.train(self.images.rows(self._rows()), recipe)
+        self.running = self.train(self.images.rows(self._rows()), recipe, runtime=self.runtime)
         try:
             for _ in self.running.steps():
                 yield
-            pilot = self.judge(self.running.model, rung)
+            pilot = self._judged(self.running.model, name)
         except DivergenceError:
-            pilot = Pilot(rung, 0.0, {}, 0.0, 1.0, passed=False)
+            pilot = Pilot(name, 0.0, {}, 0.0, 1.0, passed=False)
         self.running = None
         self.chosen = replace(self.chosen, pilots=(*self.chosen.pilots, pilot))
+
+    @property
+    def place(self) -> str:
+        """Which pilot is at work and how far it has come, for people; nothing when none is."""
+        if self.running is None:
+            return ""
+        step, steps = self.running.progress
+        return f"step {step} of {steps} of pilot {len(self.chosen.pilots) + 1}"
+
+    def _judged(self, model: nn.Module, name: str) -> Pilot:
+        """What a model has learned on a rung, by the held-out images."""
+        held, classes = self.images.rows(self.plan.holdout_rows), len(self.images.classes)
+        prepared = rung(name).prepare
+        self.runtime.broadcast_(*model.buffers())
+        seen = Purified(model, held, prepared=prepared, runtime=self.runtime)()
+        accuracy, share = seen["holdout_accuracy"], seen.get("retained_share")
+        return Pilot(
+            name, accuracy, seen["purified_accuracy"], 1.0 if share is None else share,
+            purifiers.least_share(accuracy, classes) if accuracy else 1.0,
+            purifiers.passes(share, accuracy, classes, len(held)),
+        )  # fmt: skip
 
     def _rows(self) -> Tensor:
         """The images of the pilots, class-balanced, of those that are trained on."""
@@ -136,27 +169,31 @@ class Pilots:
         return rows[balanced(self.images.labels[rows], self.size.images)].sort().values
 
     def _look(self) -> None:
-        """Which rungs need no pilot: those that do nothing, and those that a linear probe says
-        leave the shortcut where it was."""
+        """Which rungs need no pilot: those that do what a lower one does, and those that a linear
+        probe says leave the shortcut where it was."""
         held = self.images.rows(self.plan.holdout_rows[:LOOKED_AT])
         skipped = same(self.ladder, held)
-        prepared = {name: ",".join(rung(name).prepare) for name in self.ladder.rungs}
-        asked = {name: text for name, text in prepared.items() if text and name not in skipped}
-        lowest = self.ladder.rungs[0]
-        accuracies = self.runtime.shared(
-            probe(
-                self.images.rows(self._rows()), ("plain", *dict.fromkeys(asked.values())),
-                seed=self.recipe.seed,
-            )
-        )
-        known = {lowest: accuracies["plain"].linear}
-        known |= {name: accuracies[text].linear for name, text in asked.items()}
+        known = self._probed([name for name in self.ladder.rungs if name not in skipped])
         left = spared(self.ladder, known, classes=len(self.images.classes))
         skipped |= {
             name: f"leaves {share:.2f} of what a linear probe reads above chance"
             for name, share in left.items()
         }
         self.chosen = replace(self.chosen, skipped=skipped, probe=known)
+
+    def _probed(self, names: Sequence[str]) -> dict[str, float]:
+        """What a linear probe reads off the images of these rungs, of the lowest and of those that
+        prepare them; of too few images nothing."""
+        images = self.images.rows(self._rows())
+        if len(images) < least(len(images.classes)):
+            return {}
+        asked = {
+            name: ",".join(rung(name).prepare) or PLAIN
+            for name in names
+            if rung(name).prepare or name == self.ladder.rungs[0]
+        }
+        readings = probe(images, tuple(asked.values()), seed=self.recipe.seed, convolution=False)
+        return self.runtime.shared({name: readings[text].linear for name, text in asked.items()})
 
     def _note(self, best: Pilot) -> str:
         """Why a rung is taken that has not passed."""
