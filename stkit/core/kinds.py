@@ -44,7 +44,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
 """A look at ACM."""
-HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
+HELD = {
+    "accuracy?": SHARE, "holdout_accuracy?": SHARE, "purified_accuracy?": {str: SHARE},
+    "retained_share?": (float, 0, 1e30),
+}  # fmt: skip
+"""Accuracies, and the share that is left of one on washed images, which may be above 1."""
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""
 EPOCH = {
@@ -73,6 +77,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "recipe": {
             "holdout": COUNT, "phases": [{"prepare": [str], "epochs": COUNT}, SOME],
         },
+        "left_out?": {str: str},
         "progress": {
             "done": bool, "step": COUNT, "steps": COUNT, "tau?": COUNT, "loss?": NUMBER,
             "hits?": NUMBER, "since?": COUNT, "checks?": [CHECK],

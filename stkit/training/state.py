@@ -57,6 +57,8 @@ def head(training: "Training") -> dict[str, Any]:
     )  # fmt: skip
     if training.climb is not None:
         made["chosen"] = training.climb.chosen.to_json()
+    if training.sets.purified is not None:
+        made["left_out"] = training.sets.purified.left_out
     return of_others(made, training.model, recipe, images.size)
 
 
