@@ -62,7 +62,7 @@ class Checkpoint:
 
     def as_trained(self, images: Images) -> Images:
         """The images as the training saw them, D^s is drawn from these: prepared as by its frame,
-        or as on the rung it has come to, and without what it held out, where this is the set it was trained on."""
+        or on the rung that it came to, and without what it held out, where this is its set."""
         recipe, own = self.header["recipe"], self.header["inputs"][0]["digest"]
         holdout = recipe["holdout"]
         trained_on = holdout and images.provenance["digest"] == own

@@ -2,9 +2,9 @@
 
 At each epoch's end the retained share is looked at; where it has fallen (`training.ladder.fell`),
 the state at the epoch of the largest washed accuracy on this rung comes back, weights, BatchNorm
-statistics and momentum, and the next rung is taken. The clock goes on. So what the paper's stages do
-by learning rates is done by strengths of preparation. On the last rung it is only recorded; at the
-end of the budget the state comes back and no rung is taken.
+statistics and momentum, and the next rung is taken. The clock goes on. So what the paper's stages
+do by learning rates is done by strengths of preparation. On the last rung it is only recorded; at
+the end of the budget the state comes back and no rung is taken.
 """
 
 from collections.abc import Mapping, Sequence

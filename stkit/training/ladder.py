@@ -145,9 +145,7 @@ def best(washed: Sequence[float]) -> int:
     return max(range(len(washed)), key=lambda epoch: (washed[epoch], epoch))
 
 
-def fell(
-    ladder: Ladder, shares: Sequence[float], washed: Sequence[float], *, least: float
-) -> bool:
+def fell(ladder: Ladder, shares: Sequence[float], washed: Sequence[float], *, least: float) -> bool:
     """Whether the last epoch on a rung has fallen into a shortcut.
 
     shares, washed: the retained share and the smallest accuracy on washed images at the end of each

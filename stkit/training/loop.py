@@ -256,13 +256,14 @@ class Training:
         self.checks = []
         self.step.sums.zero_()
         self.since = self.executed
-        if self.climb is not None and self.climb.watch(self.epochs, live(self.model, self.step.sgd)):
-            self._fall(self.climb)
+        if self.climb is not None:
+            self._watch(self.climb)
         return self.epochs[-1]
 
-    def _fall(self, climb: Climb) -> None:
-        """After an epoch that fell, whose weights are no longer there: the next rung, if any of the
-        budget is left."""
+    def _watch(self, climb: Climb) -> None:
+        """Where an epoch fell, whose weights are gone then: the next rung, if there is budget."""
+        if not climb.watch(self.epochs, live(self.model, self.step.sgd)):
+            return
         final = self.sets.accuracies() if self.done else None
         self.epochs[-1] = replace(self.epochs[-1], rolled_back=True, final=final)
         if not self.done:

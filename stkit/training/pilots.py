@@ -9,7 +9,7 @@ touched, as each draw has a stream of its own; what the training is, it is with 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from stkit.training.purified import Purified
 
 LOOKED_AT = 100
 """Held-out images that are prepared to see whether a rung changes any."""
+
+
+P = TypeVar("P", bound=Phase)
 
 
 class Nested(Protocol):
@@ -193,7 +196,9 @@ class Pilots:
             if rung(name).prepare or name == self.ladder.rungs[0]
         }
         readings = probe(images, tuple(asked.values()), seed=self.recipe.seed, convolution=False)
-        return self.runtime.shared({name: readings[text].linear for name, text in asked.items()})
+        known = {name: readings[text].linear for name, text in asked.items()}
+        shared: dict[str, float] = self.runtime.shared(known)
+        return shared
 
     def _note(self, best: Pilot) -> str:
         """Why a rung is taken that has not passed."""
@@ -203,10 +208,12 @@ class Pilots:
         return f"none of {len(pilots)} pilots passed{beyond}; {best.rung} came nearest"
 
 
-def on(phase: Phase, name: str) -> Phase:
-    """A phase with what a rung carries; mix and dropout stay as they are."""
+def on(phase: P, name: str) -> P:
+    """A phase with what a rung carries in the place of its ladder; mix and dropout stay."""
     carried = rung(name)
-    return replace(phase, prepare=carried.prepare, augment=carried.augment, copies=carried.copies)
+    return replace(
+        phase, prepare=carried.prepare, augment=carried.augment, copies=carried.copies, ladder=None
+    )
 
 
 def same(ladder: Ladder, images: Images) -> dict[str, str]:
