@@ -48,9 +48,7 @@ class Script:
         accuracy, share = self.told[self.asked]
         self.asked += 1
         washed = {"jpeg-10": accuracy * share}
-        return Held(
-            holdout_accuracy=accuracy, purified_accuracy=washed, retained_share=share
-        )
+        return Held(holdout_accuracy=accuracy, purified_accuracy=washed, retained_share=share)
 
 
 @pytest.fixture
@@ -82,9 +80,7 @@ def test_the_mildest_rung_that_passes_is_trained_on_until_it_falls(digits, scrip
     states = {}
     for record in run.steps():
         if record is not None:
-            states[record.epoch] = {
-                k: v.clone() for k, v in live(run.model, run.step.sgd).items()
-            }
+            states[record.epoch] = {k: v.clone() for k, v in live(run.model, run.step.sgd).items()}
     assert [pilot.rung for pilot in told[0].pilots] == ["plain", "cg", "jpeg-50"]
     assert told[0].rung == "jpeg-50" and [p.passed for p in told[0].pilots] == [False, False, True]
     chosen = run.climb.chosen
@@ -153,9 +149,7 @@ def test_both_phases_are_on_the_rung_and_have_what_else_they_carry(digits, scrip
     scripted((0.9, 0.2), (0.5, 0.9), *EPOCHS[:2])
     chosen = frame_with("st-full", augment="auto,dropout", epochs=1)
     phases = [replace(phase, ladder=LADDER) for phase in chosen.phases]
-    run = Training(
-        digits, TrainingRecipe(Frame(*phases), "small", 20, holdout=100), runtime=CPU
-    )
+    run = Training(digits, TrainingRecipe(Frame(*phases), "small", 20, holdout=100), runtime=CPU)
     ended(run)
     for phase in run.planned.phases:
         assert phase.augment == ("crop", "flip", "jitter", "grey") and phase.dropout == 0.5
@@ -163,7 +157,9 @@ def test_both_phases_are_on_the_rung_and_have_what_else_they_carry(digits, scrip
 
 
 def test_on_grey_images_what_makes_grey_does_nothing(digits):
-    assert pilots.same(Ladder(rungs=("plain", "gray", "jpeg-30", "gray,jpeg-30", "cg")), digits) == {
+    assert pilots.same(
+        Ladder(rungs=("plain", "gray", "jpeg-30", "gray,jpeg-30", "cg")), digits
+    ) == {
         "gray": "on these images the same as plain",
         "gray,jpeg-30": "on these images the same as jpeg-30",
     }
@@ -177,7 +173,9 @@ def test_a_pilot_takes_no_more_steps_than_the_training(digits):
 
 
 def test_it_judges_by_a_tenth_where_no_number_is_given(digits):
-    with pytest.raises(RecipeError, match="found 14 of 140, expected 100 or more; pass 1000 images"):
+    with pytest.raises(
+        RecipeError, match="found 14 of 140, expected 100 or more; pass 1000 images"
+    ):
         train(digits, "auto", model="small", epochs=1)
     with pytest.raises(RecipeError, match="holdout is 50, expected 100"):
         train(digits, "auto", model="small", epochs=1, holdout=50)
