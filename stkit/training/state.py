@@ -57,8 +57,9 @@ def head(training: "Training") -> dict[str, Any]:
     )  # fmt: skip
     if training.climb is not None:
         made["chosen"] = training.climb.chosen.to_json()
-    if training.sets.purified is not None:
-        made["left_out"] = training.sets.purified.left_out
+    purified = training.sets.purified
+    if purified is not None and purified.left_out:
+        made["left_out"] = purified.left_out
     return of_others(made, training.model, recipe, images.size)
 
 
