@@ -11,9 +11,10 @@ from stkit.cli import claims, keeping, output, saving, telling
 from stkit.cli import options as o
 from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
-from stkit.recipes.carried import AUGMENTATIONS, AUTO, BUNDLES, MIXES, PREPARATIONS
+from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES, RESTORES
+from stkit.recipes.ladder import AUTO
 from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe, init

@@ -19,8 +19,8 @@ CHUNK = 1024  # products that are added up in float32
 MIDDLE = 128
 
 
-def read_pixels(fitted: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """The labels int64 [m] that are read off the pixels `asked`, uint8 [m,C,H,W], in [0,1].
+def pixel_scores(fitted: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+    """b W, float64 [m,classes], of the pixels `asked`, uint8 [m,C,H,W], in [0,1].
 
     fitted: uint8 [n,C,H,W]. labels: int64 [n], 0 to classes - 1.
     """
@@ -32,18 +32,18 @@ def read_pixels(fitted: Tensor, labels: Tensor, asked: Tensor, classes: int) -> 
     b, y = _with_ones(asked, scale), _targets(labels, classes)
     penalty = WEIGHT * len(fitted)
     if len(fitted) > fitted.shape[1]:
-        weights = _solved(_gram(fitted.T, scale, ones=True), penalty, _moments(fitted, y, scale))
+        weights = _solved(gram(fitted.T, scale, ones=True), penalty, _moments(fitted, y, scale))
     else:
-        weights = _moments(fitted, _solved(_gram(fitted, scale), penalty, y), scale)
-    return (b @ weights).argmax(1)
+        weights = _moments(fitted, _solved(gram(fitted, scale), penalty, y), scale)
+    return b @ weights
 
 
-def read_features(fitted: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
+def feature_scores(fitted: Tensor, labels: Tensor, asked: Tensor, classes: int) -> Tensor:
     """The same off floating features [m,D], each of them at mean 0 and variance 1 in `fitted`."""
     centre, width = fitted.mean(0), fitted.std(0).clamp_min(1e-6)
     b, other = (_ones_beside(((x - centre) / width).double()) for x in (fitted, asked))
     weights = _solved(b.T @ b, WEIGHT * len(b), b.T @ _targets(labels, classes))
-    return (other @ weights).argmax(1)
+    return other @ weights
 
 
 def _targets(labels: Tensor, classes: int) -> Tensor:
@@ -60,10 +60,10 @@ def _ones_beside(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_ones(len(x), 1)], 1)
 
 
-def _solved(gram: Tensor, penalty: float, targets: Tensor) -> Tensor:
-    """(gram + penalty I)^-1 targets; of the symmetric gram the lower half is looked at."""
-    gram.diagonal().add_(penalty)
-    return torch.cholesky_solve(targets, torch.linalg.cholesky(gram))
+def _solved(products: Tensor, penalty: float, targets: Tensor) -> Tensor:
+    """(products + penalty I)^-1 targets; of them the lower half is looked at."""
+    products.diagonal().add_(penalty)
+    return torch.cholesky_solve(targets, torch.linalg.cholesky(products))
 
 
 def _moments(pixels: Tensor, y: Tensor, scale: float) -> Tensor:
@@ -74,7 +74,7 @@ def _moments(pixels: Tensor, y: Tensor, scale: float) -> Tensor:
     return total
 
 
-def _gram(pixels: Tensor, scale: float, *, ones: bool = False) -> Tensor:
+def gram(pixels: Tensor, scale: float, *, ones: bool = False) -> Tensor:
     """The products of each two rows of pixels uint8 [k,L] in [0,1], float64, in the lower half.
 
     ones: with a row of 1 below (B'B of pixels that are turned); else each product has 1 more, which

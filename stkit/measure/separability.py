@@ -11,18 +11,20 @@ Both are fitted on images with the shortcut and read such: neither needs a clean
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stkit.core import arrays
 from stkit.core.checks import whole
-from stkit.core.errors import DataError
+from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
 from stkit.data.images import Images, require
 from stkit.data.perturbation import matching
 from stkit.data.prepare import prepare
 from stkit.data.sampling import balanced, place_by_class, rank_in_class
 from stkit.measure import convolutions, ridge
-from stkit.recipes.probe import FIFTHS, PREPARED, SAMPLE, least, prepared, spelled
+from stkit.recipes.probe import FIFTHS, PLAIN, PREPARED, SAMPLE, least, prepared, spelled
 
 SIDE = 32  # larger images, and larger noise, are averaged down to this side
 BLOCK = 1 << 22  # pixel values reduced at a time
@@ -91,6 +93,30 @@ class Probed:
         wanted = spelled(prepared(name))
         return next(each for each in self.readings if each.prepared == wanted)
 
+    @property
+    def verdict(self) -> str:
+        """In a sentence what was read after the first preparations, and least after others.
+
+        It does not say whether that is natural, as it is of digits: how much is read of images that
+        are known to be clean says so, and how much of it mild preparations take away.
+        """
+        told = ["Linearly readable: " + self._told([each.linear for each in self.readings])]
+        convolved = [each.convolution for each in self.readings if each.convolution is not None]
+        if convolved:
+            told.append("by random convolutions: " + self._told(convolved))
+        told.append(f"chance is {self.chance:.1%}")
+        if self.gray:
+            told.append("the images are grey already, gray changes nothing")
+        return "; ".join(told) + "."
+
+    def _told(self, shares: list[float]) -> str:
+        """The first share, and the least where that is another one."""
+        names = [each.prepared for each in self.readings]
+        first = "as published" if names[0] == PLAIN else f"after {names[0]}"
+        least_read = shares.index(min(shares))
+        after = f", {shares[least_read]:.1%} after {names[least_read]}" if least_read else ""
+        return f"{shares[0]:.1%} of held-out labels {first}{after}"
+
 
 def probe(
     images: Images,
@@ -115,8 +141,10 @@ def probe(
     require(images, "probe")
     whole("seed", seed, 0, 2**32 - 1)
     lists = list(dict.fromkeys(prepared(text) for text in preparations))
+    if not lists:
+        raise RecipeError("found no preparations, expected one or more; pass ['plain']")
     fitted, held = _drawn(images, seed)
-    chosen = images.rows(torch.cat([fitted, held]))
+    chosen = _taken(images, torch.cat([fitted, held]))
     known, labels = chosen.labels.unique(return_inverse=True)
     readings = []
     for done, names in enumerate(lists, 1):
@@ -130,7 +158,7 @@ def probe(
         chance=float(labels[len(fitted) :].bincount().max()) / len(held),
         fitted=len(fitted), read=len(held), classes=len(known),
         side=SIDE if max(height, width) > SIDE else None,
-        gray=bool((chosen.pixels == chosen.pixels[:, :1]).all()),
+        gray=all(bool((block == block[:, :1]).all()) for block in _blocks(chosen.pixels)),
     )  # fmt: skip
 
 
@@ -150,6 +178,21 @@ def _drawn(images: Images, seed: int) -> tuple[Tensor, Tensor]:
     return rows[~held], rows[held]
 
 
+def _taken(images: Images, rows: Tensor) -> Images:
+    """These rows; their pixels lie in a file where they do not fit into memory."""
+    shape = (len(rows), *images.pixels.shape[1:])
+    pixels = torch.from_numpy(arrays.zeros(shape, np.uint8))
+    for taken, some in zip(_blocks(pixels), _blocks(rows, pixels[0].numel()), strict=True):
+        taken.copy_(images.pixels[some])
+    head = {**images.header, "digest": ""}
+    return Images(pixels, images.labels[rows], images.index[rows], head)
+
+
+def _blocks(pixels: Tensor, values: int | None = None) -> tuple[Tensor, ...]:
+    """Blocks of rows that have some 4 million values each; values: of a row, else its own."""
+    return torch.split(pixels, max(1, BLOCK // (values or pixels[0].numel())))
+
+
 def _reading(
     pixels: Tensor, labels: Tensor, count: int, names: tuple[str, ...], seed: int, convolve: bool
 ) -> Reading:
@@ -157,12 +200,12 @@ def _reading(
     known, wanted = labels[:count], labels[count:]
     classes = int(labels.max()) + 1
     grid = _reduced(pixels)
-    linear = ridge.read_pixels(grid[:count], known, grid[count:], classes)
+    linear = ridge.pixel_scores(grid[:count], known, grid[count:], classes).argmax(1)
     convolved = None
     if convolve:
         middle = _middle(pixels)
         x = convolutions.features(middle, convolutions.filters(middle[:count], seed))
-        seen = ridge.read_features(x[:count], known, x[count:], classes)
+        seen = ridge.feature_scores(x[:count], known, x[count:], classes).argmax(1)
         convolved = float((seen == wanted).double().mean())
     return Reading(spelled(names), float((linear == wanted).double().mean()), convolved)
 
@@ -175,7 +218,7 @@ def _reduced(pixels: Tensor) -> Tensor:
     return torch.cat(
         [
             torch.nn.functional.adaptive_avg_pool2d(block.float(), (height, width)).round().byte()
-            for block in pixels.split(max(1, BLOCK // pixels[0].numel()))
+            for block in _blocks(pixels)
         ]
     )
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from stkit.core.checks import choose, number, whole
 from stkit.core.errors import RecipeError
-from stkit.recipes.ladder import NAME as AUTO
-from stkit.recipes.ladder import Ladder
+from stkit.recipes.ladder import AUTO, Ladder
 
 PLAIN = ("crop", "flip")
 CG = (*PLAIN, "jitter", "grey")

@@ -21,8 +21,7 @@ from stkit.core.checks import as_dict, brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
-from stkit.recipes.ladder import NAME as AUTO
-from stkit.recipes.ladder import Ladder
+from stkit.recipes.ladder import AUTO, Ladder
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""

@@ -14,7 +14,7 @@ from math import inf
 from stkit.core.checks import brief, number, whole
 from stkit.core.errors import RecipeError
 
-NAME = "auto"
+AUTO = "auto"
 """In a list as `--augment` has it, and of the frame."""
 RUNGS = (
     "plain", "cg", "jpeg-70", "jpeg-30", "gray", "gray,jpeg-30", "orthogonal", "orthogonal,gray",

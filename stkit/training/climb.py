@@ -18,7 +18,7 @@ from stkit.core import header
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.data.images import Images
 from stkit.engine.runtime import Runtime
-from stkit.recipes.ladder import NAME
+from stkit.recipes.ladder import AUTO
 from stkit.recipes.purifiers import least_holdout, least_share
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.ladder import Chosen, Switch, after, best, fell
@@ -149,7 +149,7 @@ def settled(recipe: TrainingRecipe, images: Images) -> TrainingRecipe:
     held, least = min(ladder.holdout, len(images) // TENTH), least_holdout(len(images.classes))
     if not recipe.holdout and held < least:
         raise RecipeError(
-            f"{NAME} judges by a tenth of the images, held out: found {held} of {len(images)}, "
+            f"{AUTO} judges by a tenth of the images, held out: found {held} of {len(images)}, "
             f"expected {least} or more; pass {TENTH * least} images or more, or --holdout {least}"
         )
     return replace(recipe, holdout=recipe.holdout or held, purified=True)

@@ -70,8 +70,8 @@ def test_rerun_and_report_know_it(climbed, cli):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (LINE[2:] + ("--frame", "auto", "--augment", "jpeg"), "frame 'auto' chooses"),
-        (LINE[2:] + ("--frame", "st", "--augment", "auto,gray"), "found auto with gray"),
+        ((*LINE[2:], "--frame", "auto", "--augment", "jpeg"), "frame 'auto' chooses"),
+        ((*LINE[2:], "--frame", "st", "--augment", "auto,gray"), "found auto with gray"),
         (LINE, "found 14 of 140, expected 100 or more"),
         ((*LINE, "--holdout", 99), "holdout is 99, expected 100"),
     ],
