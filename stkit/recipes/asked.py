@@ -23,6 +23,7 @@ from stkit.recipes.frames import (
     ResolvedStaged,
     resolve,
 )
+from stkit.recipes.ladder import Ladder
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
@@ -112,6 +113,8 @@ def _phase(phase: dict[str, Any]) -> ResolvedPhase:
     }  # fmt: skip
     if isinstance(phase["jitter"], list):
         given["jitter"] = tuple(phase["jitter"])
+    if phase.get("ladder"):
+        given["ladder"] = Ladder(**phase["ladder"] | {"rungs": tuple(phase["ladder"]["rungs"])})
     return ResolvedPhase(**phase | given)
 
 
