@@ -463,3 +463,31 @@ def orthogonal(images, labels, classes, weight, epochs, batch, rate):
             image = [a - share * b for a, b in zip(image, unit, strict=True)]
         out.append(image)
     return out
+
+
+def ar_noise(coefficients, start, crop=4):
+    """AR's recursion as the authors' `generate`, not scaled: start is [channels][H][W], of which
+    all but two rows and two columns are overwritten; coefficients are [channels][3][3]."""
+    signal = [[list(row) for row in plane] for plane in start]
+    for plane, b in zip(signal, coefficients, strict=True):
+        for i in range(len(plane) - 2):
+            for j in range(len(plane[0]) - 2):
+                window = [plane[i + r][j + c] * b[r][c] for r in range(3) for c in range(3)]
+                plane[i + 2][j + 2] = sum(window)
+    return [[row[crop:] for row in plane[crop:]] for plane in signal]
+
+
+def ar_response(coefficients, noise):
+    """What noise [channels][H][W] answers the filter of a process: the authors' `response`."""
+    norm = sum(v * v for plane in noise for row in plane for v in row) ** 0.5
+    total = 0.0
+    for i in range(len(noise[0]) - 2):
+        for j in range(len(noise[0][0]) - 2):
+            answer = 0.0
+            for plane, b in zip(noise, coefficients, strict=True):
+                for r in range(3):
+                    for c in range(3):
+                        weight = -1.0 if (r, c) == (2, 2) else b[r][c]
+                        answer += weight * plane[i + r][j + c] / norm
+            total += max(answer, 0.0)
+    return total
