@@ -32,7 +32,7 @@ CROP = 4  # rows at the top and columns at the left that no image shows
 SIDE, TRIALS, LARGEST = 32, 3, 50.0  # of a search: the noise's side, noises, L2 norm at most
 RESPONSE = 10.0  # what a process answers the filters of others at least, as the authors ask
 PATIENCE, LESS = 20, 0.9  # after so many that fail in a row, that share of it does
-BLOCK = 64  # candidates drawn at a time
+BLOCK = 256  # candidates drawn at a time
 IMAGES = 64  # whose starts are drawn at a time
 
 
@@ -44,7 +44,8 @@ def make(images: Images, recipe: AR, *, poisoned: Tensor, seed: int) -> Made:
     labels = images.labels.numpy()
 
     def levels(rows: slice) -> np.ndarray:
-        noise = run(processes[labels[rows]], starts(rows, (height, width), seed), (height, width))
+        edges = starts(rows, (height, width), seed)
+        noise = run(processes[labels[rows]], edges, (height, width))
         return perturbation.grey_levels(scaled(noise, recipe), recipe.rounding)
 
     pixels = perturbation.add(images.pixels, poisoned, levels)
@@ -67,11 +68,11 @@ def gaussian(count: int, size: tuple[int, int], generator: torch.Generator) -> n
 
 
 def run(processes: np.ndarray, edges: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The noise of each process from its start, cropped: float64 [n,3,H,W].
+    """The noise of each process from its start, cropped: float64 [n,C,H,W].
 
-    processes: float64 [n,3,8]; edges: float64 [n,3,E], see `gaussian`.
+    processes: float64 [n,C,8], one channel or three; edges: float64 [n,C,E], see `gaussian`.
     """
-    height, width, signals = size[0] + CROP, size[1] + CROP, 3 * len(edges)
+    height, width, signals = size[0] + CROP, size[1] + CROP, edges.shape[0] * edges.shape[1]
     weights, start = processes.reshape(signals, 8).T.copy(), edges.reshape(signals, -1).T
     # Row i of diagonal d is the value at (i, d - i): what it is made of lies on earlier diagonals.
     diagonals = np.zeros((height + width - 1, height, signals))
@@ -86,7 +87,7 @@ def run(processes: np.ndarray, edges: np.ndarray, size: tuple[int, int]) -> np.n
         for weight, (row, column) in zip(weights, WINDOW, strict=True):
             before = diagonals[d - 4 + row + column, first - 2 + row : last - 2 + row]
             total += np.multiply(before, weight, out=term)
-    shown = values[CROP:, CROP:].reshape(*size, len(edges), 3)
+    shown = values[CROP:, CROP:].reshape(*size, *edges.shape[:2])
     return np.ascontiguousarray(shown.transpose(2, 3, 0, 1))
 
 
@@ -112,16 +113,16 @@ def search(classes: int, size: tuple[int, int], seed: int) -> np.ndarray:
 
     As they are drawn, one that answers the filters of all before it is kept.
     """
-    found = np.empty((classes, 3, 8))
+    kept = np.empty((classes, 3, 8))
     count, asked, failed, block = 0, RESPONSE, 0, 0
     while count < classes:
         for process, noise in candidates(seed, block, size):
-            if count < classes and responses(found[:count], noise).min(initial=np.inf) >= asked:
-                found[count], count, failed = process, count + 1, 0
+            if count < classes and responses(kept[:count], noise).min(initial=np.inf) >= asked:
+                kept[count], count, failed = process, count + 1, 0
             elif (failed := failed + 1) == PATIENCE:
                 asked, failed = asked * LESS, 0
         block += 1
-    return found
+    return kept
 
 
 def candidates(seed: int, block: int, size: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -135,13 +136,29 @@ def candidates(seed: int, block: int, size: tuple[int, int]) -> list[tuple[np.nd
     usual, larger = (SIDE, SIDE), size[0] * size[1] > SIDE * SIDE
     # The first leaves a few of them for the larger one; the authors look at the last one's answers.
     for each in [usual, *[size] * larger, *[usual] * (TRIALS - 1)]:
-        with np.errstate(all="ignore"):  # most diverge
-            noise = run(processes, gaussian(len(processes), each, generator), each)
-            small = norms(noise) <= LARGEST * np.sqrt(each[0] * each[1]) / SIDE
-        processes, noise = processes[small], noise[small]
-        if not len(processes):
+        edges = gaussian(len(processes), each, generator)
+        left = small(processes, edges, each)
+        processes, edges = processes[left], edges[left]
+        if not len(left):
             return []
-    return list(zip(processes, noise, strict=True))
+    return list(zip(processes, run(processes, edges, usual), strict=True))
+
+
+def small(processes: np.ndarray, edges: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The rows of the processes whose noise stays small, from these starts: int64 [n].
+
+    A channel at a time, because most diverge in the first.
+    """
+    largest = (LARGEST / SIDE) ** 2 * size[0] * size[1]
+    left, squares = np.arange(len(processes)), np.zeros(len(processes))
+    for channel in range(3):
+        one = slice(channel, channel + 1)
+        with np.errstate(all="ignore"):
+            squares[left] += norms(run(processes[left, one], edges[left, one], size)) ** 2
+        left = left[squares[left] <= largest]
+        if not len(left):
+            break
+    return left
 
 
 def responses(processes: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -53,12 +53,12 @@ def filters(classes: int, recipe: ResolvedCUDA, seed: int) -> np.ndarray:
     Equal to theirs after np.random.seed(seed), which draws three a class and uses the first.
     """
     side, draws = recipe.kernel, np.random.RandomState(seed)
-    found = np.empty((classes, side, side), np.float32)
-    for weights in found:
+    drawn = np.empty((classes, side, side), np.float32)
+    for weights in drawn:
         weights[:] = draws.uniform(0, recipe.blur, (3, 1, side, side))[0, 0]
         row, column = draws.randint(side), draws.randint(side)
         weights[row, column] = 1
-    return found.astype(np.float64)
+    return drawn.astype(np.float64)
 
 
 def blurred(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
