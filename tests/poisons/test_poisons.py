@@ -13,9 +13,9 @@ from stkit.core.errors import DataError, RecipeError
 from stkit.data import load, perturbation
 from stkit.data.images import Images
 from stkit.poisons import poison
-from stkit.recipes.poisons import AR, CUDA, OPS, SP
+from stkit.recipes.poisons import CUDA, OPS, SP
 
-RECIPES = [SP(), OPS(pixels=2), AR(), CUDA()]
+RECIPES = [SP(), OPS(pixels=2), CUDA()]
 
 
 def images_of(pixels, labels=None, classes=4, seed=0):
