@@ -35,7 +35,8 @@ from stkit.training.plan import model_of, of_others, plan, recorded
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
-from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live
+from stkit.training.snapshot import MOMENTUM, copy, live
+from stkit.training.staged import Measure, StagedTraining
 from stkit.training.transplant import Donor, plant
 
 TRUSTED = "trusted/"  # before the names of the state at the last accepted check

@@ -26,7 +26,7 @@ input of the last linear layer.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,8 +43,8 @@ from stkit.recipes.frames import Staged
 from stkit.training import schedule
 from stkit.training.probe import check_layers, check_probe
 from stkit.training.schedule import Check, Verdict
+from stkit.training.snapshot import MOMENTUM, copy, live, states
 
-MOMENTUM = "optimizer/"  # before a parameter's name
 PAPER = Staged()
 
 Measure = Callable[[nn.Module, Tensor, Tensor], Mapping[str, float]]
@@ -79,23 +79,6 @@ def layer_groups(model: nn.Module, size: int) -> list[dict[str, Any]]:
     """
     named = dict(model.named_parameters())
     return [{"params": [named[name] for name in names]} for names in models.layers(model, size)]
-
-
-def live(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors that a roll-back concerns, themselves: the `state_dict`, the optimizer's state.
-
-    Momentum is called `optimizer/PARAMETER`, any other state `optimizer/PARAMETER/KEY`.
-    """
-    weights = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    state = {name: tensor for _, named in _states(model, optimizer) for name, tensor in named}
-    return weights | state
-
-
-@torch.no_grad()
-def copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Each tensor of the source into the target's of the same name."""
-    for name, value in source.items():
-        target[name].copy_(value)
 
 
 class StagedTraining:
@@ -244,7 +227,7 @@ class StagedTraining:
         copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)
         if self.settings.restore == "weights" and not diverged:
             return
-        for parameter, named in list(_states(self.model, self.optimizer)):
+        for parameter, named in list(states(self.model, self.optimizer)):
             for name, tensor in named:
                 if self.settings.restore == "zero":
                     tensor.zero_()
@@ -252,21 +235,6 @@ class StagedTraining:
                     tensor.copy_(self.trusted[name])
                 else:  # there was none then: it begins anew
                     self.optimizer.state.pop(parameter, None)
-
-
-def _states(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[nn.Parameter, Sequence[tuple[str, Tensor]]]]:
-    """Each parameter with the tensors of its state in the optimizer, by their names."""
-    for name, parameter in model.named_parameters():
-        yield (
-            parameter,
-            [
-                (f"{MOMENTUM}{name}" + ("" if key == "momentum_buffer" else f"/{key}"), value)
-                for key, value in optimizer.state.get(parameter, {}).items()
-                if isinstance(value, Tensor)
-            ],
-        )
 
 
 def _check_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

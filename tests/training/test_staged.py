@@ -18,7 +18,8 @@ from stkit.data.images import Images, to_float
 from stkit.data.load import load
 from stkit.recipes.frames import Staged
 from stkit.training.schedule import Verdict, cosine, lr_scales
-from stkit.training.staged import StagedTraining, layer_groups, live, measured
+from stkit.training.snapshot import live
+from stkit.training.staged import StagedTraining, layer_groups, measured
 
 SIDE = 20  # the smaller, the faster
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
