@@ -42,8 +42,11 @@ TRAINED = {
 RECIPES: dict[str, dict[str, Any]] = {
     "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,
 }  # fmt: skip
-CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
-"""A look at ACM."""
+CHECK = {
+    "step": COUNT, "acm?": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER],
+    "holdout_accuracy?": SHARE, "purified_accuracy?": {str: SHARE}, "retained_share?": NUMBER,
+}  # fmt: skip
+"""A look at ACM, or at purified images."""
 HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""

@@ -42,6 +42,7 @@ READ: dict[str, Read] = {
     "weight_decay": lambda frame: frame.train.weight_decay,
     "jitter": lambda frame: frame.train.jitter,
     "adversary": lambda frame: frame.train.adversary and frame.train.adversary.epsilon,
+    "indicator": lambda frame: frame.train.staged and frame.train.staged.indicator,
     "variant": lambda frame: frame.train.staged and frame.train.staged.variant,
     "gamma": lambda frame: frame.train.staged and frame.train.staged.threshold,
     "beta": lambda frame: frame.train.staged and frame.train.staged.beta,

@@ -21,6 +21,7 @@ from stkit.core.checks import as_dict, brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
+from stkit.recipes.purifiers import SHARE
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
@@ -28,6 +29,11 @@ NATURAL = "nt"
 RESTORES = ("all", "weights", "zero")
 """What a roll-back brings back besides weights and BatchNorm statistics: momentum as it was, none
 (it goes on), zeros. The paper does not say; `all` is what loading a checkpoint does."""
+
+ACM, PURIFIED = "acm", "purified"
+INDICATORS = (ACM, PURIFIED)
+"""What a check judges by: ACM of D^s, as the paper does, or the accuracy that held-out images keep
+when a purifier has washed them, see `recipes.purifiers`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,8 +59,10 @@ def pgd20(epsilon: float) -> Adversary:
 
 @dataclass(frozen=True, repr=False)
 class Staged:
-    """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.
+    """The schedule of Algorithm 1: Eq. 7 with beta, and the indicator against gamma at every check.
 
+    ACM passes up to gamma; of the share of accuracy that purified images keep, gamma is the least
+    that passes, of what is above chance. variant and layer are of ACM alone.
     stop: end the run there with the last accepted weights, where Algorithm 1 would roll back and
     go on with slower shallow layers; beta then has no part. No frame of the paper does that.
     layer: whose ACM is judged, as `models.features` has it; None: the penultimate one's.
@@ -62,16 +70,23 @@ class Staged:
 
     beta: float = 0.25  # sec. 4.1; 1/n, see Eq. 7
     variant: str = "literal"
-    gamma: float | None = None  # None: the variant's own, see VARIANTS
+    gamma: float | None = None  # None: the variant's own, see VARIANTS; of the other, SHARE
     check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
     stop: bool = False
     restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
     layer: str | int | None = None
+    indicator: str = ACM
 
     __repr__ = brief
 
     def __post_init__(self) -> None:
+        choose("indicator", self.indicator, INDICATORS)
         choose("ACM variant", self.variant, VARIANTS)
+        if self.purified and (self.layer is not None or self.variant != Staged.variant):
+            raise RecipeError(
+                f"found an ACM to judge by ({self.variant}, layer {self.layer}) with the indicator "
+                f"{PURIFIED!r}, which has none; leave variant and layer out"
+            )
         choose("restore", self.restore, RESTORES)
         if not isinstance(self.layer, str | None):
             whole("acm-layer", self.layer, 1, inf)
@@ -83,14 +98,21 @@ class Staged:
                 f"pass 1/{low} or 1/{high}"
             )
         if self.gamma is not None:
-            number("gamma", self.gamma, 0, inf)
+            number("gamma", self.gamma, 0, 1 if self.purified else inf)
         if self.check_every is not None:
             whole("check-every", self.check_every, 1, inf)
 
     @property
+    def purified(self) -> bool:
+        """Whether purified images are judged by, and not ACM."""
+        return self.indicator == PURIFIED
+
+    @property
     def threshold(self) -> float:
-        """What ACM is judged by."""
-        return VARIANTS[self.variant].gamma if self.gamma is None else self.gamma
+        """What the indicator is judged by."""
+        if self.gamma is not None:
+            return self.gamma
+        return SHARE if self.purified else VARIANTS[self.variant].gamma
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,10 +216,13 @@ def resolve(phase: Phase, *, size: int, classes: int, steps_per_epoch: int) -> R
 
 
 def described(phase: Phase) -> dict[str, Any]:
-    """A phase as a header records it; the layer that is judged, where that is not the usual one."""
+    """A phase as a header records it; the indicator and the layer that are judged, where they are
+    not the usual ones, and nothing of ACM where it has no part."""
     values = as_dict(phase)
-    if phase.staged is not None and phase.staged.layer is None:
-        del values["staged"]["layer"]
+    if phase.staged is not None:
+        unsaid = "variant" if phase.staged.purified else "indicator"
+        left_out = (unsaid,) if phase.staged.layer is not None else (unsaid, "layer")
+        values["staged"] = {k: v for k, v in values["staged"].items() if k not in left_out}
     return values
 
 

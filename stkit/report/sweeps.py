@@ -88,7 +88,7 @@ def _value(setup: Mapping[str, Any], name: str) -> float:
 def default(setup: Mapping[str, Any], key: str) -> float:
     """The default of `gamma` or `beta` for the variant of ACM that trainings were judged by."""
     variants = [str(value) for name, value in setup.items() if name.endswith(".staged.variant")]
-    usual = Staged(variant=variants[0])
+    usual = Staged(variant=variants[0] if variants else Staged.variant)
     return usual.beta if key == "beta" else usual.threshold
 
 

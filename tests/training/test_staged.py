@@ -204,6 +204,39 @@ def test_probes_of_both_kinds_are_the_same(digits):
     assert set(scores) == {"literal", "sum", "ratio"}
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_an_own_loop_judges_by_purified_images(stop, digits):
+    """With its own accuracies: at a share of .5 of .9 it is below what ten classes need, at .9 not;
+    at chance nothing is judged."""
+    torch.manual_seed(0)
+    net = Net()
+    told = iter([(0.9, 0.9), (0.11, 0.1), (0.9, 0.5), (0.9, 0.45)])
+
+    def washed(model, images, labels):
+        assert model is net and len(images) == len(labels) == 60
+        held, share = next(told)
+        washed = {"mine": held * share}
+        return {"holdout_accuracy": held, "purified_accuracy": washed, "retained_share": share}
+
+    settings = Staged(indicator="purified", stop=stop)
+    optimizer = torch.optim.SGD(layer_groups(net, SIDE), lr=0.1)
+    probe = (digits.pixels, digits.labels)
+    staged = StagedTraining(net, optimizer, probe, settings, measure=washed)
+    bad = Verdict.STOP if stop else Verdict.ROLL_BACK
+    for verdict in (Verdict.KEEP, Verdict.KEEP, bad, bad):
+        step(staged, digits)
+        before = state(staged)
+        check = staged.check()
+        assert check.verdict is verdict and equal(state(staged), before) == (
+            verdict is Verdict.KEEP
+        )
+    assert check.acm == {} and check.purified_accuracy == {"mine": 0.9 * 0.45}
+    assert (check.holdout_accuracy, check.retained_share) == (0.9, 0.45)
+    assert staged.tau == (0 if stop else 2)
+    with pytest.raises(RecipeError, match=r"'purified' is given without measure.*pass measure="):
+        StagedTraining(net, optimizer, probe, settings)
+
+
 def test_what_cannot_be_staged_is_refused(digits):
     net = Net()
     probe = (digits.pixels, digits.labels)
