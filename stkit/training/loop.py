@@ -19,27 +19,23 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core import artifact, header
-from stkit.core.errors import ArtifactError, DivergenceError
+from stkit.core import artifact
+from stkit.core.errors import DivergenceError
 from stkit.data.images import Images, fits
-from stkit.engine import augment as augmentation
 from stkit.engine import ranks
 from stkit.engine.feed import Batch
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import Step, set_lr
 from stkit.models import dropout
-from stkit.models.weights import fill, not_finite
+from stkit.models.weights import not_finite
 from stkit.recipes.training import TrainingRecipe
-from stkit.training import schedule
-from stkit.training.plan import model_of, of_others, plan, recorded
+from stkit.training import schedule, state
+from stkit.training.plan import model_of, plan
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
-from stkit.training.snapshot import MOMENTUM, copy, live
 from stkit.training.staged import Measure, StagedTraining
 from stkit.training.transplant import Donor, plant
-
-TRUSTED = "trusted/"  # before the names of the state at the last accepted check
 
 
 class Training:
@@ -78,7 +74,7 @@ class Training:
             images, recipe, self.plan,
             model=self.model, runtime=runtime, test=test, augment=augment,
         )  # fmt: skip
-        self._enter(0)
+        self.enter(0)
         self.executed = 0  # steps
         self.since = 0  # the step after which the sums of this epoch begin
         self.stopped = False  # by the schedule
@@ -121,7 +117,7 @@ class Training:
             self._check(self.staged, recorded)
         return self._close(held, recorded) if ends or self.stopped else None
 
-    def _enter(self, which: int) -> None:
+    def enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
         phase, seed, still = self.plan.phases[which], self.recipe.seed, self.transplant.still
         dropout.put(self.model, phase.dropout)
@@ -143,7 +139,7 @@ class Training:
         which, first = self.plan.phase_at(epoch)
         self.phase, self.first, self.epoch = self.plan.phases[which], first, epoch
         if offset == 0 and epoch == first and which:
-            self._enter(which)
+            self.enter(which)
         self.batches = self.sets.batches(epoch, offset)
         self.lr = schedule.cosine(self.phase.lr, epoch - first + 1, self.phase.epochs)
         if self.staged is not None:
@@ -164,8 +160,8 @@ class Training:
     def _check(self, staged: StagedTraining, recorded: Recorded | None) -> None:
         """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
-            self._refuse()
-        loss, _ = self._sums()
+            self.refuse()
+        loss, _ = self.sums()
         scores = None if self.measure else judged(recorded, staged.settings.layer)
         self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
@@ -176,14 +172,14 @@ class Training:
 
     def _fault(self) -> tuple[int, str] | None:
         """What is not finite and since which step, from 1; the same on all ranks."""
-        loss, _ = self._sums()
+        loss, _ = self.sums()
         name = self.runtime.shared(not_finite(self.model))
         if not math.isfinite(loss):
             sound = min(self.runtime.gathered(int(self.step.sums[2])))
             return self.since + sound + 1, "the loss is NaN or infinite"
         return None if name is None else (self.executed, f"{name!r} holds NaN or infinity")
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """DivergenceError where there is a fault."""
         fault = self._fault()
         if fault is None:
@@ -196,7 +192,7 @@ class Training:
             f"lower --lr{remedy}"
         )
 
-    def _sums(self) -> tuple[float, float]:
+    def sums(self) -> tuple[float, float]:
         """Loss and right answers over this epoch's steps so far, of all ranks.
 
         After a bad loss that was rolled back, over the steps since then."""
@@ -206,13 +202,13 @@ class Training:
     def _close(self, held: Mapping[str, float], recorded: Recorded | None) -> Epoch:
         """The epoch's record. What was measured is of the weights before a roll-back."""
         steps = self.executed - self.since
-        loss, hits = self._sums()
+        loss, hits = self.sums()
         last = self.checks[-1] if self.checks else None
         rolled_back = (
             last is not None and last.verdict is not Verdict.KEEP and last.step == self.executed
         )
         if not rolled_back:
-            self._refuse()
+            self.refuse()
         final = self.sets.accuracies() if rolled_back and self.done else None
         held = {**(final or {}), **held}
         record = Epoch(
@@ -229,37 +225,14 @@ class Training:
 
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
-        if self.done:
-            return dict(self.model.state_dict())
-        trusted = {} if self.staged is None else self.staged.trusted
-        return live(self.model, self.step.sgd) | {f"{TRUSTED}{k}": v for k, v in trusted.items()}
+        return state.tensors(self)
 
     def head(self) -> dict[str, Any]:
         """A checkpoint's header: enough to use the model, and, unfinished, to go on.
 
         DivergenceError: unfinished, and what is at hand is not finite and will not be rolled back.
         """
-        progress: dict[str, Any] = {"done": self.done, "step": self.executed}
-        progress["steps"] = self.plan.steps
-        if not self.done:
-            if self.staged is None or not self.staged.judges:
-                self._refuse()
-            loss, hits = self._sums()
-            checks = [check.to_json() for check in self.checks]
-            tau = 0 if self.staged is None else self.staged.tau
-            progress |= {"tau": tau, "checks": checks, "loss": loss, "hits": hits}
-            progress["since"] = self.since
-            progress["draws"] = augmentation.STREAMS
-        recipe, images = self.recipe, self.images
-        head = header.make(
-            "checkpoint", recorded(recipe, self.plan, self.runtime), seed=recipe.seed,
-            inputs=[*(i.provenance for i in (images, self.test) if i is not None),
-                    *self.transplant.parents],
-            model=recipe.model, classes=list(images.classes), size=images.size,
-            frame=recipe.frame.name, mean=self.plan.mean, std=self.plan.std, progress=progress,
-            records=[record.to_json() for record in self.epochs],
-        )  # fmt: skip
-        return of_others(head, self.model, recipe, images.size)
+        return state.head(self)
 
     def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
         """Write a checkpoint, finished or not, by rank 0 only; returns its header. Taken where a
@@ -271,30 +244,4 @@ class Training:
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up an unfinished checkpoint. ArtifactError if it is another run's."""
-        header.same(head, self.head())
-        progress = header.numbers(head["progress"])
-        if progress["done"]:
-            raise ArtifactError("found a finished training, expected an unfinished one; move it")
-        augmentation.same_streams(progress)
-        self.plan.check_place(progress["step"], progress["since"])
-        epoch = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # of the last step
-        self._enter(self.plan.phase_at(epoch)[0])
-        fill(self.model, tensors)
-        state = {k: v for k, v in tensors.items() if k.startswith(MOMENTUM)}
-        copy(state, live(self.model, self.step.sgd))
-        self.executed = progress["step"]
-        self.checks = [Check.from_json(check) for check in progress["checks"]]
-        self.epochs = [Epoch.from_json(record) for record in header.numbers(head["records"])]
-        if self.staged is not None:
-            trusted = {
-                name.removeprefix(TRUSTED): self.runtime.place(value)
-                for name, value in tensors.items()
-                if name.startswith(TRUSTED)
-            }
-            now = {"tau": progress["tau"], "trusted": trusted}
-            self.staged.load_state_dict(self.staged.state_dict() | now)
-        self.since = progress["since"]
-        sums = [progress["loss"], progress["hits"], self.executed - self.since]
-        if not self.runtime.first:  # these add to the first's from zero
-            sums[:2] = 0.0, 0.0
-        self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))
+        state.resume(self, head, tensors)
