@@ -22,6 +22,8 @@ def line(record: "Epoch", training: "Training") -> str:
     ]
     if record.holdout_accuracy is not None:
         words.append(f"holdout {record.holdout_accuracy:.4f}")
+    if record.retained_share is not None:
+        words.append(f"retained {record.retained_share:.2f}")
     if record.accuracy is not None:
         words.append(f"test {record.accuracy:.4f}")
     for check in record.checks[-1:]:

@@ -118,6 +118,12 @@ def train(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
+    purified: Annotated[
+        bool,
+        typer.Option(
+            "--purified", help="Measure them washed, too: what a shortcut does not survive."
+        ),
+    ] = False,
     mean: Annotated[
         Any,
         typer.Option(
@@ -181,7 +187,7 @@ def train(
     )  # fmt: skip
     recipe = TrainingRecipe(
         chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
-        init=init(init_from, init_layers, freeze),
+        init=init(init_from, init_layers, freeze), purified=purified,
     )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (

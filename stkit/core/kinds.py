@@ -42,12 +42,16 @@ TRAINED = {
 RECIPES: dict[str, dict[str, Any]] = {
     "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,
 }  # fmt: skip
+HELD = {
+    "accuracy?": SHARE, "holdout_accuracy?": SHARE, "purified_accuracy?": {str: SHARE},
+    "retained_share?": (float, 0, 1e30),
+}  # fmt: skip
+"""Accuracies, and the share that is left of one on washed images, which may be above 1."""
 CHECK = {
     "step": COUNT, "acm?": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER],
-    "holdout_accuracy?": SHARE, "purified_accuracy?": {str: SHARE}, "retained_share?": NUMBER,
+    **HELD,
 }  # fmt: skip
 """A look at ACM, or at purified images."""
-HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""
 EPOCH = {
@@ -67,6 +71,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "recipe": {
             "holdout": COUNT, "phases": [{"prepare": [str], "epochs": COUNT}, SOME],
         },
+        "left_out?": {str: str},
         "progress": {
             "done": bool, "step": COUNT, "steps": COUNT, "tau?": COUNT, "loss?": NUMBER,
             "hits?": NUMBER, "since?": COUNT, "checks?": [CHECK],

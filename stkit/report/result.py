@@ -22,7 +22,7 @@ MEASURED = {
     "seconds": float, "images_per_second": float, "peak_memory": float,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
-SAME = ("threads", "deterministic", "record")
+SAME = ("threads", "deterministic", "record", "purified")
 """Settings that make no other training: what decides the last bits of a result alone, where another
 seed changes more, and what was measured on the way."""
 Value = str | int | float | list[dict[str, int]] | None

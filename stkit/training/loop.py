@@ -11,7 +11,7 @@ end, and before a save. Which step it was, the device has noted.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule, state
 from stkit.training.plan import model_of, plan
 from stkit.training.recording import judged
-from stkit.training.schedule import Check, Epoch, Recorded, Verdict
+from stkit.training.schedule import Check, Epoch, Held, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
 from stkit.training.staged import Measure, StagedTraining
 from stkit.training.transplant import Donor, plant
@@ -111,7 +111,7 @@ class Training:
         self.step(*next(self.batches), batch_size=self.plan.batch_size, clock=self.executed)
         self.executed += 1
         ends = self.executed % self.plan.steps_per_epoch == 0
-        held = self.sets.accuracies() if ends else {}
+        held = self.sets.accuracies() if ends else Held()
         recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
             self._check(self.staged, recorded)
@@ -199,7 +199,7 @@ class Training:
         loss, hits, _ = self.runtime.sum_(self.step.sums.clone()).tolist()
         return loss, hits
 
-    def _close(self, held: Mapping[str, float], recorded: Recorded | None) -> Epoch:
+    def _close(self, held: Held, recorded: Recorded | None) -> Epoch:
         """The epoch's record. What was measured is of the weights before a roll-back."""
         steps = self.executed - self.since
         loss, hits = self.sums()
@@ -210,12 +210,12 @@ class Training:
         if not rolled_back:
             self.refuse()
         final = self.sets.accuracies() if rolled_back and self.done else None
-        held = {**(final or {}), **held}
+        held = {**(final or Held()), **held}
         record = Epoch(
             epoch=self.epoch + 1, phase=self.plan.phase_at(self.epoch)[0] + 1, lr=self.lr,
             loss=loss / steps, train_accuracy=hits / (steps * self.plan.batch_size),
-            accuracy=held.get("accuracy"), holdout_accuracy=held.get("holdout_accuracy"),
             checks=tuple(self.checks), rolled_back=rolled_back, final=final, recorded=recorded,
+            **held,
         )  # fmt: skip
         self.epochs.append(record)
         self.checks = []
