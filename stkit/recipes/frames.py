@@ -191,6 +191,11 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
+def judged_by_purified(frame: Frame) -> bool:
+    """Whether a phase's checks look at held-out images and not at ACM."""
+    return any(phase.staged is not None and phase.staged.purified for phase in frame.phases)
+
+
 def default_epochs(size: int, classes: int) -> int:
     """60 for 32x32 with up to 10 classes, else 100: EM's settings, as the ST paper names none."""
     return 60 if size <= 32 and classes <= 10 else 100
