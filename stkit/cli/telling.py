@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stkit.cli import keeping
+from stkit.cli import keeping, output
 from stkit.core.checks import as_dict
 from stkit.recipes.frames import described
 from stkit.training.schedule import Verdict
@@ -11,6 +11,13 @@ from stkit.training.schedule import Verdict
 if TYPE_CHECKING:
     from stkit.training.loop import Training
     from stkit.training.schedule import Epoch
+
+
+def note_left_out(training: "Training") -> None:
+    """Name the purifiers that do not judge, and why."""
+    if training.sets.purified is not None:
+        for purifier, why in training.sets.purified.left_out.items():
+            output.note(f"note: --purified: {purifier} is not judged by: it {why}")
 
 
 def line(record: "Epoch", training: "Training") -> str:

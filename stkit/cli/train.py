@@ -205,6 +205,8 @@ def train(
             return
         if tested is not None and not quiet:
             o.warn_of_training_images(tested, str(test))
+        if not quiet:
+            telling.note_left_out(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
             came_out = _run(training, out, kept, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)

@@ -42,16 +42,20 @@ TRAINED = {
 RECIPES: dict[str, dict[str, Any]] = {
     "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,
 }  # fmt: skip
-HELD = {
-    "accuracy?": SHARE, "holdout_accuracy?": SHARE, "purified_accuracy?": {str: SHARE},
-    "retained_share?": (float, 0, 1e30),
-}  # fmt: skip
-"""Accuracies, and the share that is left of one on washed images, which may be above 1."""
+RETAINED = (float, 0, 1e30)
+"""The share of an accuracy that is left on washed images; it may be above 1."""
+WASHED = {
+    "holdout_accuracy?": SHARE,
+    "purified_accuracy?": {str: SHARE},
+    "retained_share?": RETAINED,
+}
+"""Accuracies on what was held out, and on it washed, by purifier."""
 CHECK = {
     "step": COUNT, "acm?": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER],
-    **HELD,
+    **WASHED,
 }  # fmt: skip
-"""A look at ACM, or at purified images."""
+"""A look at ACM, or at washed images."""
+HELD = {"accuracy?": SHARE, **WASHED}
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""
 EPOCH = {

@@ -162,6 +162,7 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
         recipe["pretrained"], mean, std, record=recipe.get("record"),
         init=_init(recipe.get("init")),
+        purified=recipe.get("purified") is True,
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
@@ -171,6 +172,8 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         values["freeze"] = asked.init.freeze
     if asked.holdout:
         values["holdout"] = asked.holdout
+    if asked.purified:
+        values["purified"] = True
     if asked.record is not None:
         values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)

@@ -25,7 +25,7 @@ def _images() -> dict[str, Any]:
 CHECK = {"step": schema.COUNT, "verdict": str, "acm?": {str: float}, "tau?": schema.COUNT,
          "retained_share?": float}  # fmt: skip
 RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
-          "train_accuracy?": schema.SHARE, "checks?": [CHECK],
+          "train_accuracy?": schema.SHARE, **kinds.WASHED, "checks?": [CHECK],
           "recorded?": kinds.RECORDED}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     RUN: {

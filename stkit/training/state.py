@@ -53,8 +53,9 @@ def head(training: "Training") -> dict[str, Any]:
         frame=recipe.frame.name, mean=training.plan.mean, std=training.plan.std, progress=progress,
         records=[record.to_json() for record in training.epochs],
     )  # fmt: skip
-    if training.sets.purified is not None:
-        made["left_out"] = training.sets.purified.left_out
+    purified = training.sets.purified
+    if purified is not None and purified.left_out:
+        made["left_out"] = purified.left_out
     return of_others(made, training.model, recipe, images.size)
 
 
