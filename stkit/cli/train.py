@@ -13,9 +13,10 @@ from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, INDICATORS, RESTORES
+from stkit.recipes.frames import FRAMES
 from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
+from stkit.recipes.staged import INDICATORS, RESTORES
 from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:

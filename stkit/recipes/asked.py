@@ -20,12 +20,12 @@ from stkit.recipes.frames import (
     Adversary,
     Frame,
     ResolvedPhase,
-    ResolvedStaged,
     resolve,
 )
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
+from stkit.recipes.staged import ResolvedStaged
 from stkit.recipes.training import PRECISIONS, Init, TrainingRecipe
 
 Recorded = Mapping[str, Any]

@@ -11,9 +11,10 @@ from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import Jitter, listed, read
-from stkit.recipes.frames import FRAMES, INDICATORS, PAPER, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, PAPER, Adversary, Frame, Phase
 from stkit.recipes.layers import PENULTIMATE
 from stkit.recipes.purifiers import SHARE
+from stkit.recipes.staged import INDICATORS, Staged
 
 
 class Options(TypedDict, total=False):

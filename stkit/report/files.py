@@ -23,7 +23,7 @@ def _images() -> dict[str, Any]:
 
 
 CHECK = {"step": schema.COUNT, "verdict": str, "acm?": {str: float}, "tau?": schema.COUNT,
-         "retained_share?": float}  # fmt: skip
+         **kinds.WASHED}  # fmt: skip
 RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
           "train_accuracy?": schema.SHARE, **kinds.WASHED, "checks?": [CHECK],
           "recorded?": kinds.RECORDED}  # fmt: skip

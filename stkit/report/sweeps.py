@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from stkit.recipes.frames import PURIFIED, Staged
+from stkit.recipes.staged import PURIFIED, Staged
 from stkit.report import tables
 from stkit.report.groups import Group, grouped
 from stkit.report.result import Result

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 
 from stkit.core.checks import brief
 from stkit.recipes import purifiers
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 
 
 class Held(TypedDict, total=False):

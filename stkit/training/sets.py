@@ -14,7 +14,7 @@ from stkit.engine.feed import Batch, Feed
 from stkit.engine.runtime import Runtime
 from stkit.measure import acm
 from stkit.measure.accuracy import Evaluator, accuracy
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.plan import Plan
 from stkit.training.purified import Purified

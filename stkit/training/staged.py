@@ -51,7 +51,7 @@ from stkit.engine.runtime import Runtime
 from stkit.engine.step import set_lr
 from stkit.measure import acm
 from stkit.models.weights import not_finite
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 from stkit.training import schedule
 from stkit.training.probe import check_layers, check_probe
 from stkit.training.schedule import Check, Scores, Verdict
@@ -246,7 +246,7 @@ class StagedTraining:
 
     @torch.no_grad()
     def _roll_back(self, diverged: bool) -> None:
-        """Back to the last accepted state; of the optimizer's as `frames.RESTORES` says, but that
+        """Back to the last accepted state; of the optimizer's as `recipes.staged.RESTORES` says, but that
         momentum which has diverged does not go on."""
         now = live(self.model, self.optimizer)
         copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)

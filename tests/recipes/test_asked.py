@@ -13,11 +13,12 @@ from stkit.core import header
 from stkit.core.checks import as_dict
 from stkit.core.errors import RecipeError
 from stkit.recipes import asked
-from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged, described, resolve
+from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, described, resolve
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.purifiers import SHARE
 from stkit.recipes.settings import settings
+from stkit.recipes.staged import Staged
 
 VALUES: dict[str, Any] = {
     "epochs": 7, "lr": 0.033, "fine_tune_epochs": 3, "fine_tune_lr": 1e-7, "gamma": 0.123,

@@ -16,7 +16,7 @@ from stkit import models
 from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.data.load import load
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 from stkit.training.schedule import Verdict, cosine, lr_scales
 from stkit.training.snapshot import live
 from stkit.training.staged import StagedTraining, layer_groups, measured
