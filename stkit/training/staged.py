@@ -246,8 +246,8 @@ class StagedTraining:
 
     @torch.no_grad()
     def _roll_back(self, diverged: bool) -> None:
-        """Back to the last accepted state; of the optimizer's as `recipes.staged.RESTORES` says, but that
-        momentum which has diverged does not go on."""
+        """Back to the last accepted state; of the optimizer's as `RESTORES` says, but momentum that
+        has diverged does not go on."""
         now = live(self.model, self.optimizer)
         copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)
         if self.settings.restore == "weights" and not diverged:
