@@ -25,7 +25,8 @@ _WHERE = {
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
     "compare": "measure.comparison", "evaluate": "measure.accuracy",
-    "landscape": "measure.landscape", "separability": "measure.separability",
+    "landscape": "measure.landscape", "probe": "measure.separability",
+    "separability": "measure.separability",
     "features": "models", "layers": "models",
     "Runtime": "engine.runtime", "configure": "engine.process", "pick": "engine.runtime",
     "StkitError": "core.errors",
@@ -37,7 +38,7 @@ __all__ = [
     "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
     "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
     "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint", "load_model",
-    "pick", "poison", "separability", "train",
+    "pick", "poison", "probe", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from stkit.measure.comparison import compare
     from stkit.measure.gradients import gradients
     from stkit.measure.landscape import landscape
-    from stkit.measure.separability import separability
+    from stkit.measure.separability import probe, separability
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers
     from stkit.poisons import poison

@@ -463,3 +463,32 @@ def orthogonal(images, labels, classes, weight, epochs, batch, rate):
             image = [a - share * b for a, b in zip(image, unit, strict=True)]
         out.append(image)
     return out
+
+
+def ridge(rows, labels, asked, classes):
+    """W = (B'B + 0.01 n I)^-1 B'Y with a column of 1 and labels as +-1, solved by elimination.
+
+    rows, asked: lists of numbers. Returns the scores b W of each asked row, a list of lists.
+    """
+    rows, asked = ([[*row, 1.0] for row in each] for each in (rows, asked))
+    size = len(rows[0])
+    system = [
+        [sum(row[i] * row[j] for row in rows) + 0.01 * len(rows) * (i == j) for j in range(size)]
+        + [
+            sum(row[i] * (1 if label == c else -1) for row, label in zip(rows, labels, strict=True))
+            for c in range(classes)
+        ]
+        for i in range(size)
+    ]
+    for i in range(size):
+        pivot = max(range(i, size), key=lambda k: abs(system[k][i]))
+        system[i], system[pivot] = system[pivot], system[i]
+        system[i] = [value / system[i][i] for value in system[i]]
+        for k in range(size):
+            if k != i:
+                factor = system[k][i]
+                system[k] = [a - factor * b for a, b in zip(system[k], system[i], strict=True)]
+    return [
+        [sum(b * system[i][size + c] for i, b in enumerate(row)) for c in range(classes)]
+        for row in asked
+    ]

@@ -45,6 +45,9 @@ def line(record: "Epoch", training: "Training") -> str:
             words.append(f"retained {share}{at}, tau {check.tau}")
         if check.verdict is not Verdict.KEEP:
             words.append(check.verdict.value)
+    if training.climb is not None:
+        falls = [each for each in training.climb.chosen.switches if each.epoch == record.epoch]
+        words += [f"fell, back to epoch {fall.back_to} and on to {fall.after}" for fall in falls]
     if record.final and "accuracy" in record.final:
         words.append(f"test after it {record.final['accuracy']:.4f}")
     return "  ".join(words)
@@ -64,6 +67,8 @@ def plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]:
     if training.recipe.init is not None:
         taken = {"parameters": training.transplant.parameters}
         more["init"] = as_dict(training.recipe.init) | taken
+    if training.climb is not None:
+        more["pilots"] = as_dict(training.climb.pilots.size)
     return {
         "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
         "phases": [described(phase) for phase in training.plan.phases],

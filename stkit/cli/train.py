@@ -14,6 +14,7 @@ from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
 from stkit.recipes.frames import FRAMES
+from stkit.recipes.ladder import AUTO
 from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.staged import INDICATORS, RESTORES
@@ -26,6 +27,7 @@ KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
     "each step": [*AUGMENTATIONS, *MIXES, "dropout"],
     "bundles": BUNDLES,
+    "by pilots": [AUTO],
 }
 """What `--augment` knows, as the help shows it."""
 
@@ -200,7 +202,10 @@ def train(
         if test is not None:
             tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
         given = o.open_donor(init_from, runtime)
-        training = Training(images, recipe, runtime=runtime, test=tested, donor=given)
+        training = Training(
+            images, recipe, runtime=runtime, test=tested, donor=given,
+            on_chosen=lambda chosen: None if quiet else output.note(f"auto: {chosen.told()}"),
+        )  # fmt: skip
         kept = keeping.Kept(keeping.files(out, keep or (), training.plan.epochs), force)
         if dry_run:
             output.result(telling.plan(training, out, kept), as_json=json, quiet=quiet, brief=out)

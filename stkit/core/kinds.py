@@ -64,6 +64,15 @@ EPOCH = {
     "recorded?": RECORDED,
 }  # fmt: skip
 """What a checkpoint records of an epoch."""
+CHOSEN = {
+    "rung?": str, "skipped?": {str: str}, "probe?": {str: NUMBER}, "note?": str,
+    "pilots": [
+        {"rung": str, "holdout_accuracy": SHARE, "purified_accuracy": {str: SHARE},
+         "retained_share": NUMBER, "least_share": NUMBER, "passed": bool}
+    ],
+    "switches": [{"epoch": COUNT, "from": str, "to": str, "back_to": COUNT}],
+}  # fmt: skip
+"""What was decided on the way up a ladder of preparations."""
 KINDS: dict[str, dict[str, Any]] = {
     "dataset": {"classes": [TEXT], "split": str, "method?": str, "statistics?": {}},
     "class-noise": {
@@ -71,7 +80,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "checkpoint": {
         "frame": str, "model": str, "classes": [TEXT, SOME], "size": (int, 1, 1 << 16),
-        "mean": [WHOLE, 3], "std": [WHOLE, 3], "records": [EPOCH],
+        "mean": [WHOLE, 3], "std": [WHOLE, 3], "records": [EPOCH], "chosen?": CHOSEN,
         "recipe": {
             "holdout": COUNT, "phases": [{"prepare": [str], "epochs": COUNT}, SOME],
         },

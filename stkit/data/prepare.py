@@ -55,16 +55,17 @@ def prepare(
     names: tuple[str, ...],
     *,
     seed: int = 0,
+    fitted: int | None = None,
     block: int = BLOCK,
     memory: int | None = None,
 ) -> Images:
     """The images after each of these preparations, in this order, as new 8-bit images.
 
     names: of `carried.PREPARATIONS`, such as "gray" or "jpeg-50". seed: decides where the linear
-    model of `orthogonal` starts. block: pixel values worked on at a time. memory: bytes of it, see
-    `arrays.fits`; the new pixels lie in a file where they do not fit. The header is that of
-    `images` without its digest. RecipeError: an unknown name, a number out of its range.
-    DataError: images that are too small.
+    model of `orthogonal` starts. fitted: it is trained on so many of the first images; None: on
+    all. block: pixel values worked on at a time. memory: bytes of it, see `arrays.fits`; the new
+    pixels lie in a file where they do not fit. The header is that of `images` without its digest.
+    RecipeError: an unknown name, a number out of its range. DataError: images that are too small.
     """
     kinds = [preparation(name) for name in names]
     if not kinds:
@@ -72,7 +73,8 @@ def prepare(
     shape = tuple(images.pixels.shape)
     made = torch.from_numpy(arrays.zeros(shape, np.uint8, memory))
     for kind, value in kinds:
-        step = KINDS[kind](images, value, seed)
+        known = replace(images, pixels=images.pixels[:fitted], labels=images.labels[:fitted])
+        step = KINDS[kind](known, value, seed)
         for rows in _slices(len(made), _rows(made, block)):
             made[rows] = step(images.pixels[rows])
         images = replace(images, pixels=made, header={**images.header, "digest": ""})

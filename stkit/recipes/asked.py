@@ -22,6 +22,7 @@ from stkit.recipes.frames import (
     ResolvedPhase,
     resolve,
 )
+from stkit.recipes.ladder import Ladder
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
@@ -113,6 +114,8 @@ def _phase(phase: dict[str, Any]) -> ResolvedPhase:
     }  # fmt: skip
     if isinstance(phase["jitter"], list):
         given["jitter"] = tuple(phase["jitter"])
+    if phase.get("ladder"):
+        given["ladder"] = Ladder(**phase["ladder"] | {"rungs": tuple(phase["ladder"]["rungs"])})
     return ResolvedPhase(**phase | given)
 
 

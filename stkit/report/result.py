@@ -20,7 +20,7 @@ MEASURED = {
     "best_rolled_back": bool, "holdout_accuracy": schema.SHARE,
     "retained_share": kinds.RETAINED, "acm": float,
     "stages": [{"epoch": schema.COUNT, "step": schema.COUNT, "tau": schema.COUNT}],
-    "seconds": float, "images_per_second": float, "peak_memory": float,
+    "seconds": float, "images_per_second": float, "peak_memory": float, "rung": str,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
 SAME = ("threads", "deterministic", "record", "purified")
@@ -52,6 +52,7 @@ class Result:
         digest: of the weights.
         classes: of the model; None where the file does not say.
         apart: in the data set's name, where other images share that.
+        rung: of a ladder, on which the training ended.
     """
 
     file: str
@@ -87,6 +88,7 @@ class Result:
     peak_memory: float | None = None
     classes: int | None = None
     apart: str = ""
+    rung: str | None = None
 
     @property
     def data(self) -> tuple[str, str]:
@@ -146,7 +148,9 @@ COLUMNS = (
     Column("", "data set", lambda r: r.dataset),
     Column("", "poison", lambda r: r.poison),
     Column("", "rate", lambda r: r.rate),
-    Column("frame", "frame", lambda r: r.frame, printed=True),
+    Column("frame", "frame", lambda r: r.frame,
+           lambda r: f"{r.frame} ({r.rung})" if r.rung else r.frame, True),
+    Column("rung", "", lambda r: r.rung, printed=True),
     Column("model", "model", lambda r: r.model, printed=True),
     Column("epochs", "", lambda r: r.epochs, printed=True),
     Column("seed", "seed", lambda r: r.seed),
@@ -193,7 +197,7 @@ def of_run(file: str, value: dict[str, Any]) -> Result:
         stages=None if stages is None else tuple(Stage(s["epoch"], s["step"], s["tau"])
                                                  for s in stages),
         seconds=value.get("seconds"), images_per_second=value.get("images_per_second"),
-        peak_memory=value.get("peak_memory"),
+        peak_memory=value.get("peak_memory"), rung=value.get("rung"),
     )  # fmt: skip
 
 
@@ -228,6 +232,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
         kept=f"epoch {kept['epoch']} of {kept['epochs']}" if kept else None,
+        rung=(head.get("chosen") or {}).get("rung"),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ end, and before a save. Which step it was, the device has noted.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,13 @@ from stkit.models import dropout
 from stkit.models.weights import not_finite
 from stkit.recipes.training import TrainingRecipe
 from stkit.training import schedule, state
-from stkit.training.plan import model_of, plan
+from stkit.training.climb import Climb, settled
+from stkit.training.ladder import Chosen
+from stkit.training.plan import Plan, model_of, plan
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Held, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
+from stkit.training.snapshot import copy, live
 from stkit.training.staged import Measure, StagedTraining
 from stkit.training.transplant import Donor, plant
 
@@ -46,7 +50,7 @@ class Training:
 
     model: an own module, trained in place, in place of the recipe's. augment: see `Augment`; runs
     outside what is recorded as a CUDA graph. measure: stands in for what checks measure. donor: see
-    `plant`.
+    `plant`. on_chosen: called with what pilots have come to, where a ladder is climbed.
     """
 
     def __init__(
@@ -60,9 +64,11 @@ class Training:
         augment: Augment | None = None,
         measure: Measure | None = None,
         donor: Donor | None = None,
+        on_chosen: Callable[[Chosen], object] | None = None,
     ) -> None:
         if test is not None:
             fits(test, images.classes, images.size, "the training set")
+        recipe = settled(recipe, images)
         self.images, self.recipe, self.runtime, self.test = images, recipe, runtime, test
         self.plan, self.measure = plan(images, recipe), measure
         runtime.check_batch(self.plan.batch_size)
@@ -71,10 +77,9 @@ class Training:
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
-        self.sets = Sets(
-            images, recipe, self.plan,
-            model=self.model, runtime=runtime, test=test, augment=augment,
-        )  # fmt: skip
+        self.augment, self.on_chosen = augment, on_chosen
+        self.climb = Climb.of(images, recipe, self.plan, runtime, train=Training)
+        self.read()
         self.enter(0)
         self.executed = 0  # steps
         self.since = 0  # the step after which the sums of this epoch begin
@@ -92,17 +97,47 @@ class Training:
     @property
     def place(self) -> str:
         """How far it has come, for people."""
-        return f"step {self.executed} of {self.plan.steps}"
+        before = "" if self.climb is None else self.climb.pilots.place
+        return before or f"step {self.executed} of {self.plan.steps}"
 
     @property
     def progress(self) -> tuple[int, int]:
         """Steps executed, and of how many."""
         return self.executed, self.plan.steps
 
+    @property
+    def planned(self) -> Plan:
+        """The plan, with what the rung at hand carries where a ladder is climbed."""
+        return self.plan if self.climb is None else self.climb.plan(self.plan)
+
     def steps(self) -> Iterator[Epoch | None]:
         """Train until the budget is spent; yields an epoch's record at its end, else None."""
+        if self.climb is not None and self.climb.chosen.rung is None:
+            yield from self.climb.pilots.steps()
+            if self.on_chosen is not None:
+                self.on_chosen(self.climb.chosen)
+            self.move(0)
         while not self.done:
             yield self._advance()
+
+    def read(self) -> None:
+        """Prepare the images as on the rung at hand; memory of others is free before."""
+        self.batches = iter(())
+        vars(self).pop("sets", None)
+        self.sets = Sets(
+            self.images, self.recipe, self.planned, model=self.model, runtime=self.runtime,
+            test=self.test, augment=self.augment,
+        )  # fmt: skip
+
+    def move(self, which: int) -> None:
+        """Go on in this phase on the rung at hand; weights, momentum and stage stay."""
+        now = {k: v.detach().clone() for k, v in live(self.model, self.step.sgd).items()}
+        before = None if self.staged is None else self.staged.state_dict()
+        self.read()
+        self.enter(which)
+        copy(now, live(self.model, self.step.sgd))
+        if self.staged is not None and before is not None:
+            self.staged.load_state_dict({**before, "trusted": now})
 
     def _advance(self) -> Epoch | None:
         """One step, the check that may be due after it, and the epoch's record at its end."""
@@ -120,7 +155,7 @@ class Training:
 
     def enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
-        phase, seed, still = self.plan.phases[which], self.recipe.seed, self.transplant.still
+        phase, seed, still = self.planned.phases[which], self.recipe.seed, self.transplant.still
         dropout.put(self.model, phase.dropout)
         self.model.zero_grad(set_to_none=True)
         for name in ("step", "staged"):  # so that their memory is free before the next is recorded
@@ -224,7 +259,19 @@ class Training:
         self.checks = []
         self.step.sums.zero_()
         self.since = self.executed
-        return record
+        if self.climb is not None:
+            self._watch(self.climb)
+        return self.epochs[-1]
+
+    def _watch(self, climb: Climb) -> None:
+        """Where an epoch fell, whose weights are gone then: the next rung, if there is budget."""
+        if not climb.watch(self.epochs, live(self.model, self.step.sgd)):
+            return
+        final = self.sets.accuracies() if self.done else None
+        self.epochs[-1] = replace(self.epochs[-1], rolled_back=True, final=final)
+        if not self.done:
+            climb.switch(self.epochs)
+            self.move(self.plan.phase_at(self.epoch)[0])
 
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""

@@ -19,6 +19,7 @@ from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import NATURAL, Frame
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.training import OWN, TrainingRecipe, init
+from stkit.training.ladder import Chosen
 from stkit.training.loop import Training
 from stkit.training.schedule import Epoch
 from stkit.training.sets import Augment
@@ -38,6 +39,12 @@ class Run:
         tested = "" if self.accuracy is None else f", accuracy {self.accuracy:.4f}"
         name, net, count = self.header["frame"], self.header["model"], len(self.epochs)
         return f"Run({name} of {net}, {count} epochs{tested})"
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """What was decided on the way up the ladder of `auto`; None: there was none."""
+        value = self.header.get("chosen")
+        return None if value is None else Chosen.from_json(value)
 
     @property
     def accuracy(self) -> float | None:

@@ -25,6 +25,8 @@ def tensors(training: "Training") -> dict[str, Tensor]:
         return dict(training.model.state_dict())
     trusted = {} if training.staged is None else training.staged.trusted
     now = live(training.model, training.step.sgd)
+    if training.climb is not None:
+        now |= training.climb.tensors()
     return now | {f"{TRUSTED}{k}": v for k, v in trusted.items()}
 
 
@@ -53,6 +55,8 @@ def head(training: "Training") -> dict[str, Any]:
         frame=recipe.frame.name, mean=training.plan.mean, std=training.plan.std, progress=progress,
         records=[record.to_json() for record in training.epochs],
     )  # fmt: skip
+    if training.climb is not None:
+        made["chosen"] = training.climb.chosen.to_json()
     purified = training.sets.purified
     if purified is not None and purified.left_out:
         made["left_out"] = purified.left_out
@@ -68,6 +72,9 @@ def resume(training: "Training", head: dict[str, Any], tensors: dict[str, Tensor
     augmentation.same_streams(progress)
     training.plan.check_place(progress["step"], progress["since"])
     epoch = max(0, progress["step"] - 1) // training.plan.steps_per_epoch  # of the last step
+    if training.climb is not None:
+        training.climb.resume(head["chosen"], tensors)
+        training.read()
     training.enter(training.plan.phase_at(epoch)[0])
     fill(training.model, tensors)
     state = {k: v for k, v in tensors.items() if k.startswith(MOMENTUM)}
