@@ -15,8 +15,9 @@ from stkit.recipes.carried import (
     preparation,
     read,
 )
-from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase
 from stkit.recipes.options import called, frame_with
+from stkit.recipes.staged import Staged
 
 PAPERS = {
     "nt": Frame(Phase()),
