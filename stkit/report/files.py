@@ -34,6 +34,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
         "digest": str, "recipe": kinds.TRAINED, "inputs": [_images, schema.SOME],
         "versions": {str: str}, "name": str, "epochs": schema.COUNT, "history": [RECORD],
+        "chosen?": kinds.CHOSEN,
         **{f"{key}?": shape for key, shape in result.MEASURED.items()},
     },
     "poison": {
@@ -60,6 +61,7 @@ def run(
         "settings": settings, "seed": head["seed"], "history": history(head["records"]),
         "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
         "versions": head["versions"],
+        **({"chosen": head["chosen"]} if "chosen" in head else {}),
     }  # fmt: skip
 
 
