@@ -119,7 +119,8 @@ def train(
     purified: Annotated[
         bool,
         typer.Option(
-            "--purified", help="Measure them washed, too: what a shortcut does not survive."
+            "--purified",
+            help="Measure the held-out images washed, too: what a shortcut does not survive.",
         ),
     ] = False,
     mean: Annotated[

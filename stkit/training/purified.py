@@ -72,10 +72,10 @@ class Purified:
         """The accuracies of the model as it is, the same on all ranks; of those that do not judge
         too."""
         count = self.evaluator.count
-        published = accuracy(self.evaluator.confusion(), count)
+        unwashed = accuracy(self.evaluator.confusion(), count)
         washed = {k: accuracy(self.evaluator.confusion(f), count) for k, f in self.feeds.items()}
-        held = Held(holdout_accuracy=published, purified_accuracy=washed)
-        share = purifiers.retained_share(published, washed, self.judges)
+        held = Held(holdout_accuracy=unwashed, purified_accuracy=washed)
+        share = purifiers.retained_share(unwashed, washed, self.judges)
         if share is not None:
             held["retained_share"] = share
         return held

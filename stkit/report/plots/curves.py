@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stkit.report.history import Epoch
     from stkit.report.plots.runs import Run
-    from stkit.report.plots.style import Look, Mark
+    from stkit.report.plots.style import End, Look, Mark
 
 ABOUT = "training and test accuracy by epoch, roll-backs and stages"
 FILES = "checkpoints, or results of stkit bench"
@@ -60,25 +60,20 @@ def draw(
         _line(axes, tested, "accuracy", look)
         marks += _marks(tested, look, named=run.number not in ends)
         _phases(axes, mine, look)
-        last = tested[-1]
-        ends[run.number] = style.End(
-            run.name, float(last["epoch"] or 0), _percent(last["accuracy"]), look
-        )
+        ends[run.number] = _end(run, tested[-1], "accuracy")
     if not ends and not washed:
         raise ArtifactError(
             "found no accuracy on test images in these files, which train --test SOURCE takes"
         )
-    if untested:
-        names = "; ".join(dict.fromkeys(untested))
-        on_note(f"note: {names}: no test accuracy, which train --test SOURCE takes")
+    _note(untested, "no test accuracy, which train --test SOURCE takes", on_note)
     axes.set(ylabel="accuracy, %", ylim=(0, 100))
     _key(axes, rows, " or ".join(sorted({run.result.split for run in drawn})))
-    last_epoch = max(float(row["epoch"] or 0) for row in rows)
-    style.by_number(axes, "" if washed else "epoch", last_epoch)
+    for each in places:
+        name = "epoch" if each is places[-1] else ""
+        style.by_number(each, name, max(float(row["epoch"] or 0) for row in rows))
     if washed:
-        style.by_number(places[1], "epoch", last_epoch)
         _retained(places[1], [(run, _rows(run, washed)) for run in drawn], on_note)
-        figure.align_ylabels()
+    figure.align_ylabels()
     style.mark(axes, marks)
     style.label_ends(axes, list(ends.values()))
     return rows
@@ -104,13 +99,10 @@ def _retained(
         _line(axes, rows, "least_share", look, training=True)
         shown = [row for row in rows if row["retained_share"] is not None]
         _line(axes, shown, "retained_share", look)
-        for row in shown[-1:]:
-            place = float(row["epoch"] or 0), _percent(row["retained_share"])
-            ends[run.number] = style.End(run.name, *place, look)
+        if shown:
+            ends[run.number] = _end(run, shown[-1], "retained_share")
     without = [run.name for run, _ in drawn if run.number not in ends]
-    if without:
-        names = "; ".join(dict.fromkeys(without))
-        on_note(f"note: {names}: no retained share, which train --holdout N --purified takes")
+    _note(without, "no retained share, which train --holdout N --purified takes", on_note)
     axes.set(ylabel="retained share, %", ylim=(0, max(100, axes.dataLim.y1)))
     _said(axes, "accuracy that washed images retain", "the least that passes")
     style.label_ends(axes, list(ends.values()))
@@ -151,6 +143,19 @@ def _washed(run: "Run", epoch: "Epoch", names: Sequence[str]) -> Row:
         **{f"purified_accuracy:{name}": value for name, value in by.items()},
         "retained_share": epoch.retained_share, "least_share": least,
     }  # fmt: skip
+
+
+def _end(run: "Run", row: Row, key: str) -> "End":
+    """Where a line ends whose last row this is."""
+    from stkit.report.plots import style
+
+    return style.End(run.name, float(row["epoch"] or 0), _percent(row[key]), style.look(run.number))
+
+
+def _note(names: Sequence[str], lack: str, on_note: Callable[[str], None]) -> None:
+    """Name the trainings that lack something."""
+    if names:
+        on_note(f"note: {'; '.join(dict.fromkeys(names))}: {lack}")
 
 
 def _percent(share: str | int | float | None) -> float:
