@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Images": "data.images", "load": "data.load",
-    "EM": "recipes.poisons", "OPS": "recipes.poisons", "REM": "recipes.poisons",
-    "SP": "recipes.poisons", "poison": "poisons",
+    "AR": "recipes.poisons", "CUDA": "recipes.poisons", "EM": "recipes.poisons",
+    "OPS": "recipes.poisons", "REM": "recipes.poisons", "SP": "recipes.poisons",
+    "poison": "poisons",
     "Adversary": "recipes.frames", "FRAMES": "recipes.frames", "Frame": "recipes.frames",
     "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.run",
     "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
@@ -34,9 +35,9 @@ _WHERE = {
 """Public name -> the module of stkit that it is in."""
 
 __all__ = [
-    "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
-    "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
-    "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
+    "AR", "CUDA", "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch",
+    "Frame", "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError",
+    "Verdict", "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
     "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint", "load_model",
     "pick", "poison", "probe", "separability", "train",
 ]  # fmt: skip
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from stkit.models import features, layers
     from stkit.poisons import poison
     from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
-    from stkit.recipes.poisons import EM, OPS, REM, SP
+    from stkit.recipes.poisons import AR, CUDA, EM, OPS, REM, SP
     from stkit.training.checkpoint import load_checkpoint, load_model
     from stkit.training.run import Run, train
     from stkit.training.schedule import Check, Epoch, Verdict

@@ -208,6 +208,8 @@ POISON = {
     "rem": f"{SURROGATE} --eot 2 --adversary-steps 1",
     "sp": "",
     "ops": "",
+    "ar": "",
+    "cuda": "",
 }
 
 

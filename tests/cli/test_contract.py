@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stkit import (
+    CUDA,
     EM,
     OPS,
     REM,
@@ -27,11 +28,11 @@ from stkit.recipes.frames import FRAMES
 CPU = ("--device", "cpu", "--precision", "fp32")
 SURROGATE = {"model": "small", "batch_size": 8, "steps": 1, "model_steps": 2}
 RECIPES = {
-    "sp": SP(epsilon=4 / 255), "ops": OPS(pixels=2),
+    "sp": SP(epsilon=4 / 255), "ops": OPS(pixels=2), "cuda": CUDA(kernel=5),
     "em": EM(**SURROGATE, max_rounds=1), "rem": REM(**SURROGATE, eot=1, adversary_steps=1),
 }  # fmt: skip
 OPTIONS = {
-    "sp": "--epsilon 4/255", "ops": "--pixels 2",
+    "sp": "--epsilon 4/255", "ops": "--pixels 2", "cuda": "--kernel 5",
     "em": "--model small --batch-size 8 --steps 1 --model-steps 2 --max-rounds 1",
     "rem": "--model small --batch-size 8 --steps 1 --model-steps 2 --eot 1 --adversary-steps 1",
 }  # fmt: skip
