@@ -102,8 +102,9 @@ class Training:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Steps executed, and of how many."""
-        return self.executed, self.plan.steps
+        """Steps executed, and of how many; of a pilot, while one runs."""
+        now = self.executed, self.plan.steps
+        return now if self.climb is None else self.climb.pilots.progress or now
 
     @property
     def planned(self) -> Plan:

@@ -146,10 +146,15 @@ class Pilots:
     @property
     def place(self) -> str:
         """Which pilot is at work and how far it has come, for people; nothing when none is."""
-        if self.running is None:
+        if self.progress is None:
             return ""
-        step, steps = self.running.progress
+        step, steps = self.progress
         return f"step {step} of {steps} of pilot {len(self.chosen.pilots) + 1}"
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Of the pilot at work: its steps executed, and of how many."""
+        return None if self.running is None else self.running.progress
 
     def _judged(self, model: nn.Module, name: str) -> Pilot:
         """What a model has learned on a rung, by the held-out images."""

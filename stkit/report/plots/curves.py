@@ -121,7 +121,9 @@ def _rows(run: "Run", washed: Sequence[str]) -> Rows:
             run.row() | {
                 "epoch": epoch.number, "phase": epoch.phase,
                 "train_accuracy": epoch.train_accuracy, "accuracy": epoch.accuracy,
-                "rolled_back": int(any(not check.kept for check in epoch.checks)),
+                "rolled_back": int(
+                    epoch.rolled_back or any(not check.kept for check in epoch.checks)
+                ),
                 "tau": tau.get(epoch.phase),
             } | (_washed(run, epoch, washed) if washed else {})
         )  # fmt: skip
