@@ -6,6 +6,7 @@
 | jpeg-Q | JPEG of quality Q and back, chroma halved; Q is 10 | ISS |
 | bdr-B | the B highest bits of each channel, the rest 0; B is 2 | ISS |
 | gauss | Gaussian blur, sigma 1.5, kernel 5x5, border mirrored | ST paper, A.1 (Table 5) |
+| equalize | PIL's equalize: every channel uses all of its range evenly | - |
 | orthogonal | projected off the weights of a linear model | Sandoval-Segura et al. 2023 |
 
 ISS and the benchmark after it (APBench) do this in every epoch before crop and flip; since nothing
@@ -115,6 +116,17 @@ def _jpeg(block: Tensor, value: int) -> Tensor:
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
+def _equalize(block: Tensor) -> Tensor:
+    """PIL's `equalize`, by torchvision: whole numbers only, six times as fast at 32 px.
+
+    It holds a table of 256 numbers a channel, so of small images fewer are done at a time.
+    """
+    from torchvision.transforms.v2.functional import equalize
+
+    some = _slices(len(block), max(1, BLOCK // (3 * 256)))
+    return torch.cat([equalize(block[rows]) for rows in some])
+
+
 def _blur(block: Tensor) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
@@ -209,6 +221,7 @@ KINDS: dict[str, Kind] = {
     "jpeg": _numbered(_jpeg),
     "bdr": _numbered(_bdr),
     "gauss": _gauss,
+    "equalize": _fixed(_equalize),
     "orthogonal": _orthogonal,
 }
 """The kernel of each of `carried.PREPARATIONS`; a new one has its row there, and one here."""

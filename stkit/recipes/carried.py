@@ -24,6 +24,7 @@ PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
     "jpeg": (10, 1, 100),  # quality: Liu et al. 2023 (ISS) take 10
     "bdr": (2, 1, 8),  # bits a channel: ISS take 2
     "gauss": None,
+    "equalize": None,
     "orthogonal": None,
 }
 """Every preparation, and for `jpeg-50` and the like: the default, the least and the most."""

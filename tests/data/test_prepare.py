@@ -52,6 +52,19 @@ def test_bdr_is_pils_posterize(bits: int) -> None:
         assert set(wanted.unique().tolist()) == {0, 64, 128, 192}
 
 
+@pytest.mark.parametrize("size", [1, 7, 16, 40])
+def test_equalize_is_pils(size: int) -> None:
+    """With an image of one colour, of two levels, of a few dark ones, and one that is even."""
+    poisoned = images(size=size)
+    generator = stream(0, "levels")
+    poisoned.pixels[1] = 7
+    poisoned.pixels[2] = 200 * torch.randint(0, 2, (3, size, size), generator=generator)
+    poisoned.pixels[3] = 255 * torch.rand(3, size, size, generator=generator) ** 8
+    poisoned.pixels[4] = torch.arange(size * size).view(size, size) % 256
+    wanted = stacked([ImageOps.equalize(row) for row in pictures(poisoned)])
+    assert torch.equal(prepared(poisoned, ("equalize",)).pixels, wanted)
+
+
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_jpeg_is_pils(quality: int) -> None:
     """PIL and torchvision bring libjpegs of their own: equal but for a level here and there."""
@@ -144,7 +157,7 @@ def test_orthogonal_takes_class_wise_noise_off() -> None:
         assert low <= left <= high
 
 
-@pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "orthogonal"])
+@pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "equalize", "orthogonal"])
 def test_blocks_and_files_change_nothing(name: str) -> None:
     poisoned = images()
     whole = prepared(poisoned, (name,))
