@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Images": "data.images", "load": "data.load",
-    "EM": "recipes.poisons", "OPS": "recipes.poisons", "REM": "recipes.poisons",
-    "SP": "recipes.poisons", "poison": "poisons",
+    "AR": "recipes.poisons", "CUDA": "recipes.poisons", "EM": "recipes.poisons",
+    "OPS": "recipes.poisons", "REM": "recipes.poisons", "SP": "recipes.poisons",
+    "poison": "poisons",
     "Adversary": "recipes.frames", "FRAMES": "recipes.frames", "Frame": "recipes.frames",
     "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.run",
     "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
@@ -25,7 +26,8 @@ _WHERE = {
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
     "compare": "measure.comparison", "evaluate": "measure.accuracy",
-    "landscape": "measure.landscape", "separability": "measure.separability",
+    "landscape": "measure.landscape", "probe": "measure.separability",
+    "separability": "measure.separability",
     "features": "models", "layers": "models",
     "Runtime": "engine.runtime", "configure": "engine.process", "pick": "engine.runtime",
     "StkitError": "core.errors",
@@ -33,11 +35,11 @@ _WHERE = {
 """Public name -> the module of stkit that it is in."""
 
 __all__ = [
-    "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch", "Frame",
-    "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError", "Verdict",
-    "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
+    "AR", "CUDA", "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch",
+    "Frame", "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError",
+    "Verdict", "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
     "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint", "load_model",
-    "pick", "poison", "separability", "train",
+    "pick", "poison", "probe", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -51,12 +53,12 @@ if TYPE_CHECKING:
     from stkit.measure.comparison import compare
     from stkit.measure.gradients import gradients
     from stkit.measure.landscape import landscape
-    from stkit.measure.separability import separability
+    from stkit.measure.separability import probe, separability
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers
     from stkit.poisons import poison
     from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
-    from stkit.recipes.poisons import EM, OPS, REM, SP
+    from stkit.recipes.poisons import AR, CUDA, EM, OPS, REM, SP
     from stkit.training.checkpoint import load_checkpoint, load_model
     from stkit.training.run import Run, train
     from stkit.training.schedule import Check, Epoch, Verdict

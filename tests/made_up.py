@@ -29,9 +29,11 @@ def cell(
     accuracy: float | None, *, poison: str = "clean", rate: float = 1.0, frame: str = "nt",
     model: str = "resnet18", seed: int = 0, epochs: int = 2, source: str = "cifar10",
     dataset: str | None = None, label: str | None = None, versions: dict | None = None,
-    **staged: Any,
+    chosen: dict | None = None, **staged: Any,
 ) -> dict:  # fmt: skip
-    """The result of a cell; label: the frame's name in the grid; staged: of its schedule."""
+    """The result of a cell; label: the frame's name in the grid; chosen: by a ladder; staged: of
+    its schedule.
+    """
     phases = [as_dict(phase) | {"epochs": epochs} for phase in FRAMES[frame].phases]
     if staged:
         phases[0]["staged"] |= staged
@@ -54,6 +56,8 @@ def cell(
         "records": records, "progress": {"done": True},
         "versions": versions or {"stkit": "0.1.0", "torch": "2.9"},
     }  # fmt: skip
+    if chosen is not None:
+        head["chosen"] = chosen
     name = f"{poison}-r{rate:g}_{label or frame}_{model}_s{seed}_{source}_{epochs}"
     settings = {
         "data": {"name": dataset or source, "limit": None, "size": None},

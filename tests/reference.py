@@ -504,3 +504,95 @@ def projected(images, basis):
             image = [a - share * b for a, b in zip(image, unit, strict=True)]
         out.append(image)
     return out
+
+
+def ridge(rows, labels, asked, classes):
+    """W = (B'B + 0.01 n I)^-1 B'Y with a column of 1 and labels as +-1, solved by elimination.
+
+    rows, asked: lists of numbers. Returns the scores b W of each asked row, a list of lists.
+    """
+    rows, asked = ([[*row, 1.0] for row in each] for each in (rows, asked))
+    size = len(rows[0])
+    system = [
+        [sum(row[i] * row[j] for row in rows) + 0.01 * len(rows) * (i == j) for j in range(size)]
+        + [
+            sum(row[i] * (1 if label == c else -1) for row, label in zip(rows, labels, strict=True))
+            for c in range(classes)
+        ]
+        for i in range(size)
+    ]
+    for i in range(size):
+        pivot = max(range(i, size), key=lambda k: abs(system[k][i]))
+        system[i], system[pivot] = system[pivot], system[i]
+        system[i] = [value / system[i][i] for value in system[i]]
+        for k in range(size):
+            if k != i:
+                factor = system[k][i]
+                system[k] = [a - factor * b for a, b in zip(system[k], system[i], strict=True)]
+    return [
+        [sum(b * system[i][size + c] for i, b in enumerate(row)) for c in range(classes)]
+        for row in asked
+    ]
+
+
+def ar_noise(coefficients, start, crop=4):
+    """AR's recursion as the authors' `generate`, not scaled: start is [channels][H][W], of which
+    all but two rows and two columns are overwritten; coefficients are [channels][3][3]."""
+    signal = [[list(row) for row in plane] for plane in start]
+    for plane, b in zip(signal, coefficients, strict=True):
+        for i in range(len(plane) - 2):
+            for j in range(len(plane[0]) - 2):
+                window = [plane[i + r][j + c] * b[r][c] for r in range(3) for c in range(3)]
+                plane[i + 2][j + 2] = sum(window)
+    return [[row[crop:] for row in plane[crop:]] for plane in signal]
+
+
+def ar_response(coefficients, noise):
+    """What noise [channels][H][W] answers the filter of a process: the authors' `response`."""
+    norm = sum(v * v for plane in noise for row in plane for v in row) ** 0.5
+    total = 0.0
+    for i in range(len(noise[0]) - 2):
+        for j in range(len(noise[0][0]) - 2):
+            answer = 0.0
+            for plane, b in zip(noise, coefficients, strict=True):
+                for r in range(3):
+                    for c in range(3):
+                        weight = -1.0 if (r, c) == (2, 2) else b[r][c]
+                        answer += weight * plane[i + r][j + c] / norm
+            total += max(answer, 0.0)
+    return total
+
+
+def cuda_filters(classes, side, blur, seed):
+    """CUDA's filters in the order in which the authors' code draws: float64 [K][side][side]."""
+    import numpy as np
+
+    before = np.random.get_state()
+    np.random.seed(seed)
+    found = []
+    for _ in range(classes):
+        three = np.random.uniform(0, blur, (3, 1, side, side))
+        first = three[0][0]
+        row = np.random.randint(side)
+        column = np.random.randint(side)
+        first[row][column] = 1
+        found.append(first.tolist())
+    np.random.set_state(before)
+    return found
+
+
+def cuda_image(image, weights):
+    """An image [3][H][W] of levels, convolved, zeros around it, over its largest value, times 255:
+    not rounded yet."""
+    side, height, width = len(weights), len(image[0]), len(image[0][0])
+    out = [[[0.0] * width for _ in range(height)] for _ in image]
+    for c, plane in enumerate(image):
+        for i in range(height):
+            for j in range(width):
+                for r in range(side):
+                    for s in range(side):
+                        y, x = i + r - side // 2, j + s - side // 2
+                        if 0 <= y < height and 0 <= x < width:
+                            out[c][i][j] += weights[r][s] * plane[y][x] / 255
+    peak = max(v for plane in out for row in plane for v in row)
+    return [[[v / peak * 255 for v in row] for row in plane] for plane in out]

@@ -159,8 +159,10 @@ def effort(run: Run, images: Data) -> float:
     total = 0.0
     augment = options.get("augment")
     for phase, length in zip(FRAMES[run.frame].phases, epochs, strict=False):
-        copies = phase.copies if augment is None else carried.read(str(augment)).copies
-        total += length * (copies + (phase.adversary.steps if phase.adversary else 0))
+        carries = phase if augment is None else carried.read(str(augment))
+        pilots = 0.0 if carries.ladder is None else carries.ladder.budget
+        adversary = phase.adversary.steps if phase.adversary else 0
+        total += length * (carries.copies + adversary + pilots)
     return total * (images.count - float(options.get("holdout", 0)))
 
 

@@ -200,7 +200,13 @@ def _frame(where: str, table: Table, train: Options, known: Known | None) -> Fra
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
     own = _options(where, table, ("name", "frame"), known, "train")
-    return Frame(name, frame, own, {**train, **own})
+    options = {**train, **own}
+    if options.get("purified") and not options.get("holdout"):
+        raise RecipeError(
+            f"{where} has purified without holdout, the published images that it washes; write "
+            "holdout = N in [train] (that of [data] keeps clean images out, for tests)"
+        )
+    return Frame(name, frame, own, options)
 
 
 def _tables(table: Table, kind: str) -> list[tuple[str, Table]]:

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stkit.cli import claims, keeping, output, saving
+from stkit.cli import claims, keeping, output, saving, telling
 from stkit.cli import options as o
-from stkit.core.checks import as_dict
 from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, RESTORES, described
+from stkit.recipes.frames import FRAMES, RESTORES
+from stkit.recipes.ladder import AUTO
 from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.training import TrainingRecipe, init
-from stkit.training.schedule import Verdict
 
 if TYPE_CHECKING:
     from stkit.training.loop import Training
-    from stkit.training.schedule import Epoch
 
 KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
     "each step": [*AUGMENTATIONS, *MIXES, "dropout"],
     "bundles": BUNDLES,
+    "by pilots": [AUTO],
 }
 """What `--augment` knows, as the help shows it."""
 
@@ -117,6 +116,13 @@ def train(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
     holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
+    purified: Annotated[
+        bool,
+        typer.Option(
+            "--purified",
+            help="Measure the held-out images washed, too: what a shortcut does not survive.",
+        ),
+    ] = False,
     mean: Annotated[
         Any,
         typer.Option(
@@ -180,7 +186,7 @@ def train(
     )  # fmt: skip
     recipe = TrainingRecipe(
         chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
-        init=init(init_from, init_layers, freeze),
+        init=init(init_from, init_layers, freeze), purified=purified,
     )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (
@@ -191,13 +197,18 @@ def train(
         if test is not None:
             tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
         given = o.open_donor(init_from, runtime)
-        training = Training(images, recipe, runtime=runtime, test=tested, donor=given)
+        training = Training(
+            images, recipe, runtime=runtime, test=tested, donor=given,
+            on_chosen=lambda chosen: None if quiet else output.note(f"auto: {chosen.told()}"),
+        )  # fmt: skip
         kept = keeping.Kept(keeping.files(out, keep or (), training.plan.epochs), force)
         if dry_run:
-            output.result(_plan(training, out, kept), as_json=json, quiet=quiet, brief=out)
+            output.result(telling.plan(training, out, kept), as_json=json, quiet=quiet, brief=out)
             return
         if tested is not None and not quiet:
             o.warn_of_training_images(tested, str(test))
+        if not quiet:
+            telling.note_left_out(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
             came_out = _run(training, out, kept, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
@@ -217,17 +228,17 @@ def _run(
         kept.resumed(expected, past, runtime)
         if done is not None:
             timeless = {"seconds": None, "images_per_second": None}
-            return _summary(done, out) | kept.came_out(past) | timeless
+            return telling.summary(done, out) | kept.came_out(past) | timeless
     first, start = training.executed, perf_counter()
     saving.run(
         training, out, lambda: training.save, label=training.recipe.frame.name,
-        line=None if quiet else lambda record: _line(record, training), force=force,
+        line=None if quiet else lambda record: telling.line(record, training), force=force,
         on_record=lambda record: kept.take(training, record),
     )  # fmt: skip
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
-    return _summary(training.head(), out) | kept.came_out(len(training.epochs)) | {
+    return telling.summary(training.head(), out) | kept.came_out(len(training.epochs)) | {
         "seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory(),
         "device": runtime.machine,
     }  # fmt: skip
@@ -245,49 +256,3 @@ def interval(check_every: str | None) -> int | Literal["epoch"] | None:
             f"--check-every is {check_every!r}, expected `epoch` or a number of steps"
         )
     return int(check_every)
-
-
-def _line(record: "Epoch", training: "Training") -> str:
-    """An epoch's record in one line."""
-    words = [
-        f"epoch {record.epoch}/{training.plan.epochs}",
-        f"loss {record.loss:.3f}",
-        f"train {record.train_accuracy:.4f}",
-    ]
-    if record.holdout_accuracy is not None:
-        words.append(f"holdout {record.holdout_accuracy:.4f}")
-    if record.accuracy is not None:
-        words.append(f"test {record.accuracy:.4f}")
-    for check in record.checks[-1:]:
-        staged = training.plan.phases[record.phase - 1].staged
-        assert staged is not None
-        words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
-        if check.verdict is not Verdict.KEEP:
-            words.append(check.verdict.value)
-    if record.final and "accuracy" in record.final:
-        words.append(f"test after it {record.final['accuracy']:.4f}")
-    return "  ".join(words)
-
-
-def _summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
-    from stkit.report.result import summary
-
-    return {"output": str(out)} | summary(head)
-
-
-def _plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]:
-    weights = sum(v.nbytes for v in training.tensors().values())
-    more: dict[str, Any] = {"kept": [*map(str, kept.paths.values())]} if kept.paths else {}
-    if training.recipe.init is not None:
-        taken = {"parameters": training.transplant.parameters}
-        more["init"] = as_dict(training.recipe.init) | taken
-    return {
-        "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
-        "phases": [described(phase) for phase in training.plan.phases],
-        "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
-        "epochs": training.plan.epochs, "steps": training.plan.steps,
-        "layers": len(training.layers), "device": str(training.runtime.device),
-        "precision": training.runtime.precision,
-        "memory_bytes": training.images.pixels.nbytes + 2 * weights,
-        "disk_bytes": weights * (1 + len(kept.paths)),
-    } | more  # fmt: skip

@@ -44,7 +44,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
 """A look at ACM."""
-HELD = {"accuracy?": SHARE, "holdout_accuracy?": SHARE}
+RETAINED = (float, 0, 1e30)
+"""The share of an accuracy that is left on washed images; it may be above 1."""
+WASHED = {
+    "holdout_accuracy?": SHARE,
+    "purified_accuracy?": {str: SHARE},
+    "retained_share?": RETAINED,
+}
+"""Accuracies on what was held out, and on it washed, by purifier."""
+HELD = {"accuracy?": SHARE, **WASHED}
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""
 EPOCH = {
@@ -53,6 +61,15 @@ EPOCH = {
     "recorded?": RECORDED,
 }  # fmt: skip
 """What a checkpoint records of an epoch."""
+CHOSEN = {
+    "rung?": str, "skipped?": {str: str}, "probe?": {str: NUMBER}, "note?": str,
+    "pilots": [
+        {"rung": str, "holdout_accuracy": SHARE, "purified_accuracy": {str: SHARE},
+         "retained_share": NUMBER, "least_share": NUMBER, "passed": bool}
+    ],
+    "switches": [{"epoch": COUNT, "from": str, "to": str, "back_to": COUNT}],
+}  # fmt: skip
+"""What was decided on the way up a ladder of preparations."""
 KINDS: dict[str, dict[str, Any]] = {
     "dataset": {"classes": [TEXT], "split": str, "method?": str, "statistics?": {}},
     "class-noise": {
@@ -60,10 +77,11 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "checkpoint": {
         "frame": str, "model": str, "classes": [TEXT, SOME], "size": (int, 1, 1 << 16),
-        "mean": [WHOLE, 3], "std": [WHOLE, 3], "records": [EPOCH],
+        "mean": [WHOLE, 3], "std": [WHOLE, 3], "records": [EPOCH], "chosen?": CHOSEN,
         "recipe": {
             "holdout": COUNT, "phases": [{"prepare": [str], "epochs": COUNT}, SOME],
         },
+        "left_out?": {str: str},
         "progress": {
             "done": bool, "step": COUNT, "steps": COUNT, "tau?": COUNT, "loss?": NUMBER,
             "hits?": NUMBER, "since?": COUNT, "checks?": [CHECK],

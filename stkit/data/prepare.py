@@ -37,8 +37,9 @@ from stkit.recipes.carried import preparation
 
 SIGMA, KERNEL = 1.5, 5
 
-Kind = Callable[[Images, int | None, int], Step]
-"""A preparation of a whole set, given the number in its name (jpeg-50) and the seed."""
+Kind = Callable[[Images, int | None, int, int | None], Step]
+"""A preparation of a whole set, given the number in its name (jpeg-50), the seed, and how many of
+the first images a model may be fitted on (None: all)."""
 
 
 def prepare(
@@ -46,16 +47,18 @@ def prepare(
     names: tuple[str, ...],
     *,
     seed: int = 0,
+    fitted: int | None = None,
     block: int = BLOCK,
     memory: int | None = None,
 ) -> Images:
     """The images after each of these preparations, in this order, as new 8-bit images.
 
     names: of `carried.PREPARATIONS`, such as "gray" or "jpeg-50". seed: decides where the linear
-    models of `orthogonal` start, and which images `swap` pairs. block: pixel values worked on at a
-    time. memory: bytes of it, see `arrays.fits`; the new pixels lie in a file where they do not
-    fit. The header is that of `images` without its digest. RecipeError: an unknown name, a number
-    out of its range. DataError: images that are too small, or of one class where two are needed.
+    models of `orthogonal` start, and which images `swap` pairs. fitted: they are trained on so many
+    of the first images; None: on all. block: pixel values worked on at a time. memory: bytes of it,
+    see `arrays.fits`; the new pixels lie in a file where they do not fit. The header is that of
+    `images` without its digest. RecipeError: an unknown name, a number out of its range.
+    DataError: images that are too small, or of one class where two are needed.
     """
     kinds = [preparation(name) for name in names]
     if not kinds:
@@ -63,7 +66,7 @@ def prepare(
     shape = tuple(images.pixels.shape)
     made = torch.from_numpy(arrays.zeros(shape, np.uint8, memory))
     for kind, value in kinds:
-        step = KINDS[kind](images, value, seed)
+        step = KINDS[kind](images, value, seed, fitted)
         for rows in slices(len(made), row_count(made, block)):
             made[rows] = step(images.pixels[rows], rows)
         images = replace(images, pixels=made, header={**images.header, "digest": ""})
@@ -114,7 +117,7 @@ def _blur(block: Tensor) -> Tensor:
     return blurred
 
 
-def _gauss(images: Images, value: int | None, seed: int) -> Step:
+def _gauss(images: Images, value: int | None, seed: int, fitted: int | None) -> Step:
     """The blur of images that are large enough for their border to be mirrored."""
     height, width = images.pixels.shape[-2:]
     least = KERNEL // 2 + 1
@@ -128,13 +131,13 @@ def _gauss(images: Images, value: int | None, seed: int) -> Step:
 
 def _fixed(kernel: Callable[[Tensor], Tensor]) -> Kind:
     """A preparation without a number."""
-    return lambda images, value, seed: lambda block, rows: kernel(block)
+    return lambda images, value, seed, fitted: lambda block, rows: kernel(block)
 
 
 def _numbered(kernel: Callable[[Tensor, int], Tensor]) -> Kind:
     """A preparation with a number in its name, or that number's default."""
 
-    def kind(images: Images, value: int | None, seed: int) -> Step:
+    def kind(images: Images, value: int | None, seed: int, fitted: int | None) -> Step:
         assert value is not None
         return lambda block, rows: kernel(block, value)
 

@@ -133,15 +133,16 @@ class Evaluator:
         self.counts = torch.zeros(self.classes**2, dtype=torch.int64, device=runtime.device)
         self._run = Captured(self._body, runtime, lambda: [self.counts])
 
-    def confusion(self) -> Tensor:
+    def confusion(self, feed: Feed | None = None) -> Tensor:
         """int64 [K,K] on the device, over all ranks; the host does not wait.
 
+        feed: of the same images, changed, in the place of the set's own.
         Without images to which the model's answers are not finite: they sum up to less than `count`
         then.
         """
         self.counts.zero_()
         with pgd.evaluating(self.model):
-            for number, (pixels, labels) in enumerate(self.feed.batches(self.batches)):
+            for number, (pixels, labels) in enumerate((feed or self.feed).batches(self.batches)):
                 self._run(pixels, labels, *self._start(number, pixels))
         return self.runtime.sum_(self.counts.clone()).view(self.classes, self.classes)
 

@@ -22,6 +22,7 @@ from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import number_type, reason
 from stkit.models.weights import not_finite
+from stkit.recipes.carried import rung
 
 Batches = Iterable[Sequence[Tensor]]
 """A DataLoader, or anything else that gives images and labels, batch by batch: uint8 [B,3,H,W], or
@@ -61,11 +62,13 @@ class Checkpoint:
 
     def as_trained(self, images: Images) -> Images:
         """The images as the training saw them, D^s is drawn from these: prepared as by its frame,
-        and without what it held out, where this is the set it was trained on."""
+        or on the rung that it came to, and without what it held out, where this is its set."""
         recipe, own = self.header["recipe"], self.header["inputs"][0]["digest"]
         holdout = recipe["holdout"]
         trained_on = holdout and images.provenance["digest"] == own
-        prepared = prepare(images, tuple(recipe["phases"][0]["prepare"]), seed=self.seed)
+        chosen = self.header.get("chosen")
+        names = rung(chosen["rung"]).prepare if chosen else tuple(recipe["phases"][0]["prepare"])
+        prepared = prepare(images, names, seed=self.seed)
         return prepared.rows(split(images, holdout, self.seed)[0]) if trained_on else prepared
 
 

@@ -23,6 +23,7 @@ from stkit.recipes.frames import (
     ResolvedStaged,
     resolve,
 )
+from stkit.recipes.ladder import Ladder
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
@@ -112,6 +113,8 @@ def _phase(phase: dict[str, Any]) -> ResolvedPhase:
     }  # fmt: skip
     if isinstance(phase["jitter"], list):
         given["jitter"] = tuple(phase["jitter"])
+    if phase.get("ladder"):
+        given["ladder"] = Ladder(**phase["ladder"] | {"rungs": tuple(phase["ladder"]["rungs"])})
     return ResolvedPhase(**phase | given)
 
 
@@ -161,6 +164,7 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         FRAMES[NATURAL], model, recipe["batch_size"], seed, recipe["holdout"],
         recipe["pretrained"], mean, std, record=recipe.get("record"),
         init=_init(recipe.get("init")),
+        purified=recipe.get("purified") is True,
     )  # fmt: skip
     values = frame(recipe) | {"model": model, "batch-size": asked.batch_size}
     values |= {"pretrained": asked.pretrained is True}
@@ -170,6 +174,8 @@ def training(recipe: Recorded, seed: int, *, side: int | None) -> Values:
         values["freeze"] = asked.init.freeze
     if asked.holdout:
         values["holdout"] = asked.holdout
+    if asked.purified:
+        values["purified"] = True
     if asked.record is not None:
         values["record"] = asked.record
     none = (mean, std) == ((0.0,) * 3, (1.0,) * 3)

@@ -3,13 +3,15 @@
 Preparations are made once, of the published images (`data/prepare.py`); augmentations are drawn
 anew for each image at each step (`engine/augment/`); a mix blends the images of a batch
 (`engine/mix.py`); `ueraser-max` trains on the worst of five augmented copies; `dropout` acts on the
-classifier's input (`models/dropout.py`). Each module names the papers its numbers are from.
+classifier's input (`models/dropout.py`). Each module names the papers its numbers are from. `auto`
+leaves preparations and augmentations to be chosen by a `Ladder`.
 """
 
 from dataclasses import dataclass
 
 from stkit.core.checks import choose, number, whole
 from stkit.core.errors import RecipeError
+from stkit.recipes.ladder import AUTO, Ladder
 
 PLAIN = ("crop", "flip")
 CG = (*PLAIN, "jitter", "grey")
@@ -37,19 +39,23 @@ UERASER = (*PLAIN, "plasma", "channel-shuffle", "trivial")
 COPIES = 5  # Qin et al. 2023: K = 5 augmented copies in UEraser-Max
 DROPOUT = 0.5  # ST paper, C.5
 BUNDLES = {"none": (), "plain": PLAIN, "cg": CG, "ueraser": UERASER, "ueraser-max": UERASER}
-NAMES = (*BUNDLES, *PREPARATIONS, *AUGMENTATIONS, *MIXES, "dropout")
+NAMES = (*BUNDLES, *PREPARATIONS, *AUGMENTATIONS, *MIXES, "dropout", AUTO)
 """All that `read` knows; a preparation with a number may have it appended: `jpeg-50`."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a phase carries besides its optimizer, adversary and schedule; see `frames.Phase`."""
+    """What a phase carries besides its optimizer, adversary and schedule; see `frames.Phase`.
+
+    ladder: chooses prepare, augment and copies, which are then of its lowest rung as they stand.
+    """
 
     prepare: tuple[str, ...] = ()  # in the order in which they are made
     augment: tuple[str, ...] = PLAIN  # in the order of AUGMENTATIONS
     mix: str | None = None
     copies: int = 1
     dropout: float = 0.0
+    ladder: Ladder | None = None
 
     def __post_init__(self) -> None:
         for name in self.prepare:
@@ -60,6 +66,14 @@ class Carried:
             choose("mix", self.mix, MIXES)
         whole("copies", self.copies, 1, 100)
         number("dropout", self.dropout, 0, 0.99)
+        if self.ladder is not None:
+            if self.prepare or self.augment != PLAIN or self.copies != 1:
+                raise RecipeError(
+                    "found a ladder beside preparations, augmentations or copies, which it "
+                    "chooses; leave them as by default"
+                )
+            for name in self.ladder.rungs:
+                rung(name)
 
 
 def preparation(name: str) -> tuple[str, int | None]:
@@ -81,7 +95,7 @@ def preparation(name: str) -> tuple[str, int | None]:
     return stem, value
 
 
-def spelled(kind: str, value: int | None) -> str:
+def named(kind: str, value: int | None) -> str:
     """The name that a header records. What is done once by default says no number then."""
     limits = PREPARATIONS[kind]
     once = limits is not None and value == limits[0] == limits[1]
@@ -93,10 +107,22 @@ def listed(text: str) -> list[str]:
     return [name.strip().lower() for name in text.split(",")]
 
 
+def rung(text: str) -> Carried:
+    """What a rung of a ladder carries. RecipeError for what `read` refuses, a mix or dropout, which
+    are no rung's, and another ladder."""
+    carried = read(text)
+    if carried.mix is not None or carried.dropout or carried.ladder is not None:
+        raise RecipeError(
+            f"the ladder has a rung {text!r}, expected preparations and augmentations alone"
+        )
+    return carried
+
+
 def read(text: str) -> Carried:
     """A comma list of `NAMES` as parts; crop and flip are always among them, unless `none` is.
 
-    RecipeError for an unknown name (the nearest is suggested), and for two mixes.
+    RecipeError for an unknown name (the nearest is suggested), for two mixes, and for a preparation
+    or augmentation beside `auto`, which chooses them.
     """
     prepare, mixes = [], []
     chosen = set(PLAIN)
@@ -104,14 +130,16 @@ def read(text: str) -> Carried:
     for name in names:
         stem = name.partition("-")[0]
         if stem in PREPARATIONS:
-            prepare.append(spelled(*preparation(name)))
+            prepare.append(named(*preparation(name)))
         elif name in MIXES:
             mixes.append(name)
-        elif name != "dropout":
+        elif name not in ("dropout", AUTO):
             choose("augmentation", name, NAMES)
             chosen |= set(BUNDLES.get(name, (name,)))
     if len(set(mixes)) > 1:
         raise RecipeError(f"found {' and '.join(mixes)}, expected one of them; leave one out")
+    if AUTO in names:
+        _alone(names)
     if "none" in names:
         chosen -= set(PLAIN) - set(names)
     return Carried(
@@ -120,7 +148,18 @@ def read(text: str) -> Carried:
         mix=mixes[0] if mixes else None,
         copies=COPIES if "ueraser-max" in names else 1,
         dropout=DROPOUT if "dropout" in names else 0.0,
+        ladder=Ladder() if AUTO in names else None,
     )
+
+
+def _alone(names: list[str]) -> None:
+    """RecipeError where `auto` stands beside what it chooses."""
+    others = [name for name in names if name not in (AUTO, "dropout", *MIXES)]
+    if others:
+        raise RecipeError(
+            f"found {AUTO} with {', '.join(others)}, expected it with a mix or dropout at most: it "
+            f"chooses preparations and augmentations; leave out {AUTO} or the others"
+        )
 
 
 def check_jitter(strength: Jitter) -> None:

@@ -21,6 +21,7 @@ from stkit.core.checks import as_dict, brief, choose, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
+from stkit.recipes.ladder import AUTO, Ladder
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
@@ -121,11 +122,14 @@ class Phase:
     copies: int = 1
     jitter: Jitter = 1.0  # strength of the colour jitter; 1: SimCLR's, as the paper gives none
     dropout: float = 0.0  # probability, on the input of the last linear layer
+    ladder: Ladder | None = None  # what chooses prepare, augment and copies
 
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        Carried(self.prepare, self.augment, self.mix, self.copies, self.dropout)  # raises
+        Carried(
+            self.prepare, self.augment, self.mix, self.copies, self.dropout, self.ladder
+        )  # raises
         number("lr", self.lr, 0, 1000)
         number("weight-decay", self.weight_decay, 0, 1)
         check_jitter(self.jitter)
@@ -160,7 +164,7 @@ class Frame:
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name and self.name.isprintable()):
             raise RecipeError(f"a frame's name is {self.name!r}, expected a line of printable text")
-        if len({phase.prepare for phase in self.phases}) > 1:
+        if len({(phase.prepare, phase.ladder) for phase in self.phases}) > 1:
             raise RecipeError("found phases with other preparations, expected the same in both")
 
     @property
@@ -194,8 +198,11 @@ def resolve(phase: Phase, *, size: int, classes: int, steps_per_epoch: int) -> R
 
 
 def described(phase: Phase) -> dict[str, Any]:
-    """A phase as a header records it; the layer that is judged, where that is not the usual one."""
+    """A phase as a header records it; the layer that is judged, where that is not the usual one,
+    and the ladder, where there is one."""
     values = as_dict(phase)
+    if phase.ladder is None:
+        del values["ladder"]
     if phase.staged is not None and phase.staged.layer is None:
         del values["staged"]["layer"]
     return values
@@ -268,6 +275,7 @@ FRAMES: dict[str, Frame] = PAPER | {
             Phase(staged=Staged(variant="ratio", check_every=49, stop=True)),
             name="nt-stop", about="natural training, stopped when ACM is above gamma",
         ),
+        _carrying(AUTO, "the mildest preparation that no shortcut survives, found by pilots"),
     )
 }  # fmt: skip
 """Every frame by its name, the paper's first."""

@@ -11,7 +11,7 @@ from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import Jitter, listed, read
-from stkit.recipes.frames import FRAMES, PAPER, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, NATURAL, PAPER, Adversary, Frame, Phase, Staged
 from stkit.recipes.layers import PENULTIMATE
 
 
@@ -142,6 +142,11 @@ def frame_with(
         if value is not None and value is not False and not option.has(base):
             said = option.flag or name.replace("_", "-")
             raise RecipeError(f"option {said} does not belong to frame {base.name!r}; leave it out")
+    if base.train.ladder is not None and augment is not None and read(augment).ladder is None:
+        raise RecipeError(
+            f"frame {base.name!r} chooses what is prepared and augmented, found augment "
+            f"{augment!r} beside it; leave that out, or pass --frame {NATURAL} with it"
+        )
     train = _train(base.train, augment, options)
     return replace(
         base, train=train, fine_tune=_fine_tune(base.fine_tune, train, augment, options),
@@ -165,7 +170,8 @@ def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
     if phase.adversary is not None and epsilon is not None:
         phase = replace(phase, adversary=_scaled(phase.adversary, epsilon))
     phase = _both(phase, carried, options)
-    if options.get("jitter") is not None and "jitter" not in phase.augment:
+    jitters = "jitter" in phase.augment or phase.ladder is not None
+    if options.get("jitter") is not None and not jitters:
         raise RecipeError("option jitter is for colour jitter; pass --augment cg with it")
     return given(phase, lr=options.get("lr"))
 

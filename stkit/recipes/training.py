@@ -84,6 +84,7 @@ class TrainingRecipe:
     own_augment: str | None = None  # the name of a function of the user's, in place of the frame's
     record: str | None = None  # what is measured at each epoch's end, see `layers.record`
     init: Init | None = None
+    purified: bool = False  # what is held out is measured washed too, see `recipes.purifiers`
 
     def __post_init__(self) -> None:
         if not self.own_model:
@@ -91,6 +92,11 @@ class TrainingRecipe:
         whole("batch-size", self.batch_size, 1, inf)
         whole("holdout", self.holdout, 0, inf)
         whole("seed", self.seed, 0, 2**32 - 1)
+        if self.purified and not self.holdout:
+            raise RecipeError(
+                "purified is given without holdout, the images that are washed; "
+                "pass --holdout N with it"
+            )
         if self.record is not None:
             layers.record(self.record)  # raises
         given = [values for values in (self.mean, self.std) if values is not None]

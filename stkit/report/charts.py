@@ -36,6 +36,15 @@ def accuracy(training: Result) -> Points:
     ]
 
 
+def retained(training: Result) -> Points:
+    """The retained share in percent, by epoch."""
+    return [
+        (epoch.number, epoch.retained_share * 100)
+        for epoch in training.history
+        if epoch.retained_share is not None
+    ]
+
+
 def acm(training: Result) -> tuple[Points, Points]:
     """The ACM that was judged, by step, and the checks that rolled back."""
     checks = [
@@ -82,7 +91,7 @@ def chart(lines: list[Line], *, title: str, x: str, y: str, log: bool) -> str:
     if not points:
         return ""
     values = [log10(py) if log else py for _, py in points]
-    low, high = (floor(min(values)), ceil(max(values))) if log else (0, 100)
+    low, high = (floor(min(values)), ceil(max(values))) if log else (0, max(100, ceil(max(values))))
     scale = Scale(max(px for px, _ in points) or 1, low, max(high, low + 1), log)
     ordered = sorted(lines, key=lambda line: line.on)  # what is drawn last lies above
     return "".join([

@@ -80,6 +80,12 @@ def _charts(block: Block) -> list[str]:
             y=f"Accuracy on clean {split} images, %", log=False,
         ),
         charts.chart(
+            [charts.Line(numbers[name], name, charts.retained(result), [], name in on)
+             for name, result in each],
+            title=f"{block.title}: retained share by epoch", x="epoch",
+            y="Retained share of accuracy on validation images, %", log=False,
+        ),
+        charts.chart(
             [charts.Line(numbers[name], name, *charts.acm(result), name in on)
              for name, result in each],
             title=f"{block.title}: ACM by step", x="step",

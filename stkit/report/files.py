@@ -24,7 +24,7 @@ def _images() -> dict[str, Any]:
 
 CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}, "tau?": schema.COUNT}
 RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
-          "train_accuracy?": schema.SHARE, "checks?": [CHECK],
+          "train_accuracy?": schema.SHARE, **kinds.WASHED, "checks?": [CHECK],
           "recorded?": kinds.RECORDED}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
     RUN: {
@@ -34,7 +34,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
         "digest": str, "recipe": kinds.TRAINED, "inputs": [_images, schema.SOME],
         "versions": {str: str}, "name": str, "epochs": schema.COUNT, "history": [RECORD],
-        **{f"{key}?": shape for key, shape in result.MEASURED.items()},
+        "chosen?": kinds.CHOSEN, **{f"{key}?": shape for key, shape in result.MEASURED.items()},
     },
     "poison": {
         "name": str, "method?": str, "n?": schema.COUNT, "linf?": float, "l2_mean?": float,
@@ -59,7 +59,7 @@ def run(
         **said, **result.summary(head), **more, "format": FORMAT, "kind": RUN, "name": name,
         "settings": settings, "seed": head["seed"], "history": history(head["records"]),
         "recipe": head["recipe"], "digest": head["digest"], "inputs": head["inputs"],
-        "versions": head["versions"],
+        "versions": head["versions"], **({"chosen": head["chosen"]} if "chosen" in head else {}),
     }  # fmt: skip
 
 

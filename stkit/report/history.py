@@ -39,6 +39,9 @@ class Epoch:
     checks: tuple[Check, ...]
     phase: int = 1
     train_accuracy: float | None = None
+    holdout_accuracy: float | None = None
+    purified_accuracy: Mapping[str, float] = field(default_factory=dict)  # by purifier
+    retained_share: float | None = None
     recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -66,7 +69,9 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
             record["epoch"], record.get("accuracy"), bool(record.get("rolled_back")),
             tuple(check(record, said) for said in record.get("checks") or ()),
             phase=record["phase"], train_accuracy=record.get("train_accuracy"),
-            recorded=record.get("recorded") or {},
+            holdout_accuracy=record.get("holdout_accuracy"),
+            purified_accuracy=record.get("purified_accuracy") or {},
+            retained_share=record.get("retained_share"), recorded=record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip

@@ -133,7 +133,11 @@ def _summary(made: list[Group], with_anchors: bool) -> str:
 
 
 def _trainings(results: list[Result]) -> str:
-    columns = [column for column in COLUMNS if column.heading]
+    columns = [
+        column
+        for column in COLUMNS
+        if column.heading and not (column.rare and all(column.read(r) is None for r in results))
+    ]
     rows = [[column.shown(result) for column in columns] for result in results]
     return table([column.heading for column in columns], rows, style="tall")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from stkit.core import header, lineage, schema
+from stkit.core import header, kinds, lineage, schema
 from stkit.core.header import Header
 from stkit.core.lineage import Lineage
 from stkit.report import history, names
@@ -17,12 +17,13 @@ from stkit.report.history import Epoch, Stage
 
 MEASURED = {
     "train_accuracy": schema.SHARE, "accuracy": schema.SHARE, "best_accuracy": schema.SHARE,
-    "best_rolled_back": bool, "holdout_accuracy": schema.SHARE, "acm": float,
+    "best_rolled_back": bool, "holdout_accuracy": schema.SHARE,
+    "retained_share": kinds.RETAINED, "acm": float,
     "stages": [{"epoch": schema.COUNT, "step": schema.COUNT, "tau": schema.COUNT}],
-    "seconds": float, "images_per_second": float, "peak_memory": float,
+    "seconds": float, "images_per_second": float, "peak_memory": float, "rung": str,
 }  # fmt: skip
 """What a bench's result may say of a training, and of which type; see `core.schema`."""
-SAME = ("threads", "deterministic", "record")
+SAME = ("threads", "deterministic", "record", "purified")
 """Settings that make no other training: what decides the last bits of a result alone, where another
 seed changes more, and what was measured on the way."""
 Value = str | int | float | list[dict[str, int]] | None
@@ -51,6 +52,7 @@ class Result:
         digest: of the weights.
         classes: of the model; None where the file does not say.
         apart: in the data set's name, where other images share that.
+        rung: of a ladder, on which the training ended.
     """
 
     file: str
@@ -76,6 +78,7 @@ class Result:
     best_accuracy: float | None = None
     best_rolled_back: bool | None = None
     holdout_accuracy: float | None = None
+    retained_share: float | None = None
     acm: float | None = None
     stages: tuple[Stage, ...] | None = None
     unfinished: str | None = None
@@ -85,6 +88,7 @@ class Result:
     peak_memory: float | None = None
     classes: int | None = None
     apart: str = ""
+    rung: str | None = None
 
     @property
     def data(self) -> tuple[str, str]:
@@ -108,7 +112,7 @@ class Column:
 
     key: in rows of files; empty: on the page alone. heading: on the page; empty: in rows alone.
     show: as the page has it, where that is another than `read`. printed: by `stkit train`, too.
-    machines: too much for a table of rows.
+    machines: too much for a table of rows. rare: on the page where some training has it.
     """
 
     key: str
@@ -117,6 +121,7 @@ class Column:
     show: Callable[[Result], Shown] | None = None
     printed: bool = False
     machines: bool = False
+    rare: bool = False
 
     def shown(self, result: Result) -> Shown:
         """What stands on the page."""
@@ -143,7 +148,9 @@ COLUMNS = (
     Column("", "data set", lambda r: r.dataset),
     Column("", "poison", lambda r: r.poison),
     Column("", "rate", lambda r: r.rate),
-    Column("frame", "frame", lambda r: r.frame, printed=True),
+    Column("frame", "frame", lambda r: r.frame,
+           lambda r: f"{r.frame} ({r.rung})" if r.rung else r.frame, True),
+    Column("rung", "", lambda r: r.rung, printed=True),
     Column("model", "model", lambda r: r.model, printed=True),
     Column("epochs", "", lambda r: r.epochs, printed=True),
     Column("seed", "seed", lambda r: r.seed),
@@ -155,6 +162,8 @@ COLUMNS = (
            lambda r: percent(r.best_accuracy), True),
     Column("best_rolled_back", "", lambda r: r.best_rolled_back, printed=True),
     Column("holdout_accuracy", "", lambda r: r.holdout_accuracy, printed=True),
+    Column("retained_share", "retained share", lambda r: r.retained_share,
+           printed=True, rare=True),
     Column("acm", "ACM", lambda r: r.acm, printed=True),
     Column("stages", "roll-backs",
            lambda r: None if r.stages is None else [asdict(stage) for stage in r.stages],
@@ -183,11 +192,12 @@ def of_run(file: str, value: dict[str, Any]) -> Result:
     return replace(
         known, train_accuracy=value.get("train_accuracy"), accuracy=value.get("accuracy"),
         best_accuracy=value.get("best_accuracy"), best_rolled_back=value.get("best_rolled_back"),
-        holdout_accuracy=value.get("holdout_accuracy"), acm=value.get("acm"),
+        holdout_accuracy=value.get("holdout_accuracy"), retained_share=value.get("retained_share"),
+        acm=value.get("acm"),
         stages=None if stages is None else tuple(Stage(s["epoch"], s["step"], s["tau"])
                                                  for s in stages),
         seconds=value.get("seconds"), images_per_second=value.get("images_per_second"),
-        peak_memory=value.get("peak_memory"),
+        peak_memory=value.get("peak_memory"), rung=value.get("rung"),
     )  # fmt: skip
 
 
@@ -217,10 +227,12 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         known, train_accuracy=last.get("train_accuracy"), accuracy=final.get("accuracy"),
         best_accuracy=best.accuracy if best else None,
         best_rolled_back=True if best and best.rolled_back else None,
-        holdout_accuracy=final.get("holdout_accuracy"), acm=check.acm if check else None,
+        holdout_accuracy=final.get("holdout_accuracy"), retained_share=final.get("retained_share"),
+        acm=check.acm if check else None,
         stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
         kept=f"epoch {kept['epoch']} of {kept['epochs']}" if kept else None,
+        rung=(head.get("chosen") or {}).get("rung"),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ end, and before a save. Which step it was, the device has noted.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,25 @@ import torch
 from torch import Tensor, nn
 
 from stkit import models
-from stkit.core import artifact, header
-from stkit.core.errors import ArtifactError, DivergenceError
+from stkit.core import artifact
+from stkit.core.errors import DivergenceError
 from stkit.data.images import Images, fits
-from stkit.engine import augment as augmentation
 from stkit.engine import ranks
 from stkit.engine.feed import Batch
 from stkit.engine.runtime import Runtime
 from stkit.engine.step import Step, set_lr
 from stkit.models import dropout
-from stkit.models.weights import fill, not_finite
+from stkit.models.weights import not_finite
 from stkit.recipes.training import TrainingRecipe
-from stkit.training import schedule
-from stkit.training.plan import model_of, of_others, plan, recorded
+from stkit.training import schedule, state
+from stkit.training.climb import Climb, settled
+from stkit.training.ladder import Chosen
+from stkit.training.plan import Plan, model_of, plan
 from stkit.training.recording import judged
-from stkit.training.schedule import Check, Epoch, Recorded, Verdict
+from stkit.training.schedule import Check, Epoch, Held, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
-from stkit.training.staged import MOMENTUM, Measure, StagedTraining, copy, live
+from stkit.training.staged import Measure, StagedTraining, copy, live
 from stkit.training.transplant import Donor, plant
-
-TRUSTED = "trusted/"  # before the names of the state at the last accepted check
 
 
 class Training:
@@ -49,6 +49,7 @@ class Training:
 
     model: an own module, trained in place, in place of the recipe's. augment: see `Augment`; runs
     outside what is recorded as a CUDA graph. measure: stands in for ACM of D^s. donor: see `plant`.
+    on_chosen: called with what pilots have come to, where a ladder is climbed.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Training:
         augment: Augment | None = None,
         measure: Measure | None = None,
         donor: Donor | None = None,
+        on_chosen: Callable[[Chosen], object] | None = None,
     ) -> None:
         if test is not None:
             fits(test, images.classes, images.size, "the training set")
+        recipe = settled(recipe, images)
         self.images, self.recipe, self.runtime, self.test = images, recipe, runtime, test
         self.plan, self.measure = plan(images, recipe), measure
         runtime.check_batch(self.plan.batch_size)
@@ -73,11 +76,10 @@ class Training:
         self.model.to(memory_format=torch.channels_last).to(runtime.device)
         self.layers = models.layers(self.model, images.size)
         self.network = ranks.wrap(self.model, runtime, images.size)
-        self.sets = Sets(
-            images, recipe, self.plan,
-            model=self.model, runtime=runtime, test=test, augment=augment,
-        )  # fmt: skip
-        self._enter(0)
+        self.augment, self.on_chosen = augment, on_chosen
+        self.climb = Climb.of(images, recipe, self.plan, runtime, train=Training)
+        self.read()
+        self.enter(0)
         self.executed = 0  # steps
         self.since = 0  # the step after which the sums of this epoch begin
         self.stopped = False  # by the schedule
@@ -94,17 +96,47 @@ class Training:
     @property
     def place(self) -> str:
         """How far it has come, for people."""
-        return f"step {self.executed} of {self.plan.steps}"
+        before = "" if self.climb is None else self.climb.pilots.place
+        return before or f"step {self.executed} of {self.plan.steps}"
 
     @property
     def progress(self) -> tuple[int, int]:
         """Steps executed, and of how many."""
         return self.executed, self.plan.steps
 
+    @property
+    def planned(self) -> Plan:
+        """The plan, with what the rung at hand carries where a ladder is climbed."""
+        return self.plan if self.climb is None else self.climb.plan(self.plan)
+
     def steps(self) -> Iterator[Epoch | None]:
         """Train until the budget is spent; yields an epoch's record at its end, else None."""
+        if self.climb is not None and self.climb.chosen.rung is None:
+            yield from self.climb.pilots.steps()
+            if self.on_chosen is not None:
+                self.on_chosen(self.climb.chosen)
+            self.move(0)
         while not self.done:
             yield self._advance()
+
+    def read(self) -> None:
+        """Prepare the images as on the rung at hand; memory of others is free before."""
+        self.batches = iter(())
+        vars(self).pop("sets", None)
+        self.sets = Sets(
+            self.images, self.recipe, self.planned, model=self.model, runtime=self.runtime,
+            test=self.test, augment=self.augment,
+        )  # fmt: skip
+
+    def move(self, which: int) -> None:
+        """Go on in this phase on the rung at hand; weights, momentum and stage stay."""
+        now = {k: v.detach().clone() for k, v in live(self.model, self.step.sgd).items()}
+        before = None if self.staged is None else self.staged.state_dict()
+        self.read()
+        self.enter(which)
+        copy(now, live(self.model, self.step.sgd))
+        if self.staged is not None and before is not None:
+            self.staged.load_state_dict({**before, "trusted": now})
 
     def _advance(self) -> Epoch | None:
         """One step, the check that may be due after it, and the epoch's record at its end."""
@@ -114,15 +146,15 @@ class Training:
         self.step(*next(self.batches), batch_size=self.plan.batch_size, clock=self.executed)
         self.executed += 1
         ends = self.executed % self.plan.steps_per_epoch == 0
-        held = self.sets.accuracies() if ends else {}
+        held = self.sets.accuracies() if ends else Held()
         recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
             self._check(self.staged, recorded)
         return self._close(held, recorded) if ends or self.stopped else None
 
-    def _enter(self, which: int) -> None:
+    def enter(self, which: int) -> None:
         """Make the step of a phase, with a fresh optimizer, and its schedule."""
-        phase, seed, still = self.plan.phases[which], self.recipe.seed, self.transplant.still
+        phase, seed, still = self.planned.phases[which], self.recipe.seed, self.transplant.still
         dropout.put(self.model, phase.dropout)
         self.model.zero_grad(set_to_none=True)
         for name in ("step", "staged"):  # so that their memory is free before the next is recorded
@@ -142,7 +174,7 @@ class Training:
         which, first = self.plan.phase_at(epoch)
         self.phase, self.first, self.epoch = self.plan.phases[which], first, epoch
         if offset == 0 and epoch == first and which:
-            self._enter(which)
+            self.enter(which)
         self.batches = self.sets.batches(epoch, offset)
         self.lr = schedule.cosine(self.phase.lr, epoch - first + 1, self.phase.epochs)
         if self.staged is not None:
@@ -163,8 +195,8 @@ class Training:
     def _check(self, staged: StagedTraining, recorded: Recorded | None) -> None:
         """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
-            self._refuse()
-        loss, _ = self._sums()
+            self.refuse()
+        loss, _ = self.sums()
         scores = None if self.measure else judged(recorded, staged.settings.layer)
         self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
@@ -175,14 +207,14 @@ class Training:
 
     def _fault(self) -> tuple[int, str] | None:
         """What is not finite and since which step, from 1; the same on all ranks."""
-        loss, _ = self._sums()
+        loss, _ = self.sums()
         name = self.runtime.shared(not_finite(self.model))
         if not math.isfinite(loss):
             sound = min(self.runtime.gathered(int(self.step.sums[2])))
             return self.since + sound + 1, "the loss is NaN or infinite"
         return None if name is None else (self.executed, f"{name!r} holds NaN or infinity")
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """DivergenceError where there is a fault."""
         fault = self._fault()
         if fault is None:
@@ -195,70 +227,59 @@ class Training:
             f"lower --lr{remedy}"
         )
 
-    def _sums(self) -> tuple[float, float]:
+    def sums(self) -> tuple[float, float]:
         """Loss and right answers over this epoch's steps so far, of all ranks.
 
         After a bad loss that was rolled back, over the steps since then."""
         loss, hits, _ = self.runtime.sum_(self.step.sums.clone()).tolist()
         return loss, hits
 
-    def _close(self, held: Mapping[str, float], recorded: Recorded | None) -> Epoch:
+    def _close(self, held: Held, recorded: Recorded | None) -> Epoch:
         """The epoch's record. What was measured is of the weights before a roll-back."""
         steps = self.executed - self.since
-        loss, hits = self._sums()
+        loss, hits = self.sums()
         last = self.checks[-1] if self.checks else None
         rolled_back = (
             last is not None and last.verdict is not Verdict.KEEP and last.step == self.executed
         )
         if not rolled_back:
-            self._refuse()
+            self.refuse()
         final = self.sets.accuracies() if rolled_back and self.done else None
-        held = {**(final or {}), **held}
+        held = {**(final or Held()), **held}
         record = Epoch(
             epoch=self.epoch + 1, phase=self.plan.phase_at(self.epoch)[0] + 1, lr=self.lr,
             loss=loss / steps, train_accuracy=hits / (steps * self.plan.batch_size),
-            accuracy=held.get("accuracy"), holdout_accuracy=held.get("holdout_accuracy"),
             checks=tuple(self.checks), rolled_back=rolled_back, final=final, recorded=recorded,
+            **held,
         )  # fmt: skip
         self.epochs.append(record)
         self.checks = []
         self.step.sums.zero_()
         self.since = self.executed
-        return record
+        if self.climb is not None:
+            self._watch(self.climb)
+        return self.epochs[-1]
+
+    def _watch(self, climb: Climb) -> None:
+        """Where an epoch fell, whose weights are gone then: the next rung, if there is budget."""
+        if not climb.watch(self.epochs, live(self.model, self.step.sgd)):
+            return
+        final = self.sets.accuracies() if self.done else None
+        self.epochs[-1] = replace(self.epochs[-1], rolled_back=True, final=final)
+        if not self.done:
+            climb.switch(self.epochs)
+            self.move(self.plan.phase_at(self.epoch)[0])
 
     def tensors(self) -> dict[str, Tensor]:
         """A checkpoint's tensors: the `state_dict`; unfinished, also momentum and snapshot."""
-        if self.done:
-            return dict(self.model.state_dict())
-        trusted = {} if self.staged is None else self.staged.trusted
-        return live(self.model, self.step.sgd) | {f"{TRUSTED}{k}": v for k, v in trusted.items()}
+        return state.tensors(self)
 
     def head(self) -> dict[str, Any]:
         """A checkpoint's header: enough to use the model, and, unfinished, to go on.
 
         DivergenceError: unfinished, and what is at hand is not finite and will not be rolled back.
         """
-        progress: dict[str, Any] = {"done": self.done, "step": self.executed}
-        progress["steps"] = self.plan.steps
-        if not self.done:
-            if self.staged is None or not self.staged.judges:
-                self._refuse()
-            loss, hits = self._sums()
-            checks = [check.to_json() for check in self.checks]
-            tau = 0 if self.staged is None else self.staged.tau
-            progress |= {"tau": tau, "checks": checks, "loss": loss, "hits": hits}
-            progress["since"] = self.since
-            progress["draws"] = augmentation.STREAMS
-        recipe, images = self.recipe, self.images
-        head = header.make(
-            "checkpoint", recorded(recipe, self.plan, self.runtime), seed=recipe.seed,
-            inputs=[*(i.provenance for i in (images, self.test) if i is not None),
-                    *self.transplant.parents],
-            model=recipe.model, classes=list(images.classes), size=images.size,
-            frame=recipe.frame.name, mean=self.plan.mean, std=self.plan.std, progress=progress,
-            records=[record.to_json() for record in self.epochs],
-        )  # fmt: skip
-        return of_others(head, self.model, recipe, images.size)
+        return state.head(self)
 
     def save(self, path: str | Path, *, replace: bool = True) -> dict[str, Any]:
         """Write a checkpoint, finished or not, by rank 0 only; returns its header. Taken where a
@@ -270,30 +291,4 @@ class Training:
 
     def resume(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take up an unfinished checkpoint. ArtifactError if it is another run's."""
-        header.same(head, self.head())
-        progress = header.numbers(head["progress"])
-        if progress["done"]:
-            raise ArtifactError("found a finished training, expected an unfinished one; move it")
-        augmentation.same_streams(progress)
-        self.plan.check_place(progress["step"], progress["since"])
-        epoch = max(0, progress["step"] - 1) // self.plan.steps_per_epoch  # of the last step
-        self._enter(self.plan.phase_at(epoch)[0])
-        fill(self.model, tensors)
-        state = {k: v for k, v in tensors.items() if k.startswith(MOMENTUM)}
-        copy(state, live(self.model, self.step.sgd))
-        self.executed = progress["step"]
-        self.checks = [Check.from_json(check) for check in progress["checks"]]
-        self.epochs = [Epoch.from_json(record) for record in header.numbers(head["records"])]
-        if self.staged is not None:
-            trusted = {
-                name.removeprefix(TRUSTED): self.runtime.place(value)
-                for name, value in tensors.items()
-                if name.startswith(TRUSTED)
-            }
-            now = {"tau": progress["tau"], "trusted": trusted}
-            self.staged.load_state_dict(self.staged.state_dict() | now)
-        self.since = progress["since"]
-        sums = [progress["loss"], progress["hits"], self.executed - self.since]
-        if not self.runtime.first:  # these add to the first's from zero
-            sums[:2] = 0.0, 0.0
-        self.step.sums.copy_(torch.tensor(sums, dtype=self.runtime.sums))
+        state.resume(self, head, tensors)

@@ -16,7 +16,7 @@ from stkit.data.images import Images, fits
 from stkit.engine.pgd import evaluating
 from stkit.engine.runtime import Runtime
 from stkit.models.structure import check
-from stkit.recipes import layers
+from stkit.recipes import layers, purifiers
 from stkit.recipes.frames import ResolvedPhase, described, resolve
 from stkit.recipes.training import TrainingRecipe
 
@@ -76,6 +76,8 @@ def plan(images: Images, recipe: TrainingRecipe) -> Plan:
         raise RecipeError(
             f"holdout is {recipe.holdout}, but the set has {len(images)} images; lower --holdout"
         )
+    if recipe.purified:
+        purifiers.check_holdout(recipe.holdout, len(images.classes))
     rows, held = split(images, recipe.holdout, recipe.seed)
     batch = min(recipe.batch_size, len(rows))
     steps = len(rows) // batch
@@ -161,6 +163,8 @@ def recorded(recipe: TrainingRecipe, todo: Plan, runtime: Runtime) -> dict[str, 
     own: dict[str, Any] = {} if recipe.own_augment is None else {"augment": recipe.own_augment}
     if recipe.record is not None:
         own["record"] = layers.record(recipe.record).text
+    if recipe.purified:
+        own["purified"] = True
     if recipe.init is not None:
         own["init"] = as_dict(recipe.init)
     return {

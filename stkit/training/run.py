@@ -19,6 +19,7 @@ from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import NATURAL, Frame
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.training import OWN, TrainingRecipe, init
+from stkit.training.ladder import Chosen
 from stkit.training.loop import Training
 from stkit.training.schedule import Epoch
 from stkit.training.sets import Augment
@@ -38,6 +39,12 @@ class Run:
         tested = "" if self.accuracy is None else f", accuracy {self.accuracy:.4f}"
         name, net, count = self.header["frame"], self.header["model"], len(self.epochs)
         return f"Run({name} of {net}, {count} epochs{tested})"
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """What was decided on the way up the ladder of `auto`; None: there was none."""
+        value = self.header.get("chosen")
+        return None if value is None else Chosen.from_json(value)
 
     @property
     def accuracy(self) -> float | None:
@@ -74,6 +81,7 @@ def train(
     seed: int = 0,
     pretrained: bool = False,
     record: str | None = None,
+    purified: bool = False,
     init_from: str | Path | Checkpoint | None = None,
     init_layers: str | None = None,
     freeze: bool = False,
@@ -99,12 +107,13 @@ def train(
     [B,3,H,W] in [0,1], called each step outside what is recorded as a CUDA graph; either stands in
     the place of all that the frame carries of its own. test: measured after each epoch, decides
     nothing. record: what is measured on D^s at each epoch's end as `--record` has it, with layers:
-    "acm,gradients:1,3"; see `Epoch.recorded`. init_from: a checkpoint, or its file, to start from
-    the weights of; init_layers: these alone, `first:N`, `last:N` or names of modules; freeze: they
-    do not learn, see `training.transplant`. mean, std: subtracted and divided by in the model.
-    device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the place of
-    these. on_epoch: called with each record as it is made. options: those of the frame, see
-    `OPTIONS`.
+    "acm,gradients:1,3"; see `Epoch.recorded`. purified: at each epoch's end the held-out images are
+    measured washed by purifiers too; see `recipes.purifiers`. init_from: a checkpoint, or its file,
+    to start from the weights of; init_layers: these alone, `first:N`, `last:N` or names of modules;
+    freeze: they do not learn, see `training.transplant`. mean, std: subtracted and divided by in
+    the model. device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the
+    place of these. on_epoch: called with each record as it is made. options: those of the frame,
+    see `OPTIONS`.
 
     RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
     that the frame does not have. DataError for a test set that does not fit the images.
@@ -118,6 +127,7 @@ def train(
         chosen, f"{OWN}{type(model).__name__}" if isinstance(model, nn.Module) else model,
         batch_size, seed, holdout, pretrained, _floats("mean", mean),
         _floats("std", std), own and _name(own), record, init(init_from, init_layers, freeze),
+        purified,
     )  # fmt: skip
     given = None if init_from is None else donor(init_from)
     runtime = runtime or pick(

@@ -57,12 +57,23 @@ class Recorded(TypedDict, total=False):
     gradients: Mapping[str, float]
 
 
+class Held(TypedDict, total=False):
+    """What was measured of the weights, by the names of the fields of `Epoch`: on test images, on
+    those held out, and on these washed, by purifier."""
+
+    accuracy: float
+    holdout_accuracy: float
+    purified_accuracy: Mapping[str, float]
+    retained_share: float
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Epoch:
     """One epoch's record; epoch and phase count from 1, accuracies are shares of 1.
 
-    accuracy, holdout_accuracy, recorded: before a roll-back at its end. rolled_back: whether there
-    was one. final: the same accuracies after it, where it ended the training.
+    accuracy to retained_share, recorded: before a roll-back at its end. rolled_back: whether there
+    was one. final: the same accuracies after it, where it ended the training. purified_accuracy,
+    retained_share: see `recipes.purifiers`.
     """
 
     epoch: int
@@ -72,18 +83,33 @@ class Epoch:
     train_accuracy: float
     accuracy: float | None = None
     holdout_accuracy: float | None = None
+    purified_accuracy: Mapping[str, float] | None = None
+    retained_share: float | None = None
     checks: tuple[Check, ...] = ()
     rolled_back: bool = False
-    final: Mapping[str, float] | None = None
+    final: Held | None = None
     recorded: Recorded | None = None
 
     __repr__ = brief
 
     @property
-    def last(self) -> Mapping[str, float]:
-        """Accuracies of the weights that the epoch left, by the names of their fields."""
-        held = {"accuracy": self.accuracy, "holdout_accuracy": self.holdout_accuracy}
-        return self.final or {key: value for key, value in held.items() if value is not None}
+    def last(self) -> Held:
+        """Accuracies of the weights that the epoch left."""
+        return self.final or self.held
+
+    @property
+    def held(self) -> Held:
+        """Accuracies before a roll-back, those that were measured."""
+        held = Held()
+        if self.accuracy is not None:
+            held["accuracy"] = self.accuracy
+        if self.holdout_accuracy is not None:
+            held["holdout_accuracy"] = self.holdout_accuracy
+        if self.purified_accuracy is not None:
+            held["purified_accuracy"] = dict(self.purified_accuracy)
+        if self.retained_share is not None:
+            held["retained_share"] = self.retained_share
+        return held
 
     def to_json(self) -> dict[str, Any]:
         """The epoch as a header records it: what does not apply is left out."""
@@ -91,8 +117,7 @@ class Epoch:
             "epoch": self.epoch, "phase": self.phase, "lr": self.lr, "loss": self.loss,
             "train_accuracy": self.train_accuracy,
         }  # fmt: skip
-        held = {"accuracy": self.accuracy, "holdout_accuracy": self.holdout_accuracy}
-        record |= {key: value for key, value in held.items() if value is not None}
+        record |= self.held
         if self.checks:
             record["checks"] = [check.to_json() for check in self.checks]
         if self.rolled_back:

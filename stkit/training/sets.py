@@ -16,7 +16,9 @@ from stkit.measure import acm
 from stkit.measure.accuracy import Evaluator, accuracy
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.plan import Plan
+from stkit.training.purified import Purified
 from stkit.training.recording import Recording
+from stkit.training.schedule import Held
 from stkit.training.staged import Measure, measured
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -51,14 +53,16 @@ class Sets:
         self.recording = Recording(
             recipe.record, model, self.probe, classes=classes, runtime=runtime
         )
-        held: dict[str, Images] = {}
-        if recipe.holdout:
-            held["holdout_accuracy"] = images.rows(todo.holdout_rows)
-        if test is not None:
-            held["accuracy"] = test
-        self.evaluators = {
-            key: Evaluator(model, which, runtime=runtime) for key, which in held.items()
-        }
+        self.purified: Purified | None = None
+        self.holdout: Evaluator | None = None
+        if recipe.purified:
+            self.purified = Purified(
+                model, images.rows(todo.holdout_rows), prepared=todo.phases[0].prepare,
+                runtime=runtime,
+            )  # fmt: skip
+        elif recipe.holdout:
+            self.holdout = Evaluator(model, images.rows(todo.holdout_rows), runtime=runtime)
+        self.test = None if test is None else Evaluator(model, test, runtime=runtime)
 
     def batches(self, epoch: int, offset: int) -> Iterator[Batch]:
         """This rank's parts of an epoch's batches, in the epoch's own order, from `offset` on.
@@ -101,10 +105,18 @@ class Sets:
         """How ACM of a layer is measured on D^s, on all ranks alike."""
         return partial(measured, layer=layer, classes=self.recording.classes, runtime=self.runtime)
 
-    def accuracies(self) -> dict[str, float]:
-        """The model's accuracy on each set, by the name of the field in `Epoch`.
+    def accuracies(self) -> Held:
+        """The model's accuracy on each set; an answer that is not finite is a wrong one."""
+        held = self.held_out()
+        if self.test is not None:
+            held["accuracy"] = accuracy(self.test.confusion(), self.test.count)
+        return held
 
-        An answer that is not finite is a wrong one.
-        """
+    def held_out(self) -> Held:
+        """The model's accuracy on the images held out, washed too where that is asked for."""
         self.runtime.broadcast_(*self.model.buffers())
-        return {key: accuracy(e.confusion(), e.count) for key, e in self.evaluators.items()}
+        if self.purified is not None:
+            return self.purified()
+        if self.holdout is None:
+            return Held()
+        return Held(holdout_accuracy=accuracy(self.holdout.confusion(), self.holdout.count))

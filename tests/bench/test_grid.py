@@ -17,7 +17,7 @@ from stkit.recipes.frames import PAPER
 
 DATA = '[data]\nsource = "digits"\n'
 PLAIN = f'poisons = ["clean", "sp"]\nframes = ["nt", "st"]\n{DATA}'
-KNOWN = {"train": {"epochs", "gamma"}, "poison sp": {"bound"}, "poison em": {"scope"}}
+KNOWN = {"train": {"epochs", "gamma", "purified"}, "poison sp": {"bound"}, "poison em": {"scope"}}
 
 
 def made(text: str, known=None) -> Grid:
@@ -162,6 +162,18 @@ def test_equal_augmentations_are_equal_settings():
     assert run("JPEG , CG") == run("jpeg,cg") != run("cg,jpeg")
 
 
+def test_clean_images_kept_out_are_not_those_that_a_training_keeps_out() -> None:
+    text = PLAIN + "limit = 500\nholdout = 100\n[train]\nholdout = 40\npurified = true\n"
+    grid = made(text + '[[frame]]\nname = "more"\nframe = "nt"\nholdout = 60\npurified = false\n')
+    clean, test = grid.tasks()[:2]
+    assert clean.options == ("--split=train", "--limit=500", "--holdout=100")
+    assert test.options == (*clean.options, "--part=held")
+    first, *_, last = (run for run in grid.runs if run.name.startswith("sp_"))
+    assert first.task.options[3:] == ("--holdout=40", "--purified")
+    assert last.task.options[3:] == ("--holdout=60",)
+    assert first.settings["data"]["holdout"] == 100 and first.settings["train"]["holdout"] == 40
+
+
 def test_another_source_keeps_the_name(tmp_path):
     path = tmp_path / "g.toml"
     path.write_text(PLAIN.replace("digits", "cifar10"))
@@ -190,6 +202,7 @@ def test_names_of_timm_make_file_names():
         (f'poisons = ["sp"]\nframes = ["n"]\n{DATA}', "did you mean 'nt'?"),
         (f'models = ["smal"]\n{PLAIN}', "did you mean 'small'?"),
         (f"modles = 1\n{PLAIN}", "unknown key 'modles'; did you mean 'models'?"),
+        (PLAIN + "holdout = 9\n[train]\npurified = true\n", r"'nt' has purified without holdout"),
         (PLAIN + "siz = 3\n", r"\[data\]: unknown key 'siz'; did you mean 'size'?"),
         (f'poisons = []\nframes = ["nt"]\n{DATA}', "poisons is an empty list"),
         (f'frames = ["nt"]\n{DATA}', "has no poison"),

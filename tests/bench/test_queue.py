@@ -273,7 +273,7 @@ def test_what_a_gpu_took_says_nothing_of_a_cpu() -> None:
     assert there.timed(gpu=True) == [(run, 3.0)] and there.timed(gpu=False) == [(run, 90.0)]
 
 
-# The queue of this project
+# The queues of this project
 
 
 def test_what_was_measured_is_done_in_the_project_s_queue(cli, tmp_path: Path) -> None:
@@ -290,13 +290,22 @@ def test_what_was_measured_is_done_in_the_project_s_queue(cli, tmp_path: Path) -
     assert kept & states.keys() == {name for name, state in states.items() if state == "done"}
     assert {"cifar10/clean_nt_resnet18_s0", "cifar10-30/sp_st_resnet18_s0"} <= kept & states.keys()
     assert set(states.values()) <= {"done", "to do"}
-    whole = {
-        f"{path.stem}/{run.name}"
-        for name in folders
-        for path in [ROOT / f"results/grids/{name}.toml"]
-        for run in grid.read(path).runs
+    assert states.keys() == whole(folders), "the queue ends with whatever is left of its grids"
+
+
+def whole(names: set[str]) -> set[str]:
+    """Every run of these grids, behind its folder."""
+    return {
+        f"{name}/{run.name}"
+        for name in names
+        for run in grid.read(ROOT / f"results/grids/{name}.toml").runs
     }
-    assert states.keys() == whole, "the queue ends with whatever is left of its grids"
+
+
+@pytest.mark.parametrize("name", ["full-small-queue", "signal-small-queue"])
+def test_a_queue_for_two_cores_ends_with_whatever_is_left_of_its_grids(name: str) -> None:
+    runs = grids.asked(ROOT / f"results/grids/{name}.toml").runs
+    assert {run.called for run in runs} == whole({run.folder for run in runs})
 
 
 # Noise

@@ -69,6 +69,7 @@ UNKNOWN = [
     ("list datasts", "unknown kind 'datasts'; did you mean 'datasets'"),
     ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),
+    ("probe clean.safetensors --prepare jpg", "unknown preparation 'jpg'; did you mean 'jpeg'"),
     ("acm nt.safetensors clean.safetensors --variant rati", "ACM variant 'rati'.*mean 'ratio'"),
     (f"train clean.safetensors {ST} --acm-variant su -o x", "ACM variant 'su'; did you mean 'sum'"),
     ("poison sp clean.safetensors --bound l3 -o x", "unknown bound 'l3'"),
@@ -121,6 +122,8 @@ RANGES = [
     (f"train clean.safetensors {NT} --seed two -o x", "'--seed'"),
     (f"train clean.safetensors {NT} --holdout -1 -o x", "holdout is -1, expected"),
     (f"train clean.safetensors {NT} --holdout 24 -o x", "holdout is 24, but the set has 24 images"),
+    (f"train clean.safetensors {NT} --purified -o x", "purified is given without holdout"),
+    (f"train clean.safetensors {NT} --holdout 9 --purified -o x", "expected 100 images or more"),
     (f"train clean.safetensors {NT} --mean 1,2 -o x", "'1,2' are 2 numbers"),
     (f"train clean.safetensors {NT} --mean nan -o x", "expected finite numbers"),
     (f"train clean.safetensors {NT} --std 0 -o x", "std above 0"),
@@ -412,6 +415,10 @@ def test_a_clean_set_that_is_not_the_one(refused, work):
         f"{line} small.safetensors", r"published images are \[3, 16, 16\], the clean ones \[3, 8"
     )
     refused(f"{line} few.safetensors", "18 of 24 published images have no clean image of the same")
+
+
+def test_a_set_that_is_too_small_to_be_probed(refused):
+    refused("probe clean.safetensors", "found 24 images of 3 classes, expected 100 or more")
 
 
 def test_one_class_has_no_acm(refused, work):

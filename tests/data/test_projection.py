@@ -205,6 +205,15 @@ def test_swap_gives_each_image_the_component_of_one_other() -> None:
     assert torch.equal(twice.pixels, found.pixels)
 
 
+def test_swap_deals_out_what_was_not_fitted_on_too() -> None:
+    poisoned = images()
+    other = poisoned.rows(torch.arange(12))
+    other.labels[9:] = 0  # as nobody may look at these
+    some = [prepared(each, ("swap",), fitted=9).pixels for each in (poisoned, other)]
+    assert torch.equal(some[0], some[1])
+    assert not torch.equal(some[0][9:], poisoned.pixels[9:])
+
+
 def test_swap_needs_two_classes() -> None:
     with pytest.raises(DataError, match="swap: found images of one class, expected two or more"):
         prepared(images(classes=1), ("swap-2",))

@@ -13,9 +13,9 @@ from stkit.core.errors import DataError, RecipeError
 from stkit.data import load, perturbation
 from stkit.data.images import Images
 from stkit.poisons import poison
-from stkit.recipes.poisons import OPS, SP
+from stkit.recipes.poisons import CUDA, OPS, SP
 
-RECIPES = [SP(), OPS(pixels=2)]
+RECIPES = [SP(), OPS(pixels=2), CUDA()]
 
 
 def images_of(pixels, labels=None, classes=4, seed=0):
@@ -135,7 +135,7 @@ def test_same_seed_same_bytes_and_the_file_says_what_it_is(recipe, tmp_path):
     assert torch.equal(found.labels, clean.labels) and torch.equal(found.index, clean.index)
     head = found.header
     assert head["kind"] == "dataset" and head["split"] == "train" and head["seed"] == 5
-    assert head["method"] == ("sp" if isinstance(recipe, SP) else "ops")
+    assert head["method"] == type(recipe).__name__.lower()
     assert head["recipe"]["poison_rate"] == 0.75
     assert head["inputs"][0]["digest"] == clean.provenance["digest"]
     assert head["classes"] == list(clean.classes)

@@ -47,8 +47,11 @@ def again(recipe: dict[str, Any]) -> Frame:
 def given(name: str) -> list[dict[str, Any]]:
     """Options for a frame: each alone, and all at once."""
     there = {key: value for key, value in VALUES.items() if OPTIONS[key].has(FRAMES[name])}
+    if name == "auto":
+        there["augment"] = "auto,mixup"
     alone = [{key: value} for key, value in there.items() if key != "jitter"]
-    jitter = [{"jitter": each, "augment": "cg"} for each in (0.5, (0.4, 0.1, 0.0, 0.5))]
+    jitters = "auto" if name == "auto" else "cg"
+    jitter = [{"jitter": each, "augment": jitters} for each in (0.5, (0.4, 0.1, 0.0, 0.5))]
     return [{}, *alone, *jitter, there, {**there, "variant": "sum", "gamma": float("inf")}]
 
 

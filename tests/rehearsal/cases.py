@@ -202,13 +202,14 @@ class Setup:
 def steps() -> dict[Phase, list[str]]:
     """Every phase of every frame, what differs in numbers alone as one, with the names of both.
 
-    Prepared images are images, a staged phase is one between its checks.
+    Prepared images are images, a staged phase is one between its checks, on a ladder on its lowest
+    rung.
     """
     named: dict[Phase, list[str]] = {}
     for frame in FRAMES.values():
         for number, phase in enumerate(frame.phases, 1):
             name = frame.name + (f" (phase {number})" if len(frame.phases) > 1 else "")
-            one = replace(phase, lr=0.1, weight_decay=1e-4, staged=None, prepare=())
+            one = replace(phase, lr=0.1, weight_decay=1e-4, staged=None, prepare=(), ladder=None)
             named.setdefault(one, []).append(name)
     return named
 

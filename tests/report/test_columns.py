@@ -47,7 +47,7 @@ def test_a_result_and_a_checkpoint_say_the_same(tmp_path):
 def test_columns_are_what_rows_page_and_files_have(tmp_path, cli):
     """All of the list, and nothing that it lacks."""
     made = cell(0.5, frame="st") | {"peak_memory": 2**30, "images_per_second": 2.5}
-    made |= {"holdout_accuracy": 0.5, "best_rolled_back": True}
+    made |= {"holdout_accuracy": 0.5, "best_rolled_back": True, "retained_share": 0.7}
     write(tmp_path, made)
     keys = {column.key for column in result.COLUMNS} - {""}
     absent = {"unfinished", "kept", "split"}  # of what is finished, and tested on test images

@@ -61,6 +61,34 @@ def test_curves_are_a_row_an_epoch_in_data_too(cli, trained, tmp_path):
     assert again.out == data.read_text()
 
 
+def washed(made: dict, *shares: float) -> dict:
+    """A result of a training with 1,000 images held out that retained these shares, an epoch each,
+    of half of the answers right."""
+    made["recipe"]["holdout"], made["recipe"]["purified"] = 1000, True
+    for record, share in zip(made["history"], shares, strict=True):
+        record |= {"holdout_accuracy": 0.5, "retained_share": share,
+                   "purified_accuracy": {"gray,bdr-2": 0.5 * share}}  # fmt: skip
+    return made
+
+
+def test_curves_show_the_retained_share_where_a_training_has_it(cli, tmp_path):
+    shown = write(tmp_path / "r", washed(cell(0.2, poison="sp"), 0.8, 0.3), cell(0.9))
+    data = tmp_path / "c.csv"
+    said = cli("plot", "curves", shown, "-o", tmp_path / "c.svg", "--data", data)
+    assert "note: clean: no retained share, which train --holdout N --purified takes" in said.err
+    assert "accuracy that washed images retain" in (tmp_path / "c.svg").read_text()
+    found = [
+        (row["run"], row["purified_accuracy:gray+bdr-2"], row["retained_share"])
+        for row in csv.DictReader(StringIO(data.read_text()))
+    ]
+    assert found == [
+        ("clean", "", ""),
+        ("clean", "", ""),
+        ("sp", "0.4", "0.8"),
+        ("sp", "0.15", "0.3"),
+    ]
+
+
 def test_data_is_never_replaced_unasked(cli, trained, tmp_path):
     out, data = tmp_path / "c.png", tmp_path / "c.csv"
     data.write_text("mine")

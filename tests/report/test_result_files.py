@@ -4,8 +4,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from made_up import cell
 
-from stkit.report import gather
+from stkit.core.errors import ArtifactError
+from stkit.report import files, gather
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -37,3 +39,17 @@ def test_the_document_is_not_stale() -> None:
     """`make results` writes it anew."""
     made = runpy.run_path(str(ROOT / "docs" / "make_results.py"))["text"]()
     assert (ROOT / "docs" / "results.md").read_text() == made
+
+
+def test_what_a_ladder_decided_outlives_the_checkpoint(tmp_path: Path) -> None:
+    pilot = {
+        "rung": "plain", "holdout_accuracy": 0.9, "purified_accuracy": {"jpeg-10": 0.2},
+        "retained_share": 0.22, "least_share": 0.6, "passed": False,
+    }  # fmt: skip
+    chosen = {"rung": "gray", "pilots": [pilot], "switches": []}
+    made = cell(0.5, frame="auto", chosen=chosen)
+    files.write(tmp_path / "r.json", made)
+    assert files.read(tmp_path / "r.json")["chosen"] == chosen
+    files.write(tmp_path / "r.json", {**made, "chosen": {**chosen, "rung": 3}})
+    with pytest.raises(ArtifactError, match="chosen"):
+        files.read(tmp_path / "r.json")

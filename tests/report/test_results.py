@@ -609,7 +609,8 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_published_numbers_have_a_source_and_known_names():
     values = literature.anchors()
     assert len(values) > 800 and all(a.source and a.setting for a in values)
-    assert {a.key for a in values} == {"ST paper", "APBench", "ISS", "BridgePure"}
+    keys = {"ST paper", "APBench", "ISS", "BridgePure", "CUDA paper"}
+    assert {a.key for a in values} == keys
     assert all(0 < a.accuracy < 1 and a.model in MODELS for a in values)
     assert {a.poison.partition("-")[0] for a in values} == {"clean", *METHODS}
     theirs = {"at-8/255", "avatar", "d-vae", "le-jcdp", "bridgepure-4k"}

@@ -365,8 +365,9 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train", "--dry-run"): (
         "--frame", "--model", "--test", "--epochs", "--batch-size", "--lr", "--fine-tune-epochs",
         "--fine-tune-lr", "--gamma", "--beta", "--acm-variant", "--check-every", "--restore",
-        "--gate", "--adversary", "--augment", "--jitter", "--weight-decay", "--holdout", "--mean",
-        "--std", "--seed", "--split", "--device", "--precision", "--step", "--resume"),
+        "--gate", "--adversary", "--augment", "--jitter", "--weight-decay", "--holdout",
+        "--purified", "--mean", "--std", "--seed", "--split", "--device", "--precision", "--step",
+        "--resume"),
     ("acm",): ("--variant", "--per-class", "--split", "--device"),
     ("eval",): ("--split", "--adversary", "--device", "--batch-size"),
     ("bench", "--dry-run"): ("--work", "--source", "--only", "--jobs", "--devices", "--time-limit"),

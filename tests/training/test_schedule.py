@@ -124,6 +124,8 @@ def test_an_epoch_goes_through_a_header_and_back() -> None:
     for record in (
         plain,
         {**plain, "accuracy": 0.0, "holdout_accuracy": 0.5},
+        {**plain, "holdout_accuracy": 0.5, "purified_accuracy": {"bdr-2": 0.25},
+         "retained_share": 0.5},
         {**plain, "checks": [check], "rolled_back": True, "final": {}},
         {**plain, "accuracy": 0.5, "checks": [{**check, "verdict": "stop"}], "rolled_back": True,
          "final": {"accuracy": 0.75}},

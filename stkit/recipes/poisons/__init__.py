@@ -11,13 +11,15 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
+from stkit.recipes.poisons.ar import AR
+from stkit.recipes.poisons.cuda import CUDA
 from stkit.recipes.poisons.em import EM
 from stkit.recipes.poisons.ops import OPS
 from stkit.recipes.poisons.rem import REM
 from stkit.recipes.poisons.sp import SP
 from stkit.recipes.settings import Recipe, settings
 
-__all__ = ["EM", "LONG", "METHODS", "OPS", "REM", "SP", "resolve", "variants"]
+__all__ = ["AR", "CUDA", "EM", "LONG", "METHODS", "OPS", "REM", "SP", "resolve", "variants"]
 
 R = TypeVar("R")
 _modules = {name: import_module(f"{__name__}.{name}") for _, name, _ in iter_modules(__path__)}

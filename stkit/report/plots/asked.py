@@ -17,7 +17,8 @@ from stkit.recipes.settings import COUNT, Setting, check, setting
 if TYPE_CHECKING:
     from stkit.measure.survey import Survey
 
-Rows = list[dict[str, str | int | float | None]]
+Row = dict[str, str | int | float | None]
+Rows = list[Row]
 """The numbers behind a picture, one row a point."""
 
 

@@ -1,0 +1,75 @@
+"""What `stkit train` tells of a training: before it, at an epoch's end, when it is done."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stkit.cli import keeping, output
+from stkit.core.checks import as_dict
+from stkit.recipes.frames import described
+from stkit.training.schedule import Verdict
+
+if TYPE_CHECKING:
+    from stkit.training.loop import Training
+    from stkit.training.schedule import Epoch
+
+
+def note_left_out(training: "Training") -> None:
+    """Name the purifiers that do not judge, and why."""
+    if training.sets.purified is not None:
+        for purifier, why in training.sets.purified.left_out.items():
+            output.note(f"note: --purified: {purifier} is not judged by: it {why}")
+
+
+def line(record: "Epoch", training: "Training") -> str:
+    """An epoch's record in one line."""
+    words = [
+        f"epoch {record.epoch}/{training.plan.epochs}",
+        f"loss {record.loss:.3f}",
+        f"train {record.train_accuracy:.4f}",
+    ]
+    if record.holdout_accuracy is not None:
+        words.append(f"holdout {record.holdout_accuracy:.4f}")
+    if record.retained_share is not None:
+        words.append(f"retained {record.retained_share:.2f}")
+    if record.accuracy is not None:
+        words.append(f"test {record.accuracy:.4f}")
+    for check in record.checks[-1:]:
+        staged = training.plan.phases[record.phase - 1].staged
+        assert staged is not None
+        words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
+        if check.verdict is not Verdict.KEEP:
+            words.append(check.verdict.value)
+    if training.climb is not None:
+        falls = [each for each in training.climb.chosen.switches if each.epoch == record.epoch]
+        words += [f"fell, back to epoch {fall.back_to} and on to {fall.after}" for fall in falls]
+    if record.final and "accuracy" in record.final:
+        words.append(f"test after it {record.final['accuracy']:.4f}")
+    return "  ".join(words)
+
+
+def summary(head: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What came out of a training, from its checkpoint's header."""
+    from stkit.report import result
+
+    return {"output": str(out)} | result.summary(head)
+
+
+def plan(training: "Training", out: Path, kept: keeping.Kept) -> dict[str, Any]:
+    """What `--dry-run` says: the schedule resolved, and what it takes."""
+    weights = sum(v.nbytes for v in training.tensors().values())
+    more: dict[str, Any] = {"kept": [*map(str, kept.paths.values())]} if kept.paths else {}
+    if training.recipe.init is not None:
+        taken = {"parameters": training.transplant.parameters}
+        more["init"] = as_dict(training.recipe.init) | taken
+    if training.climb is not None:
+        more["pilots"] = as_dict(training.climb.pilots.size)
+    return {
+        "output": str(out), "frame": training.recipe.frame.name, "model": training.recipe.model,
+        "phases": [described(phase) for phase in training.plan.phases],
+        "n": len(training.plan.train_rows), "batch_size": training.plan.batch_size,
+        "epochs": training.plan.epochs, "steps": training.plan.steps,
+        "layers": len(training.layers), "device": str(training.runtime.device),
+        "precision": training.runtime.precision,
+        "memory_bytes": training.images.pixels.nbytes + 2 * weights,
+        "disk_bytes": weights * (1 + len(kept.paths)),
+    } | more  # fmt: skip

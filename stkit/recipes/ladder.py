@@ -1,0 +1,64 @@
+"""The ladder of `auto`: preparations from the mildest on, and every number it is climbed by.
+
+    plain -> cg -> ... -> gray,jpeg-10
+
+A *rung* is a list as `--augment` has it. Short trainings of a small net, the *pilots*, say on which
+rung a training begins: the mildest one whose retained share passes (`recipes.purifiers`). In the
+training itself the share is watched, and a fall of it goes back and on with the next rung.
+`training/ladder.py` decides, by these numbers. Values only: no torch.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from stkit.core.checks import brief, number, whole
+from stkit.core.errors import RecipeError
+
+AUTO = "auto"
+"""In a list as `--augment` has it, and of the frame."""
+RUNGS = (
+    "plain", "cg", "jpeg-70", "jpeg-30", "gray", "gray,jpeg-30", "orthogonal", "orthogonal,gray",
+    "gray,jpeg-10",
+)  # fmt: skip
+"""By what each costs clean images, the mildest first."""
+FITTED = ("orthogonal", "swap")
+"""Preparations that are fitted to a whole set, so that a few images do not show what they do."""
+
+
+@dataclass(frozen=True, repr=False)
+class Ladder:
+    """The rungs, and how a training climbs them.
+
+    images, steps, batch_size, model: of a pilot, which takes no more steps than the training, and
+    no larger a batch. budget: all pilots together, by the images that pass through a net in
+    training, of those of the training; `pilots` of them are allowed in any case. holdout: images
+    kept out to judge by where none are asked for, a tenth of the set at most.
+    gap, spared: see `training.ladder.spared`. share, washed: see `training.ladder.fell`.
+    """
+
+    rungs: tuple[str, ...] = RUNGS
+    images: int = 10_000
+    steps: int = 390  # five epochs of those images
+    batch_size: int = 128
+    model: str = "small"
+    budget: float = 0.35
+    pilots: int = 3
+    holdout: int = 1000
+    gap: float = 0.3
+    spared: float = 0.9
+    share: float = 0.75
+    washed: float = 0.9
+
+    __repr__ = brief
+
+    def __post_init__(self) -> None:
+        for name, least in (("images", 1), ("steps", 1), ("batch_size", 1), ("pilots", 1)):
+            whole(f"ladder's {name}", getattr(self, name), least, inf)
+        whole("ladder's holdout", self.holdout, 1, inf)
+        number("ladder's budget", self.budget, 0, inf)
+        for name in ("gap", "spared", "share", "washed"):
+            number(f"ladder's {name}", getattr(self, name), 0, 1)
+        if not self.rungs or len(set(self.rungs)) < len(self.rungs):
+            raise RecipeError(
+                f"the ladder's rungs are {self.rungs!r}, expected one or more, each once"
+            )

@@ -1,0 +1,169 @@
+"""How a ladder is climbed: which rung a training begins on, and when it leaves it. No torch.
+
+`pilots` and `climb` measure and obey; here it is decided, as pure functions of what was measured.
+`Chosen` is what a header records of it.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from stkit.recipes.ladder import Ladder
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a short training on a rung came to; shares and accuracies in [0,1].
+
+    holdout_accuracy: on the held-out images as they are. purified_accuracy: on the same, washed by
+    each purifier. retained_share: the smallest of these over the first. least_share: what it takes.
+    """
+
+    rung: str
+    holdout_accuracy: float
+    purified_accuracy: Mapping[str, float]
+    retained_share: float
+    least_share: float
+    passed: bool
+
+    @property
+    def nearness(self) -> float:
+        """How much it has of what it takes."""
+        return self.retained_share / self.least_share
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A fall in the training: after which epoch, from which rung to which, and the epoch whose
+    state came back."""
+
+    epoch: int
+    before: str
+    after: str
+    back_to: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """All that was decided on the way up a ladder; rung: the one at hand, None while pilots run.
+
+    skipped: rungs that were not tried, and why; None: nobody has asked yet. probe: of each rung
+    that a linear probe was asked about, its accuracy. note: where no rung has passed.
+    """
+
+    rung: str | None = None
+    pilots: tuple[Pilot, ...] = ()
+    skipped: Mapping[str, str] | None = None
+    probe: Mapping[str, float] = field(default_factory=dict)
+    switches: tuple[Switch, ...] = ()
+    note: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a header records it: what does not apply is left out."""
+        switches = [
+            {"epoch": s.epoch, "from": s.before, "to": s.after, "back_to": s.back_to}
+            for s in self.switches
+        ]
+        values: dict[str, Any] = {"rung": self.rung, "pilots": [asdict(p) for p in self.pilots]}
+        values |= {"switches": switches}
+        optional = {"skipped": self.skipped, "probe": self.probe or None, "note": self.note}
+        return values | {key: value for key, value in optional.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Chosen":
+        """Out of a header whose numbers are numbers (`header.numbers`)."""
+        switches = tuple(
+            Switch(each["epoch"], each["from"], each["to"], each["back_to"])
+            for each in value["switches"]
+        )
+        return cls(
+            value["rung"], tuple(Pilot(**each) for each in value["pilots"]), value.get("skipped"),
+            value.get("probe") or {}, switches, value.get("note"),
+        )  # fmt: skip
+
+    def told(self) -> str:
+        """What was decided before the training, for people, in a line."""
+        tried = ", ".join(
+            f"{each.rung} keeps {each.retained_share:.2f} ({each.least_share:.2f} passes)"
+            for each in self.pilots
+        )
+        passed_over = f"; passed over: {', '.join(self.skipped)}" if self.skipped else ""
+        said = f"{tried}: trains on {self.rung}{passed_over}"
+        return said if self.note is None else f"{said}; {self.note}"
+
+
+def allowed(ladder: Ladder, *, training: int, pilot: int) -> int:
+    """How many pilots there may be; both in images that pass through a net in training."""
+    return max(ladder.pilots, math.floor(ladder.budget * training / pilot))
+
+
+def to_try(
+    ladder: Ladder, pilots: Sequence[Pilot], skipped: Collection[str], *, most: int
+) -> str | None:
+    """The rung of the next pilot; None where one has passed, none is left, or there may be no more
+    of them."""
+    if len(pilots) >= most or any(pilot.passed for pilot in pilots):
+        return None
+    tried = {pilot.rung for pilot in pilots}
+    return next((rung for rung in ladder.rungs if rung not in tried and rung not in skipped), None)
+
+
+def begun_on(pilots: Sequence[Pilot]) -> Pilot:
+    """The pilot on whose rung to train: the first that passed; where none has, that which came
+    nearest, and of equal ones the mildest."""
+    passed = next((pilot for pilot in pilots if pilot.passed), None)
+    return passed or max(pilots, key=lambda pilot: pilot.nearness)
+
+
+def spared(ladder: Ladder, probe: Mapping[str, float], *, classes: int) -> dict[str, float]:
+    """Rungs that leave a linear shortcut where it was, and the share of it that they leave.
+
+    probe: a linear classifier's accuracy on the images of each rung that prepares them; of the
+    lowest rung on the images as they are. Asked only where that is so far above the accuracy on
+    the strongest of these rungs that there is a linear shortcut to be left: by `ladder.gap` of
+    what is above chance. A rung is spared a pilot if of what is above chance on the lowest rung
+    more than `ladder.spared` is left. A shortcut that is not linear spares none.
+    """
+    if not probe:
+        return {}
+    chance = 1 / classes
+    lowest, strongest = (probe[next(r for r in order if r in probe)]
+                         for order in (ladder.rungs, ladder.rungs[::-1]))  # fmt: skip
+    if lowest <= chance or lowest - strongest <= ladder.gap * (1 - chance):
+        return {}
+    left = {
+        rung: (accuracy - chance) / (lowest - chance)
+        for rung, accuracy in probe.items()
+        if rung != ladder.rungs[0]
+    }
+    return {rung: share for rung, share in left.items() if share > ladder.spared}
+
+
+def best(washed: Sequence[float]) -> int:
+    """Which of the epochs on a rung has the largest washed accuracy; of equal ones the last."""
+    return max(range(len(washed)), key=lambda epoch: (washed[epoch], epoch))
+
+
+def fell(ladder: Ladder, shares: Sequence[float], washed: Sequence[float], *, least: float) -> bool:
+    """Whether the last epoch on a rung has fallen into a shortcut.
+
+    shares, washed: the retained share and the smallest accuracy on washed images at the end of each
+    epoch on this rung so far. least: the share that would pass after the last. It has where all
+    three say so: the share does not pass, it is below `ladder.share` of the rung's best, and the
+    accuracy below `ladder.washed` of its best: what was learned is lost again. A share that merely
+    falls while the accuracy rises is a net that learns fine detail, as it does on clean images.
+    """
+    if len(shares) < 2:
+        return False
+    return (
+        shares[-1] < least
+        and shares[-1] < ladder.share * max(shares)
+        and washed[-1] < ladder.washed * max(washed)
+    )
+
+
+def after(ladder: Ladder, rung: str, skipped: Collection[str]) -> str | None:
+    """The next stronger rung that is not skipped; None on the last."""
+    above = ladder.rungs[ladder.rungs.index(rung) + 1 :]
+    return next((each for each in above if each not in skipped), None)

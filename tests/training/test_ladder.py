@@ -1,0 +1,152 @@
+"""What is decided on the way up a ladder, by tables of numbers."""
+
+import pytest
+
+from stkit.core.errors import RecipeError
+from stkit.recipes.carried import read, rung
+from stkit.recipes.frames import FRAMES, Frame, Phase
+from stkit.recipes.ladder import RUNGS, Ladder
+from stkit.recipes.options import frame_with
+from stkit.training.ladder import (
+    Chosen,
+    Pilot,
+    Switch,
+    after,
+    allowed,
+    begun_on,
+    fell,
+    spared,
+    to_try,
+)
+
+LADDER = Ladder(rungs=("plain", "gray", "jpeg-30", "gray,jpeg-30"))
+
+
+def pilot(name: str, share: float, *, least: float = 0.6) -> Pilot:
+    return Pilot(name, 0.9, {"jpeg-10": 0.9 * share}, share, least, passed=share >= least)
+
+
+@pytest.mark.parametrize(
+    ("shares", "skipped", "most", "next_one"),
+    [
+        ([], (), 3, "plain"),
+        ([0.71], (), 3, None),
+        ([0.2], (), 3, "gray"),
+        ([0.2], ("gray",), 3, "jpeg-30"),
+        ([0.2, 0.88], (), 3, None),
+        ([0.2, 0.3, 0.4], (), 3, None),
+        ([0.2, 0.3, 0.4], (), 4, "gray,jpeg-30"),
+        ([0.2, 0.3, 0.4], ("gray,jpeg-30",), 4, None),
+        ([0.2, 0.3, 0.4, 0.5], (), 9, None),
+    ],
+)
+def test_rungs_are_tried_from_the_mildest_until_one_passes(shares, skipped, most, next_one) -> None:
+    tried = [pilot(name, share) for name, share in zip(LADDER.rungs, shares, strict=False)]
+    assert to_try(LADDER, tried, skipped, most=most) == next_one
+
+
+def test_a_training_begins_on_what_passed_or_came_nearest() -> None:
+    assert begun_on([pilot("plain", 0.2), pilot("gray", 0.7)]).rung == "gray"
+    assert begun_on([pilot("plain", 0.2), pilot("gray", 0.5), pilot("jpeg-30", 0.4)]).rung == "gray"
+    assert begun_on([pilot("plain", 0.5, least=0.9), pilot("gray", 0.4)]).rung == "gray"
+    assert begun_on([pilot("plain", 0.0), pilot("gray", 0.0)]).rung == "plain"
+
+
+def test_pilots_have_a_budget_and_three_in_any_case() -> None:
+    assert allowed(Ladder(), training=20 * 50_000, pilot=50_000) == 7
+    assert allowed(Ladder(), training=20 * 1_000, pilot=50_000) == 3
+
+
+MEASURED = {
+    "sp": ({"plain": 0.998, "gray": 0.737, "jpeg-30": 0.982, "gray,jpeg-30": 0.263}, {"jpeg-30"}),
+    "ops": ({"plain": 0.994, "gray": 0.984, "jpeg-30": 0.850, "gray,jpeg-30": 0.307}, {"gray"}),
+    "nothing linear": ({"plain": 0.38, "gray": 0.37, "jpeg-30": 0.36, "gray,jpeg-30": 0.25}, set()),
+    "at chance": ({"plain": 0.1, "gray": 0.1, "jpeg-30": 0.1, "gray,jpeg-30": 0.1}, set()),
+    "never gone": ({"plain": 0.99, "gray": 0.98, "jpeg-30": 0.97, "gray,jpeg-30": 0.9}, set()),
+    "one asked": ({"plain": 0.99}, set()),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_rungs_that_leave_a_linear_shortcut_are_spared(name: str) -> None:
+    probe, skipped = MEASURED[name]
+    assert set(spared(LADDER, probe, classes=10)) == skipped
+
+
+def test_of_two_classes_half_is_chance() -> None:
+    probe = {"plain": 1.0, "gray": 0.96, "jpeg-30": 0.9, "gray,jpeg-30": 0.6}
+    assert spared(LADDER, probe, classes=2) == {"gray": pytest.approx(0.92)}
+
+
+TRAJECTORIES = {
+    "clean: the share falls, what is washed rises": (
+        [0.95, 0.85, 0.75, 0.70, 0.68], [0.30, 0.40, 0.47, 0.50, 0.52], 0.6, False,
+    ),
+    "clean, and a bad epoch": ([0.9, 0.8, 0.5], [0.4, 0.5, 0.49], 0.6, False),
+    "the shortcut is learned": ([0.9, 0.85, 0.4], [0.4, 0.5, 0.38], 0.57, True),
+    "learned and still enough": ([0.95, 0.9, 0.62], [0.4, 0.5, 0.38], 0.57, False),
+    "learned from the beginning": ([0.25], [0.24], 0.55, False),
+    "as bad as ever": ([0.25, 0.24, 0.22], [0.24, 0.23, 0.2], 0.55, False),
+    "less than a quarter lost": ([0.7, 0.55], [0.5, 0.4], 0.6, False),
+    "a collapse to chance": ([0.9, 1.0], [0.5, 0.1], 1.0, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_a_fall_is_what_was_learned_and_lost_again(name: str) -> None:
+    shares, washed, least, falls = TRAJECTORIES[name]
+    assert fell(Ladder(), shares, washed, least=least) is falls
+
+
+def test_the_next_rung_is_the_next_that_is_not_skipped() -> None:
+    assert after(LADDER, "plain", {"gray": "why"}) == "jpeg-30"
+    assert after(LADDER, "gray,jpeg-30", ()) is None
+    assert after(LADDER, "jpeg-30", ("gray,jpeg-30",)) is None
+
+
+def test_what_was_chosen_is_read_back_and_told() -> None:
+    chosen = Chosen(
+        "jpeg-30", (pilot("plain", 0.18), pilot("gray", 0.5)), {"jpeg-30": "why"}, {"plain": 0.99},
+        (Switch(3, "gray", "jpeg-30", 2),), "none passed",
+    )  # fmt: skip
+    assert Chosen.from_json(chosen.to_json()) == chosen
+    assert Chosen.from_json(Chosen().to_json()) == Chosen()
+    told = chosen.told()
+    assert told.startswith("plain keeps 0.18 (0.60 passes), gray keeps 0.50")
+    assert "trains on jpeg-30; passed over: jpeg-30; none passed" in told
+
+
+def test_auto_leaves_what_is_prepared_and_augmented_to_a_ladder() -> None:
+    assert read("auto").ladder == Ladder()
+    mixed = read("auto,mixup,dropout")
+    assert mixed.ladder == Ladder() and mixed.mix == "mixup" and mixed.dropout == 0.5
+    assert FRAMES["auto"] == frame_with("nt", augment="auto")
+    full = frame_with("st-full", augment="auto")
+    assert full.train.ladder == full.fine_tune.ladder == Ladder()
+    assert full.train.augment == ("crop", "flip")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: read("auto,jpeg"), "found auto with jpeg, expected it with a mix or dropout"),
+        (lambda: read("cg,auto"), "found auto with cg"),
+        (lambda: read("none,auto"), "found auto with none"),
+        (lambda: frame_with("auto", augment="jpeg,cg"), "frame 'auto' chooses .* 'jpeg,cg'"),
+        (lambda: Phase(ladder=Ladder(), prepare=("gray",)), "found a ladder beside"),
+        (lambda: Frame(Phase(ladder=Ladder()), Phase()), "other preparations"),
+        (lambda: Ladder(rungs=()), "expected one or more"),
+        (lambda: Ladder(rungs=("gray", "gray")), "each once"),
+        (lambda: Ladder(share=1.5), "share is 1.5, expected a number from 0 to 1"),
+        (lambda: Ladder(images=0), "images is 0"),
+        (lambda: rung("mixup"), "rung 'mixup', expected preparations and augmentations alone"),
+        (lambda: Phase(ladder=Ladder(rungs=("jpg",))), "unknown augmentation 'jpg'"),
+    ],
+)
+def test_what_is_no_ladder_is_refused(make, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make()
+
+
+def test_every_rung_is_as_augment_has_it() -> None:
+    assert RUNGS[0] == "plain" and all(rung(name) for name in RUNGS)
