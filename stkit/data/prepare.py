@@ -5,7 +5,7 @@
 | gray | PIL's luma in all three channels | ISS (Liu et al. 2023) |
 | jpeg-Q | JPEG of quality Q and back, chroma halved; Q is 10 | ISS |
 | bdr-B | the B highest bits of each channel, the rest 0; B is 2 | ISS |
-| gauss | Gaussian blur, sigma 1.5, kernel 5x5, border mirrored | ST paper, A.1 (Table 5) |
+| gauss-S | Gaussian blur, sigma S/10, 5x5, border mirrored; S is 15 | ST paper, A.1 (Table 5) |
 | equalize | PIL's equalize: every channel uses all of its range evenly | - |
 | orthogonal-N | off the weights of a linear model, N rounds; N is 1 | Sandoval-Segura et al. 2023 |
 | swap-N | what lies along these weights is exchanged among images; N is 1 | ours: `projection` |
@@ -35,7 +35,7 @@ from stkit.data.images import Images
 from stkit.data.projection import orthogonal, swap
 from stkit.recipes.carried import preparation
 
-SIGMA, KERNEL = 1.5, 5
+KERNEL = 5
 
 Kind = Callable[[Images, int | None, int, int | None], Step]
 """A preparation of a whole set, given the number in its name (jpeg-50), the seed, and how many of
@@ -110,10 +110,10 @@ def _equalize(block: Tensor) -> Tensor:
     return torch.cat([equalize(block[rows]) for rows in some])
 
 
-def _blur(block: Tensor) -> Tensor:
+def _blur(block: Tensor, sigma: float) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
-    blurred: Tensor = gaussian_blur(block, [KERNEL, KERNEL], [SIGMA, SIGMA])
+    blurred: Tensor = gaussian_blur(block, [KERNEL, KERNEL], [sigma, sigma])
     return blurred
 
 
@@ -126,7 +126,9 @@ def _gauss(images: Images, value: int | None, seed: int, fitted: int | None) -> 
             f"gauss: found images of {width}x{height}, expected {least}x{least} or more; take "
             "another preparation, or larger images: stkit data SOURCE --size N -o FILE"
         )
-    return lambda block, rows: _blur(block)
+    assert value is not None
+    sigma = value / 10
+    return lambda block, rows: _blur(block, sigma)
 
 
 def _fixed(kernel: Callable[[Tensor], Tensor]) -> Kind:

@@ -25,12 +25,14 @@ PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
     "gray": None,
     "jpeg": (10, 1, 100),  # quality: Liu et al. 2023 (ISS) take 10
     "bdr": (2, 1, 8),  # bits a channel: ISS take 2
-    "gauss": None,
+    "gauss": (15, 1, 30),  # sigma in tenths of a pixel: ST paper, A.1
     "equalize": None,
     "orthogonal": (1, 1, 10),  # rounds at most; Sandoval-Segura et al. 2023 have one
     "swap": (1, 1, 10),
 }
 """Every preparation, and for `jpeg-50` and the like: the default, the least and the most."""
+BARE = ("gauss", "orthogonal", "swap")
+"""Preparations that a header names without a number where that is the default."""
 MIXES = ("mixup", "cutmix")
 Jitter = float | tuple[float, float, float, float]
 """Strength of the colour jitter: a number, that many times SimCLR's, or the four themselves, by how
@@ -96,10 +98,10 @@ def preparation(name: str) -> tuple[str, int | None]:
 
 
 def named(kind: str, value: int | None) -> str:
-    """The name that a header records. What is done once by default says no number then."""
+    """The name that a header records."""
     limits = PREPARATIONS[kind]
-    once = limits is not None and value == limits[0] == limits[1]
-    return kind if value is None or once else f"{kind}-{value}"
+    bare = kind in BARE and limits is not None and value == limits[0]
+    return kind if value is None or bare else f"{kind}-{value}"
 
 
 def listed(text: str) -> list[str]:

@@ -80,11 +80,12 @@ def test_jpeg_is_pils(quality: int) -> None:
         assert torch.equal(prepared(poisoned, ("jpeg",)).pixels.int(), found)
 
 
-def test_gauss_is_a_blur_of_sigma_one_and_a_half_over_five_pixels() -> None:
+@pytest.mark.parametrize(("name", "sigma"), [("gauss", 1.5), ("gauss-15", 1.5), ("gauss-8", 0.8)])
+def test_gauss_is_a_blur_over_five_pixels(name: str, sigma: float) -> None:
     poisoned = images(count=2, size=7)
-    weights = [math.exp(-((i - 2) ** 2) / (2 * 1.5**2)) for i in range(5)]
+    weights = [math.exp(-((i - 2) ** 2) / (2 * sigma**2)) for i in range(5)]
     weights = [w / sum(weights) for w in weights]
-    found = prepared(poisoned, ("gauss",)).pixels
+    found = prepared(poisoned, (name,)).pixels
     for k, image in enumerate(poisoned.pixels.tolist()):
         for c in range(3):
             for y in range(7):
