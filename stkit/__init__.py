@@ -18,7 +18,7 @@ _WHERE = {
     "OPS": "recipes.poisons", "REM": "recipes.poisons", "SP": "recipes.poisons",
     "poison": "poisons",
     "Adversary": "recipes.frames", "FRAMES": "recipes.frames", "Frame": "recipes.frames",
-    "Phase": "recipes.frames", "Staged": "recipes.frames", "train": "training.run",
+    "Phase": "recipes.frames", "Staged": "recipes.staged", "train": "training.run",
     "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
     "StagedTraining": "training.staged", "layer_groups": "training.staged",
     "Verdict": "training.schedule",
@@ -57,8 +57,9 @@ if TYPE_CHECKING:
     from stkit.measure.subject import Checkpoint
     from stkit.models import features, layers
     from stkit.poisons import poison
-    from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
+    from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase
     from stkit.recipes.poisons import AR, CUDA, EM, OPS, REM, SP
+    from stkit.recipes.staged import Staged
     from stkit.training.checkpoint import load_checkpoint, load_model
     from stkit.training.run import Run, train
     from stkit.training.schedule import Check, Epoch, Verdict

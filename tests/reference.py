@@ -421,16 +421,45 @@ def plasma(seed, roughness, noise):
     return grid
 
 
+def dot(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
 def orthogonal(images, labels, classes, weight, epochs, batch, rate):
-    """Orthogonal projection (Sandoval-Segura et al. 2023): images are flat lists in [0,1].
+    """Orthogonal projection (Sandoval-Segura et al. 2023): images are flat lists in [0,1]."""
+    weight = linear_model(images, labels, classes, weight, epochs, batch, rate)
+    return projected(images, orthonormal(weight))
 
-    A linear model trained from `weight` by plain SGD, the rate a tenth after half and after three
-    quarters of the epochs; its vectors orthogonalised one after another, and subtracted likewise.
+
+def orthogonal_rounds(images, labels, classes, starts, epochs, batch, rate):
+    """The images left after a round from each of these starts, and all the directions taken off.
+
+    Each round fits its linear model on what the round before left.
     """
-    from math import exp, sqrt
+    basis = []
+    for weight in starts:
+        weight = linear_model(images, labels, classes, weight, epochs, batch, rate)
+        fresh = orthonormal(weight, basis)
+        images = projected(images, fresh)
+        basis += fresh
+    return images, basis
 
-    def dot(one, other):
-        return sum(a * b for a, b in zip(one, other, strict=True))
+
+def swapped(images, basis, giver):
+    """Each image with the components of its giver, x - QQ'x + QQ'x_other, one after another."""
+    out = []
+    for image, other in zip(images, giver, strict=True):
+        for unit in basis:
+            change = dot(images[other], unit) - dot(images[len(out)], unit)
+            image = [a + change * b for a, b in zip(image, unit, strict=True)]
+        out.append(image)
+    return out
+
+
+def linear_model(images, labels, classes, weight, epochs, batch, rate):
+    """A linear model trained from `weight` by plain SGD, the rate a tenth after half and after
+    three quarters of the epochs."""
+    from math import exp
 
     weight = [list(row) for row in weight]
     for epoch in range(epochs):
@@ -449,13 +478,25 @@ def orthogonal(images, labels, classes, weight, epochs, batch, rate):
             for row, slope in zip(weight, slopes, strict=True):
                 for j, s in enumerate(slope):
                     row[j] -= lr * s
+    return weight
+
+
+def orthonormal(vectors, before=()):
+    """The vectors made orthogonal one after another, to unit vectors `before` them too."""
+    from math import sqrt
+
     basis = []
-    for row in weight:
-        for unit in basis:
+    for row in vectors:
+        for unit in (*before, *basis):
             share = dot(row, unit)
             row = [a - share * b for a, b in zip(row, unit, strict=True)]
         length = sqrt(dot(row, row))
         basis.append([a / length for a in row])
+    return basis
+
+
+def projected(images, basis):
+    """Images without their components along orthonormal vectors, subtracted one after another."""
     out = []
     for image in images:
         for unit in basis:

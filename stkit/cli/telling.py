@@ -29,14 +29,20 @@ def line(record: "Epoch", training: "Training") -> str:
     ]
     if record.holdout_accuracy is not None:
         words.append(f"holdout {record.holdout_accuracy:.4f}")
-    if record.retained_share is not None:
+    judged = record.checks[-1].retained_share if record.checks else None
+    if record.retained_share is not None and record.retained_share != judged:
         words.append(f"retained {record.retained_share:.2f}")
     if record.accuracy is not None:
         words.append(f"test {record.accuracy:.4f}")
     for check in record.checks[-1:]:
         staged = training.plan.phases[record.phase - 1].staged
         assert staged is not None
-        words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
+        if not staged.purified:
+            words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
+        else:
+            share = "nothing" if judged is None else f"{judged:.2f}"
+            at = "" if judged == record.retained_share else f" at step {check.step}"
+            words.append(f"retained {share}{at}, tau {check.tau}")
         if check.verdict is not Verdict.KEEP:
             words.append(check.verdict.value)
     if training.climb is not None:

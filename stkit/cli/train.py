@@ -13,10 +13,11 @@ from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import MODELS, TIMM, model_name
-from stkit.recipes.frames import FRAMES, RESTORES
+from stkit.recipes.frames import FRAMES
 from stkit.recipes.ladder import AUTO
 from stkit.recipes.layers import MEASURED, layer
 from stkit.recipes.options import OPTIONS, frame_with
+from stkit.recipes.staged import INDICATORS, RESTORES
 from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ def train(
         int | None, typer.Option(help=OPTIONS["fine_tune_epochs"].help)
     ] = None,
     fine_tune_lr: Annotated[float | None, typer.Option(help=OPTIONS["fine_tune_lr"].help)] = None,
+    indicator: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(INDICATORS), help=OPTIONS["indicator"].help),
+    ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(help=OPTIONS["gamma"].help),
@@ -173,7 +178,7 @@ def train(
     """Train by a frame, or go on with it, and say what came out."""
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
-        gamma=gamma, beta=beta, variant=acm_variant, layer=acm_layer,
+        indicator=indicator, gamma=gamma, beta=beta, variant=acm_variant, layer=acm_layer,
         check_every=interval(check_every), adversary=adversary, augment=augment,
         weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip

@@ -42,8 +42,6 @@ TRAINED = {
 RECIPES: dict[str, dict[str, Any]] = {
     "dataset": READ, "checkpoint": {**TRAINED, "model": str}, "state": READ, "class-noise": READ,
 }  # fmt: skip
-CHECK = {"step": COUNT, "acm": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER]}
-"""A look at ACM."""
 RETAINED = (float, 0, 1e30)
 """The share of an accuracy that is left on washed images; it may be above 1."""
 WASHED = {
@@ -52,6 +50,11 @@ WASHED = {
     "retained_share?": RETAINED,
 }
 """Accuracies on what was held out, and on it washed, by purifier."""
+CHECK = {
+    "step": COUNT, "acm?": {str: NUMBER}, "tau": COUNT, "verdict": str, "lr_scales": [NUMBER],
+    **WASHED,
+}  # fmt: skip
+"""A look at ACM, or at washed images."""
 HELD = {"accuracy?": SHARE, **WASHED}
 RECORDED = {"acm?": {str: {str: NUMBER}}, "gradients?": {str: NUMBER}}
 """What `--record` measured, by layer."""

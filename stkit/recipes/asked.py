@@ -20,13 +20,13 @@ from stkit.recipes.frames import (
     Adversary,
     Frame,
     ResolvedPhase,
-    ResolvedStaged,
     resolve,
 )
 from stkit.recipes.ladder import Ladder
 from stkit.recipes.options import OPTIONS, Options, frame_with
 from stkit.recipes.poisons import METHODS
 from stkit.recipes.settings import settings
+from stkit.recipes.staged import ResolvedStaged
 from stkit.recipes.training import PRECISIONS, Init, TrainingRecipe
 
 Recorded = Mapping[str, Any]
@@ -43,6 +43,7 @@ READ: dict[str, Read] = {
     "weight_decay": lambda frame: frame.train.weight_decay,
     "jitter": lambda frame: frame.train.jitter,
     "adversary": lambda frame: frame.train.adversary and frame.train.adversary.epsilon,
+    "indicator": lambda frame: frame.train.staged and frame.train.staged.indicator,
     "variant": lambda frame: frame.train.staged and frame.train.staged.variant,
     "gamma": lambda frame: frame.train.staged and frame.train.staged.threshold,
     "beta": lambda frame: frame.train.staged and frame.train.staged.beta,

@@ -26,7 +26,9 @@ PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
     "jpeg": (10, 1, 100),  # quality: Liu et al. 2023 (ISS) take 10
     "bdr": (2, 1, 8),  # bits a channel: ISS take 2
     "gauss": None,
-    "orthogonal": None,
+    "equalize": None,
+    "orthogonal": (1, 1, 10),  # rounds at most; Sandoval-Segura et al. 2023 have one
+    "swap": (1, 1, 10),
 }
 """Every preparation, and for `jpeg-50` and the like: the default, the least and the most."""
 MIXES = ("mixup", "cutmix")
@@ -93,6 +95,13 @@ def preparation(name: str) -> tuple[str, int | None]:
     return stem, value
 
 
+def named(kind: str, value: int | None) -> str:
+    """The name that a header records. What is done once by default says no number then."""
+    limits = PREPARATIONS[kind]
+    once = limits is not None and value == limits[0] == limits[1]
+    return kind if value is None or once else f"{kind}-{value}"
+
+
 def listed(text: str) -> list[str]:
     """The names in a comma list, as they are to be looked up."""
     return [name.strip().lower() for name in text.split(",")]
@@ -121,8 +130,7 @@ def read(text: str) -> Carried:
     for name in names:
         stem = name.partition("-")[0]
         if stem in PREPARATIONS:
-            kind, value = preparation(name)
-            prepare.append(kind if value is None else f"{kind}-{value}")
+            prepare.append(named(*preparation(name)))
         elif name in MIXES:
             mixes.append(name)
         elif name not in ("dropout", AUTO):

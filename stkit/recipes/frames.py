@@ -12,23 +12,17 @@ data, or on another setting: `resolve` settles it, and a header records what was
 settings may be changed, `recipes/options.py` says. Values only: no torch, no behaviour.
 """
 
-import math
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
-from stkit.core.checks import as_dict, brief, choose, number, whole
+from stkit.core.checks import as_dict, brief, number, whole
 from stkit.core.errors import RecipeError
-from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import CG, PLAIN, Carried, Jitter, check_jitter, read
 from stkit.recipes.ladder import AUTO, Ladder
+from stkit.recipes.staged import ResolvedStaged, Staged
 
 NATURAL = "nt"
 """The frame that all others are compared with: natural training."""
-
-RESTORES = ("all", "weights", "zero")
-"""What a roll-back brings back besides weights and BatchNorm statistics: momentum as it was, none
-(it goes on), zeros. The paper does not say; `all` is what loading a checkpoint does."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,56 +44,6 @@ class Adversary:
 def pgd20(epsilon: float) -> Adversary:
     """The adversary of robust accuracy: PGD-20, random start, step epsilon / 4."""
     return Adversary(epsilon=epsilon, step_size=epsilon / 4, steps=20)
-
-
-@dataclass(frozen=True, repr=False)
-class Staged:
-    """The schedule of Algorithm 1: Eq. 7 with beta, and ACM against gamma at every check.
-
-    stop: end the run there with the last accepted weights, where Algorithm 1 would roll back and
-    go on with slower shallow layers; beta then has no part. No frame of the paper does that.
-    layer: whose ACM is judged, as `models.features` has it; None: the penultimate one's.
-    """
-
-    beta: float = 0.25  # sec. 4.1; 1/n, see Eq. 7
-    variant: str = "literal"
-    gamma: float | None = None  # None: the variant's own, see VARIANTS
-    check_every: int | None = None  # steps; None: once an epoch, as Algorithm 1
-    stop: bool = False
-    restore: str = "all"  # with the weights also their momentum; or keep it, or set it to zero
-    layer: str | int | None = None
-
-    __repr__ = brief
-
-    def __post_init__(self) -> None:
-        choose("ACM variant", self.variant, VARIANTS)
-        choose("restore", self.restore, RESTORES)
-        if not isinstance(self.layer, str | None):
-            whole("acm-layer", self.layer, 1, inf)
-        number("beta", self.beta, 0.01, 1)
-        if abs(1 / self.beta - round(1 / self.beta)) > 0.01:  # 0.333 is taken for a third
-            low, high = math.floor(1 / self.beta), math.ceil(1 / self.beta)
-            raise RecipeError(
-                f"beta is {self.beta:g}, expected one by a whole number of stages; "
-                f"pass 1/{low} or 1/{high}"
-            )
-        if self.gamma is not None:
-            number("gamma", self.gamma, 0, inf)
-        if self.check_every is not None:
-            whole("check-every", self.check_every, 1, inf)
-
-    @property
-    def threshold(self) -> float:
-        """What ACM is judged by."""
-        return VARIANTS[self.variant].gamma if self.gamma is None else self.gamma
-
-
-@dataclass(frozen=True, repr=False)
-class ResolvedStaged(Staged):
-    """A schedule with nothing left open."""
-
-    gamma: float = field(kw_only=True)
-    check_every: int = field(kw_only=True)  # steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,6 +117,11 @@ class Frame:
         return (self.train,) if self.fine_tune is None else (self.train, self.fine_tune)
 
 
+def judged_by_purified(frame: Frame) -> bool:
+    """Whether a phase's checks look at held-out images and not at ACM."""
+    return any(phase.staged is not None and phase.staged.purified for phase in frame.phases)
+
+
 def default_epochs(size: int, classes: int) -> int:
     """60 for 32x32 with up to 10 classes, else 100: EM's settings, as the ST paper names none."""
     return 60 if size <= 32 and classes <= 10 else 100
@@ -198,13 +147,15 @@ def resolve(phase: Phase, *, size: int, classes: int, steps_per_epoch: int) -> R
 
 
 def described(phase: Phase) -> dict[str, Any]:
-    """A phase as a header records it; the layer that is judged, where that is not the usual one,
-    and the ladder, where there is one."""
+    """A phase as a header records it; the indicator and the layer that are judged, where they are
+    not the usual ones, nothing of ACM where it has no part, and the ladder, where there is one."""
     values = as_dict(phase)
     if phase.ladder is None:
         del values["ladder"]
-    if phase.staged is not None and phase.staged.layer is None:
-        del values["staged"]["layer"]
+    if phase.staged is not None:
+        unsaid = "variant" if phase.staged.purified else "indicator"
+        left_out = (unsaid,) if phase.staged.layer is not None else (unsaid, "layer")
+        values["staged"] = {k: v for k, v in values["staged"].items() if k not in left_out}
     return values
 
 

@@ -11,8 +11,10 @@ from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
 from stkit.recipes.carried import Jitter, listed, read
-from stkit.recipes.frames import FRAMES, NATURAL, PAPER, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, NATURAL, PAPER, Adversary, Frame, Phase
 from stkit.recipes.layers import PENULTIMATE
+from stkit.recipes.purifiers import SHARE
+from stkit.recipes.staged import INDICATORS, Staged
 
 
 class Options(TypedDict, total=False):
@@ -22,6 +24,7 @@ class Options(TypedDict, total=False):
     lr: float | None
     fine_tune_epochs: int | None
     fine_tune_lr: float | None
+    indicator: str | None
     gamma: float | None
     beta: float | None
     variant: str | None
@@ -86,10 +89,15 @@ OPTIONS: dict[str, Option] = {
     "fine_tune_lr": Option(
         f"{_named(_tuned)}.  [default: {', '.join(f'{lr:g}' for lr in _TUNES)}]", _tuned
     ),
+    "indicator": Option(
+        "st*: what is judged: ACM, or the share of accuracy that purified --holdout images keep.  "
+        f"[default: {Staged().indicator}]",
+        _staged,
+    ),
     "gamma": Option(
-        "st*: roll back above this ACM.  [default: the variant's: "
+        "st*: roll back above this ACM, or below this share.  [default: the variant's: "
         + ", ".join(f"{k} {v.gamma:g}" for k, v in VARIANTS.items())
-        + "]",
+        + f"; {SHARE:g} of the share]",
         _staged,
     ),
     "beta": Option(f"st*: 1/stages.  [default: 1/{1 / Staged().beta:g}]", _in_stages),
@@ -101,12 +109,12 @@ OPTIONS: dict[str, Option] = {
         _staged,
         flag="acm-layer",
     ),
-    "check_every": Option("st*: when ACM is judged.  [default: epoch]", _staged),
+    "check_every": Option("st*: when it is judged.  [default: epoch]", _staged),
     "restore": Option(
         f"st*: momentum at a roll-back: as it was, as it is, zero.  [default: {Staged().restore}]",
         _staged,
     ),
-    "gate": Option(f"{_named(_tuned)}: ACM is judged in the fine-tune too.", _tuned),
+    "gate": Option(f"{_named(_tuned)}: judge in the fine-tune too.", _tuned),
     "adversary": Option(
         f"{_named(_attacked)}: radius of the adversary.  "
         f"[default: {255 * Adversary().epsilon:g}/255]",
@@ -159,9 +167,9 @@ def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
     if phase.staged is not None:
         often = options.get("check_every")
         staged = given(
-            phase.staged, beta=options.get("beta"), variant=options.get("variant"),
-            gamma=options.get("gamma"), check_every=None if often == "epoch" else often,
-            restore=options.get("restore"), layer=options.get("layer"),
+            _judging(phase.staged, options), beta=options.get("beta"),
+            variant=options.get("variant"), layer=options.get("layer"), gamma=options.get("gamma"),
+            check_every=None if often == "epoch" else often, restore=options.get("restore"),
         )  # fmt: skip
         if often == "epoch":
             staged = replace(staged, check_every=None)
@@ -174,6 +182,22 @@ def _train(phase: Phase, carried: str | None, options: Options) -> Phase:
     if options.get("jitter") is not None and not jitters:
         raise RecipeError("option jitter is for colour jitter; pass --augment cg with it")
     return given(phase, lr=options.get("lr"))
+
+
+def _judging(staged: Staged, options: Options) -> Staged:
+    """The schedule with the indicator that is asked for; one by another has nothing of ACM's."""
+    indicator = choose("indicator", options.get("indicator") or staged.indicator, INDICATORS)
+    if indicator != staged.indicator:
+        staged = replace(
+            staged, indicator=indicator, variant=Staged.variant, layer=None, gamma=None
+        )
+    for name in ("variant", "layer"):
+        if staged.purified and options.get(name) is not None:
+            raise RecipeError(
+                f"option {OPTIONS[name].flag} is of ACM, found with the indicator {indicator!r}; "
+                "leave one of them out"
+            )
+    return staged
 
 
 def _fine_tune(

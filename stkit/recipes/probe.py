@@ -1,7 +1,7 @@
 """What `stkit probe` looks at: the preparations by default, and how they are named. No torch."""
 
 from stkit.core.errors import RecipeError
-from stkit.recipes.carried import listed, preparation
+from stkit.recipes.carried import listed, named, preparation
 
 PLAIN = "plain"
 """The images as they were published."""
@@ -28,8 +28,7 @@ def prepared(text: str) -> tuple[str, ...]:
     names = listed(text)
     if names == [PLAIN]:
         return ()
-    kinds = [preparation(name) for name in names]
-    return tuple(kind if value is None else f"{kind}-{value}" for kind, value in kinds)
+    return tuple(named(*preparation(name)) for name in names)
 
 
 def spelled(names: tuple[str, ...]) -> str:

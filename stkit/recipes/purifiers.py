@@ -53,12 +53,12 @@ def retained_share(
     return min(purified_accuracy[purifier] for purifier in judges) / holdout_accuracy
 
 
-def least_share(holdout_accuracy: float, classes: int) -> float:
+def least_share(holdout_accuracy: float, classes: int, share: float = SHARE) -> float:
     """The retained share with which a training passes: s + (1 - s) c / h, with chance c.
 
-    Then of what the accuracy h has above chance, s = SHARE is left: c + s (h - c).
+    Then of what the accuracy h has above chance, s is left: c + s (h - c). share: s.
     """
-    return SHARE + (1 - SHARE) / (classes * holdout_accuracy)
+    return share + (1 - share) / (classes * holdout_accuracy)
 
 
 def learned(holdout_accuracy: float, classes: int, count: int) -> bool:

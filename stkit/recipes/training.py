@@ -8,7 +8,7 @@ from stkit.core.checks import whole
 from stkit.core.errors import RecipeError
 from stkit.recipes import layers
 from stkit.recipes.catalogue import model_name
-from stkit.recipes.frames import Frame
+from stkit.recipes.frames import Frame, judged_by_purified
 
 PRECISIONS = ("auto", "fp32", "bf16")
 STEPS = ("auto", "eager", "graph", "compile")
@@ -92,6 +92,13 @@ class TrainingRecipe:
         whole("batch-size", self.batch_size, 1, inf)
         whole("holdout", self.holdout, 0, inf)
         whole("seed", self.seed, 0, 2**32 - 1)
+        if judged_by_purified(self.frame):
+            if not self.holdout:
+                raise RecipeError(
+                    "indicator 'purified' is given without holdout, the images that it judges by; "
+                    "pass --holdout N with it"
+                )
+            object.__setattr__(self, "purified", True)  # what is judged is recorded
         if self.purified and not self.holdout:
             raise RecipeError(
                 "purified is given without holdout, the images that are washed; "

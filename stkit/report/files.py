@@ -22,7 +22,8 @@ def _images() -> dict[str, Any]:
     return {"digest": str, "recipe": kinds.READ, "inputs": [_images]}
 
 
-CHECK = {"step": schema.COUNT, "verdict": str, "acm": {str: float}, "tau?": schema.COUNT}
+CHECK = {"step": schema.COUNT, "verdict": str, "acm?": {str: float}, "tau?": schema.COUNT,
+         **kinds.WASHED}  # fmt: skip
 RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
           "train_accuracy?": schema.SHARE, **kinds.WASHED, "checks?": [CHECK],
           "recorded?": kinds.RECORDED}  # fmt: skip

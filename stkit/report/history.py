@@ -10,7 +10,8 @@ from typing import Any
 class Check:
     """A look at ACM: its value as it was judged, nan where that was not recorded.
 
-    tau: after it. scores: ACM in every variant that was recorded.
+    tau: after it. scores: ACM in every variant that was recorded. retained_share: in the place of
+    ACM, where purified images were looked at.
     """
 
     step: int
@@ -18,6 +19,7 @@ class Check:
     tau: int
     verdict: str
     scores: Mapping[str, float] = field(default_factory=dict)
+    retained_share: float | None = None
 
     @property
     def kept(self) -> bool:
@@ -61,8 +63,12 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
     variants = {number: s.get("variant") or "literal" for number, s in enumerate(staged, 1)}
 
     def check(record: Mapping[str, Any], said: Mapping[str, Any]) -> Check:
-        acm = said["acm"].get(variants.get(record["phase"], "literal"), nan)
-        return Check(said["step"], acm, said.get("tau") or 0, said["verdict"], said["acm"])
+        scores = said.get("acm") or {}
+        acm = scores.get(variants.get(record["phase"], "literal"), nan)
+        return Check(
+            said["step"], acm, said.get("tau") or 0, said["verdict"], scores,
+            said.get("retained_share"),
+        )  # fmt: skip
 
     return tuple(
         Epoch(

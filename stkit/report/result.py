@@ -228,7 +228,7 @@ def of_checkpoint(file: str, head: dict[str, Any]) -> Result:
         best_accuracy=best.accuracy if best else None,
         best_rolled_back=True if best and best.rolled_back else None,
         holdout_accuracy=final.get("holdout_accuracy"), retained_share=final.get("retained_share"),
-        acm=check.acm if check else None,
+        acm=check.acm if check and check.scores else None,
         stages=history.stages(epochs), classes=len(head["classes"]),
         unfinished=None if progress["done"] else f"{progress['step']}/{progress['steps']}",
         kept=f"epoch {kept['epoch']} of {kept['epochs']}" if kept else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import PURIFIED, Staged
 from stkit.report import tables
 from stkit.report.groups import Group, grouped
 from stkit.report.result import Result
@@ -59,11 +59,16 @@ class Sweep:
 
 
 def staged(results: Iterable[Result], key: str) -> list[Sweep]:
-    """Those of a setting of staged training, `gamma` or `beta`, that have two values at least."""
+    """Those of a setting of staged training, `gamma` or `beta`, that have two values at least.
+
+    gamma is the threshold of ACM: that of purified images is a share, on no axis with it.
+    """
     lines: dict[tuple[object, ...], list[Point]] = {}
     for group in grouped(results):
         setup = group.first.setup
         own = [name for name in setup if name.endswith(f".staged.{key}")]
+        if key == "gamma" and any(setup.get(f"{name[:-5]}indicator") == PURIFIED for name in own):
+            continue
         values = {_value(setup, name) for name in own}
         if len(values) == 1:
             rest = sorted((name, repr(v)) for name, v in setup.items() if name not in own)
@@ -88,7 +93,7 @@ def _value(setup: Mapping[str, Any], name: str) -> float:
 def default(setup: Mapping[str, Any], key: str) -> float:
     """The default of `gamma` or `beta` for the variant of ACM that trainings were judged by."""
     variants = [str(value) for name, value in setup.items() if name.endswith(".staged.variant")]
-    usual = Staged(variant=variants[0])
+    usual = Staged(variant=variants[0] if variants else Staged.variant)
     return usual.beta if key == "beta" else usual.threshold
 
 

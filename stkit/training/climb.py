@@ -25,7 +25,7 @@ from stkit.training.ladder import Chosen, Switch, after, best, fell
 from stkit.training.pilots import Pilots, Train, on
 from stkit.training.plan import Plan
 from stkit.training.schedule import Epoch
-from stkit.training.staged import copy
+from stkit.training.snapshot import copy
 
 TENTH = 10
 """Of how many images one is held out."""

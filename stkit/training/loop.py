@@ -37,7 +37,8 @@ from stkit.training.plan import Plan, model_of, plan
 from stkit.training.recording import judged
 from stkit.training.schedule import Check, Epoch, Held, Recorded, Verdict
 from stkit.training.sets import Augment, Sets
-from stkit.training.staged import Measure, StagedTraining, copy, live
+from stkit.training.snapshot import copy, live
+from stkit.training.staged import Measure, StagedTraining
 from stkit.training.transplant import Donor, plant
 
 
@@ -48,8 +49,8 @@ class Training:
     write, and `resume()` takes it up with the same result, on the CPU to the last bit.
 
     model: an own module, trained in place, in place of the recipe's. augment: see `Augment`; runs
-    outside what is recorded as a CUDA graph. measure: stands in for ACM of D^s. donor: see `plant`.
-    on_chosen: called with what pilots have come to, where a ladder is climbed.
+    outside what is recorded as a CUDA graph. measure: stands in for what checks measure. donor: see
+    `plant`. on_chosen: called with what pilots have come to, where a ladder is climbed.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Training:
         held = self.sets.accuracies() if ends else Held()
         recorded = self.sets.recording() if ends else None
         if self.staged is not None and self._check_due(self.staged, ends):
-            self._check(self.staged, recorded)
+            self._check(self.staged, recorded, held)
         return self._close(held, recorded) if ends or self.stopped else None
 
     def enter(self, which: int) -> None:
@@ -165,9 +166,9 @@ class Training:
         )
         self.staged: StagedTraining | None = None
         if phase.staged is not None:
-            measure = self.measure or self.sets.measure(phase.staged.layer)
+            probe, measure = self.sets.judged(phase.staged)
             self.staged = StagedTraining(
-                self.model, self.step.sgd, self.sets.probe, phase.staged, measure=measure
+                self.model, self.step.sgd, probe, phase.staged, measure=self.measure or measure
             )
 
     def _open(self, epoch: int, offset: int) -> None:
@@ -193,12 +194,14 @@ class Training:
         steps = self.executed - self.first * self.plan.steps_per_epoch
         return steps % settings.check_every == 0 or (ends and self._fault() is not None)
 
-    def _check(self, staged: StagedTraining, recorded: Recorded | None) -> None:
-        """Keep or roll back. After a bad loss, which rolls back, the epoch's sums begin anew."""
+    def _check(self, staged: StagedTraining, recorded: Recorded | None, held: Held) -> None:
+        """Keep or roll back, by what the epoch's end has measured where that is now. After a bad
+        loss, which rolls back, the epoch's sums begin anew."""
         if not staged.judges:
             self.refuse()
         loss, _ = self.sums()
-        scores = None if self.measure else judged(recorded, staged.settings.layer)
+        known = held if staged.settings.purified else judged(recorded, staged.settings.layer)
+        scores = known if known and not self.measure else None
         self.checks.append(staged.check(self.executed, loss=loss, scores=scores))
         self.stopped = staged.stopped
         ends = self.executed % self.plan.steps_per_epoch == 0

@@ -69,7 +69,7 @@ def plan(images: Images, recipe: TrainingRecipe) -> Plan:
     """Fill in what the recipe leaves to the data set.
 
     RecipeError when nothing is left to train, and for a schedule that would never judge; DataError
-    for one of a single class, which ACM cannot compare.
+    for one of a single class, in which there is nothing to judge.
     """
     fits(images, images.classes, images.size, f"model {recipe.model}")
     if recipe.holdout >= len(images):
@@ -97,15 +97,18 @@ def _check_schedule(phase: ResolvedPhase, steps: int, labels: Tensor) -> None:
     """The errors of `plan` where a phase of so many steps is staged."""
     if phase.staged is None:
         return
+    purified = phase.staged.purified
     if phase.staged.check_every > steps:
         raise RecipeError(
-            f"check-every is {phase.staged.check_every}, but the phase has {steps} steps, so ACM "
-            f"would never be judged; pass --check-every from 1 to {steps}, or more --epochs"
+            f"check-every is {phase.staged.check_every}, but the phase has {steps} steps, so "
+            f"{'held-out images' if purified else 'ACM'} would never be judged; "
+            f"pass --check-every from 1 to {steps}, or more --epochs"
         )
     if len(labels.unique()) < 2:
         raise DataError(
-            "found training images of one class only, expected two or more, whose clusters ACM "
-            "compares; pass a set of more classes, or another --frame"
+            "found training images of one class only, expected two or more, "
+            f"{'which a shortcut tells apart' if purified else 'whose clusters ACM compares'}; "
+            "pass a set of more classes, or another --frame"
         )
 
 

@@ -1,6 +1,6 @@
 """What progressive staged training decides, as plain numbers: no torch (ST paper, Alg. 1, Eq. 6-7).
 
-`StagedTraining` measures ACM and obeys; here it is only said which learning rate a layer gets and
+`StagedTraining` measures and obeys; here it is only said which learning rate a layer gets and
 whether a check is accepted. `tau` is the whole state: the vector H of Algorithm 1 is a function of
 it. `Check` and `Epoch` are what is recorded of a training, and how a header writes them down.
 """
@@ -9,9 +9,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from stkit.core.checks import brief
+from stkit.recipes import purifiers
+from stkit.recipes.staged import Staged
+
+
+class Held(TypedDict, total=False):
+    """What was measured of the weights, by the names of the fields of `Epoch`: on test images, on
+    those held out, and on these washed, by purifier."""
+
+    accuracy: float
+    holdout_accuracy: float
+    purified_accuracy: Mapping[str, float]
+    retained_share: float
+
+
+Scores = Mapping[str, float] | Held
+"""What a check is judged by: ACM by the names of its variants, or accuracies."""
 
 
 class Verdict(Enum):
@@ -24,29 +40,62 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """One check of ACM: after which step, every variant, tau and each layer's scale after it."""
+    """One check: after which step, what was measured, tau and each layer's scale after it.
+
+    acm: every variant; empty where purified images were judged by. These are the rest: accuracy on
+    the held-out images, on the same as each purifier leaves them, and the share that is retained.
+    """
 
     step: int
     acm: Mapping[str, float]
     tau: int
     verdict: Verdict
     lr_scales: tuple[float, ...]
+    holdout_accuracy: float | None = None
+    purified_accuracy: Mapping[str, float] | None = None
+    retained_share: float | None = None
 
     __repr__ = brief
 
+    @classmethod
+    def of(
+        cls,
+        scores: Scores,
+        *,
+        purified: bool,
+        step: int,
+        tau: int,
+        verdict: Verdict,
+        lr_scales: tuple[float, ...],
+    ) -> "Check":
+        """A check by what it measured: ACM, or `Held` of purified images."""
+        if not purified:
+            return cls(step, dict(cast(Mapping[str, float], scores)), tau, verdict, lr_scales)
+        held = cast(Held, scores)
+        return cls(
+            step, {}, tau, verdict, lr_scales, held["holdout_accuracy"],
+            held["purified_accuracy"], held.get("retained_share"),
+        )  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
-        """The check as a header records it."""
+        """The check as a header records it: what was not measured is left out."""
+        measured = {
+            "acm": dict(self.acm) or None, "holdout_accuracy": self.holdout_accuracy,
+            "purified_accuracy": self.purified_accuracy and dict(self.purified_accuracy),
+            "retained_share": self.retained_share,
+        }  # fmt: skip
         return {
-            "step": self.step, "acm": dict(self.acm), "tau": self.tau,
-            "verdict": self.verdict.value, "lr_scales": list(self.lr_scales),
+            "step": self.step, **{k: value for k, value in measured.items() if value is not None},
+            "tau": self.tau, "verdict": self.verdict.value, "lr_scales": list(self.lr_scales),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Check":
         """A check out of a header whose numbers are numbers (`header.numbers`)."""
         return cls(
-            value["step"], value["acm"], value["tau"], Verdict(value["verdict"]),
-            tuple(value["lr_scales"]),
+            value["step"], value.get("acm", {}), value["tau"], Verdict(value["verdict"]),
+            tuple(value["lr_scales"]), value.get("holdout_accuracy"),
+            value.get("purified_accuracy"), value.get("retained_share"),
         )  # fmt: skip
 
 
@@ -55,16 +104,6 @@ class Recorded(TypedDict, total=False):
 
     acm: Mapping[str, Mapping[str, float]]
     gradients: Mapping[str, float]
-
-
-class Held(TypedDict, total=False):
-    """What was measured of the weights, by the names of the fields of `Epoch`: on test images, on
-    those held out, and on these washed, by purifier."""
-
-    accuracy: float
-    holdout_accuracy: float
-    purified_accuracy: Mapping[str, float]
-    retained_share: float
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -159,12 +198,40 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def judge(tau: int, acm: float, gamma: float, beta: float, *, stop: bool = False) -> Verdict:
-    """KEEP, or ROLL_BACK when ACM > gamma, or is NaN or inf, and a stage is left (Alg. 1).
+def judged(
+    settings: Staged, scores: Scores, *, classes: int, count: int
+) -> tuple[float | None, float]:
+    """The score that decides, and its limit; None where nothing was learned that could be judged.
 
-    stop: instead of a roll-back, and whatever the stage, STOP: the run ends with what was kept.
+    classes, count: of the held-out images, whose chance and noise decide that.
     """
-    if math.isfinite(acm) and acm <= gamma:
+    if not settings.purified:
+        return cast(Mapping[str, float], scores)[settings.variant], settings.threshold
+    held = cast(Held, scores)
+    accuracy = held["holdout_accuracy"]
+    if not purifiers.learned(accuracy, classes, count):
+        return None, 0.0
+    return held["retained_share"], purifiers.least_share(accuracy, classes, settings.threshold)
+
+
+def judge(
+    tau: int,
+    score: float | None,
+    limit: float,
+    beta: float,
+    *,
+    falls: bool = False,
+    stop: bool = False,
+) -> Verdict:
+    """KEEP, or ROLL_BACK when the score is beyond its limit, or NaN or inf, and a stage is left.
+
+    Algorithm 1: ACM rises beyond gamma. falls: the score does so below its limit, as the retained
+    share. At the limit it passes, and where it is None: nothing could be judged. stop: instead of a
+    roll-back, and whatever the stage, STOP: the run ends with what was kept.
+    """
+    if score is None:
+        return Verdict.KEEP
+    if math.isfinite(score) and (score >= limit if falls else score <= limit):
         return Verdict.KEEP
     if stop:
         return Verdict.STOP

@@ -14,6 +14,7 @@ from stkit.engine.feed import Batch, Feed
 from stkit.engine.runtime import Runtime
 from stkit.measure import acm
 from stkit.measure.accuracy import Evaluator, accuracy
+from stkit.recipes.staged import Staged
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.plan import Plan
 from stkit.training.purified import Purified
@@ -101,9 +102,16 @@ class Sets:
             )
         return images
 
-    def measure(self, layer: str | int | None) -> Measure:
-        """How ACM of a layer is measured on D^s, on all ranks alike."""
-        return partial(measured, layer=layer, classes=self.recording.classes, runtime=self.runtime)
+    def judged(self, staged: Staged) -> tuple[Batch, Measure]:
+        """What a schedule looks at, and how it is measured, on all ranks alike: D^s for ACM of a
+        layer, or the images held out."""
+        if staged.purified:
+            assert self.purified is not None, "as a recipe sees to"
+            feed = self.purified.evaluator.feed
+            return (feed.images, feed.labels), lambda *_: self.held_out()
+        count = self.recording.classes
+        measure = partial(measured, layer=staged.layer, classes=count, runtime=self.runtime)
+        return self.probe, measure
 
     def accuracies(self) -> Held:
         """The model's accuracy on each set; an answer that is not finite is a wrong one."""

@@ -23,10 +23,22 @@ the steps executed. A retry sees new batches, and every run ends.
 The probe is D^s, some images of the training set as they are (the paper takes 1000 for CIFAR-10):
 perturbed where the set is, still trained on, never augmented, measured in eval mode on the float32
 input of the last linear layer.
+
+By `Staged(indicator="purified")` a check looks at images that were held out instead, as they were
+published and as purifiers leave them (`recipes.purifiers`), and rolls back when too little of the
+accuracy is left. The probe is these images then, and what is measured has to be given:
+
+    def washed(model, images, labels):               # your own accuracy and your own purifiers
+        held = accuracy(model, images, labels)
+        purified = {name: accuracy(model, wash(images, name), labels) for name in PURIFIERS}
+        share = min(purified.values()) / held
+        return {"holdout_accuracy": held, "purified_accuracy": purified, "retained_share": share}
+
+    StagedTraining(net, optimizer, held_out, Staged(indicator="purified"), measure=washed)
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -39,16 +51,17 @@ from stkit.engine.runtime import Runtime
 from stkit.engine.step import set_lr
 from stkit.measure import acm
 from stkit.models.weights import not_finite
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 from stkit.training import schedule
 from stkit.training.probe import check_layers, check_probe
-from stkit.training.schedule import Check, Verdict
+from stkit.training.schedule import Check, Scores, Verdict
+from stkit.training.snapshot import MOMENTUM, copy, live, states
 
-MOMENTUM = "optimizer/"  # before a parameter's name
 PAPER = Staged()
 
-Measure = Callable[[nn.Module, Tensor, Tensor], Mapping[str, float]]
-"""(model, probe's images, labels) -> ACM by the names of its variants."""
+Measure = Callable[[nn.Module, Tensor, Tensor], Scores]
+"""(model, probe's images, labels) -> ACM by the names of its variants, or what purified images are
+judged by."""
 
 
 def measured(
@@ -81,34 +94,17 @@ def layer_groups(model: nn.Module, size: int) -> list[dict[str, Any]]:
     return [{"params": [named[name] for name in names]} for names in models.layers(model, size)]
 
 
-def live(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors that a roll-back concerns, themselves: the `state_dict`, the optimizer's state.
-
-    Momentum is called `optimizer/PARAMETER`, any other state `optimizer/PARAMETER/KEY`.
-    """
-    weights = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    state = {name: tensor for _, named in _states(model, optimizer) for name, tensor in named}
-    return weights | state
-
-
-@torch.no_grad()
-def copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Each tensor of the source into the target's of the same name."""
-    for name, value in source.items():
-        target[name].copy_(value)
-
-
 class StagedTraining:
     """Algorithm 1 for a model and an optimizer with a parameter group a layer (`layer_groups`).
 
     probe: images [N,3,H,W], float in [0,1] or uint8, and labels int64 [N]. settings: the schedule,
-    by default the paper's. measure: what stands in for `measured` of its layer. Rates that are
-    tensors are filled in place, so that a recorded CUDA graph sees them.
+    by default the paper's. measure: what stands in for `measured` of its layer, see above. Rates
+    that are tensors are filled in place, so that a recorded CUDA graph sees them.
 
     Errors: RecipeError for an optimizer whose parameters are not grouped by layer or that lacks
-    some, and for a layer to judge by that is not there or puts out no numbers, DataError for a
-    probe that is not of that form, or of one class only, DivergenceError for weights that are not
-    finite.
+    some, for a layer to judge by that is not there or puts out no numbers, and for purified images
+    without a `measure`, DataError for a probe that is not of that form, or of one class only,
+    DivergenceError for weights that are not finite.
     """
 
     def __init__(
@@ -120,6 +116,11 @@ class StagedTraining:
         *,
         measure: Measure | None = None,
     ) -> None:
+        if settings.purified and measure is None:
+            raise RecipeError(
+                "indicator 'purified' is given without measure, expected what returns the accuracy "
+                "on held-out images and on the same purified; pass measure=FUNCTION"
+            )
         check_probe(*probe)
         check_layers(model, probe[0], () if settings.layer is None else (settings.layer,))
         self.model, self.optimizer, self.probe = model, optimizer, probe
@@ -131,6 +132,7 @@ class StagedTraining:
                 "make it of stkit.layer_groups(model, size)"
             )
         _check_parameters(model, optimizer)
+        self.classes = int(probe[1].max()) + 1
         self.tau = 0
         self.lr = float(optimizer.param_groups[0]["lr"])
         self.stopped = False  # by a schedule that stops instead of rolling back
@@ -171,17 +173,19 @@ class StagedTraining:
         step: int | None = None,
         *,
         loss: float = 0.0,
-        scores: Mapping[str, float] | None = None,
+        scores: Scores | None = None,
     ) -> Check:
-        """Measure ACM on the probe and keep the weights or roll back; the rates follow at once.
+        """Measure on the probe and keep the weights or roll back; the rates follow at once.
 
         step: what the record says of the time; by default the number of this check, from 1. loss:
         of the steps since the last check, their sum or mean; what is not finite rolls back. scores:
-        ACM where it was measured already. DivergenceError: something is not finite, and nothing is
-        judged any more.
+        what `measure` gives, where that is known already. DivergenceError: something is not finite,
+        and nothing is judged any more.
         """
-        scores = dict(self.measure(self.model, *self.probe) if scores is None else scores)
-        score = scores[self.settings.variant]
+        scores = self.measure(self.model, *self.probe) if scores is None else scores
+        score, limit = schedule.judged(
+            self.settings, scores, classes=self.classes, count=len(self.probe[1])
+        )
         fault = self._fault(loss, score)
         if fault is not None and not self.judges:
             raise DivergenceError(
@@ -189,8 +193,8 @@ class StagedTraining:
                 "is left to roll back to; lower the learning rate"
             )
         verdict = schedule.judge(
-            self.tau, score if fault is None else math.nan, self.settings.threshold,
-            self.settings.beta, stop=self.settings.stop,
+            self.tau, score if fault is None else math.nan, limit, self.settings.beta,
+            falls=self.settings.purified, stop=self.settings.stop,
         )  # fmt: skip
         if verdict is not Verdict.KEEP:
             self._roll_back(fault is not None)
@@ -200,16 +204,20 @@ class StagedTraining:
         elif self.judges:
             self._keep()
         self.checks += 1
-        return Check(self.checks if step is None else step, scores, self.tau, verdict, self.scales)
+        return Check.of(
+            scores, purified=self.settings.purified, tau=self.tau, verdict=verdict,
+            step=self.checks if step is None else step, lr_scales=self.scales,
+        )  # fmt: skip
 
-    def _fault(self, loss: float, score: float) -> str | None:
+    def _fault(self, loss: float, score: float | None) -> str | None:
         """What is not finite, for people."""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         name = not_finite(self.model)
         if name is not None:
             return f"{name!r} holds NaN or infinity"
-        return None if math.isfinite(score) else f"ACM is {score}"
+        what = "the retained share" if self.settings.purified else "ACM"
+        return None if score is None or math.isfinite(score) else f"{what} is {score}"
 
     def state_dict(self) -> dict[str, Any]:
         """Stage, rate and the state at the last accepted check; not the model's, the optimizer's.
@@ -238,13 +246,13 @@ class StagedTraining:
 
     @torch.no_grad()
     def _roll_back(self, diverged: bool) -> None:
-        """Back to the last accepted state; of the optimizer's as `frames.RESTORES` says, but that
-        momentum which has diverged does not go on."""
+        """Back to the last accepted state; of the optimizer's as `RESTORES` says, but momentum that
+        has diverged does not go on."""
         now = live(self.model, self.optimizer)
         copy({k: v for k, v in self.trusted.items() if not k.startswith(MOMENTUM)}, now)
         if self.settings.restore == "weights" and not diverged:
             return
-        for parameter, named in list(_states(self.model, self.optimizer)):
+        for parameter, named in list(states(self.model, self.optimizer)):
             for name, tensor in named:
                 if self.settings.restore == "zero":
                     tensor.zero_()
@@ -252,21 +260,6 @@ class StagedTraining:
                     tensor.copy_(self.trusted[name])
                 else:  # there was none then: it begins anew
                     self.optimizer.state.pop(parameter, None)
-
-
-def _states(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[nn.Parameter, Sequence[tuple[str, Tensor]]]]:
-    """Each parameter with the tensors of its state in the optimizer, by their names."""
-    for name, parameter in model.named_parameters():
-        yield (
-            parameter,
-            [
-                (f"{MOMENTUM}{name}" + ("" if key == "momentum_buffer" else f"/{key}"), value)
-                for key, value in optimizer.state.get(parameter, {}).items()
-                if isinstance(value, Tensor)
-            ],
-        )
 
 
 def _check_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

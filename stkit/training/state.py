@@ -11,7 +11,7 @@ from stkit.engine import augment as augmentation
 from stkit.models.weights import fill
 from stkit.training.plan import of_others, recorded
 from stkit.training.schedule import Check, Epoch
-from stkit.training.staged import MOMENTUM, copy, live
+from stkit.training.snapshot import MOMENTUM, copy, live
 
 if TYPE_CHECKING:
     from stkit.training.loop import Training

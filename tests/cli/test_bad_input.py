@@ -122,6 +122,7 @@ RANGES = [
     (f"train clean.safetensors {NT} --seed two -o x", "'--seed'"),
     (f"train clean.safetensors {NT} --holdout -1 -o x", "holdout is -1, expected"),
     (f"train clean.safetensors {NT} --holdout 24 -o x", "holdout is 24, but the set has 24 images"),
+    ("train clean.safetensors --frame st --indicator purified -o x", "without holdout, the images"),
     (f"train clean.safetensors {NT} --purified -o x", "purified is given without holdout"),
     (f"train clean.safetensors {NT} --holdout 9 --purified -o x", "expected 100 images or more"),
     (f"train clean.safetensors {NT} --mean 1,2 -o x", "'1,2' are 2 numbers"),

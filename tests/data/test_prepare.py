@@ -9,11 +9,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-import reference
 from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
-from stkit.data.images import Images, to_float
-from stkit.data.prepare import KINDS, directions, project
+from stkit.data.images import Images
+from stkit.data.prepare import KINDS
 from stkit.data.prepare import prepare as prepared
 from stkit.recipes.carried import PREPARATIONS
 
@@ -50,6 +49,19 @@ def test_bdr_is_pils_posterize(bits: int) -> None:
     if bits == 2:
         assert torch.equal(prepared(poisoned, ("bdr",)).pixels, wanted)
         assert set(wanted.unique().tolist()) == {0, 64, 128, 192}
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 40])
+def test_equalize_is_pils(size: int) -> None:
+    """With an image of one colour, of two levels, of a few dark ones, and one that is even."""
+    poisoned = images(size=size)
+    generator = stream(0, "levels")
+    poisoned.pixels[1] = 7
+    poisoned.pixels[2] = 200 * torch.randint(0, 2, (3, size, size), generator=generator)
+    poisoned.pixels[3] = 255 * torch.rand(3, size, size, generator=generator) ** 8
+    poisoned.pixels[4] = torch.arange(size * size).view(size, size) % 256
+    wanted = stacked([ImageOps.equalize(row) for row in pictures(poisoned)])
+    assert torch.equal(prepared(poisoned, ("equalize",)).pixels, wanted)
 
 
 @pytest.mark.parametrize("quality", [10, 50, 90])
@@ -93,58 +105,13 @@ def test_gauss_needs_a_border_to_mirror(size: int) -> None:
     assert prepared(images(size=3), ("gauss",)).size == 3
 
 
-def test_orthogonal_equals_the_transcription() -> None:
-    poisoned = images(count=12, size=4)
-    flat = to_float(poisoned.pixels).double().flatten(1)
-    start = torch.rand(3, 48, generator=stream(7, "orthogonal"))
-    weight = (2 * start - 1) / math.sqrt(48)
-    rows, labels = flat.tolist(), poisoned.labels.tolist()
-    slow = torch.tensor(
-        reference.orthogonal(rows, labels, 3, weight.tolist(), 4, 6, 0.1), dtype=torch.float64
-    )
-    basis = directions(poisoned.pixels, poisoned.labels, 3, seed=7, epochs=4, batches=2)
-    x = flat - (flat @ basis.double()) @ basis.double().T
-    torch.testing.assert_close(x, slow, rtol=0, atol=1e-5)
-    wanted = (slow * 255).clamp(0, 255).view_as(poisoned.pixels)
-    assert (project(poisoned.pixels, basis) - wanted).abs().max() <= 0.5 + 2e-3
-
-
-def test_orthogonal_is_that_projection_and_the_seed_starts_its_model() -> None:
-    poisoned = images(count=12, size=4)
-    basis = directions(poisoned.pixels, poisoned.labels, 3, seed=7)
-    found = prepared(poisoned, ("orthogonal",), seed=7).pixels
-    assert torch.equal(found, project(poisoned.pixels, basis))
-    assert not torch.equal(found, prepared(poisoned, ("orthogonal",), seed=8).pixels)
-
-
 def test_every_preparation_that_can_be_named_is_made() -> None:
     assert KINDS.keys() == PREPARATIONS.keys()
 
 
-def test_projection_leaves_nothing_along_the_basis() -> None:
-    basis = torch.linalg.qr(torch.randn(192, 3, generator=stream(0, "q"))).Q
-    block = 100 + torch.randint(0, 50, (6, 3, 8, 8), generator=stream(0, "b"))
-    rest = to_float(project(block.to(torch.uint8), basis)).flatten(1) @ basis
-    before = to_float(block.to(torch.uint8)).flatten(1) @ basis
-    assert rest.abs().max() < 0.02 < before.abs().max()  # what rounding to levels leaves
-    again = project(project(block.to(torch.uint8), basis), basis)
-    assert (again.int() - project(block.to(torch.uint8), basis)).abs().max() <= 1
-
-
-def test_orthogonal_takes_class_wise_noise_off() -> None:
-    """Pictures without classes, and noise of 24 levels a class: most of it goes, they stay."""
-    generator = stream(0, "pictures")
-    pictures = torch.randint(108, 148, (960, 3, 6, 6), generator=generator)
-    noise = 24 * (2 * torch.randint(0, 2, (4, 3, 6, 6), generator=generator) - 1)
-    labels = torch.arange(960) % 4
-    basis = directions((pictures + noise[labels]).to(torch.uint8), labels, 4, seed=0)
-    for part, low, high in ((noise[labels] - noise.float().mean(0), 0, 0.25), (pictures, 0.9, 1)):
-        flat = part.float().flatten(1)
-        left = (flat - (flat @ basis) @ basis.T).norm() / flat.norm()
-        assert low <= left <= high
-
-
-@pytest.mark.parametrize("name", ["gray", "jpeg-30", "bdr", "gauss", "orthogonal"])
+@pytest.mark.parametrize(
+    "name", ["gray", "jpeg-30", "bdr", "gauss", "equalize", "orthogonal-2", "swap"]
+)
 def test_blocks_and_files_change_nothing(name: str) -> None:
     poisoned = images()
     whole = prepared(poisoned, (name,))
@@ -178,6 +145,8 @@ def test_preparations_are_made_in_their_order_and_leave_the_given_set_alone() ->
         ("jpeg-x", "expected jpeg-N with a whole number N"),
         ("jpeg-", "expected jpeg-N"),
         ("bdr-9", "bdr is 9, expected a number from 1 to 8"),
+        ("orthogonal-0", "orthogonal is 0, expected a number from 1 to 10"),
+        ("swap-11", "swap is 11, expected a number from 1 to 10"),
         ("gray-2", "gray takes no number"),
         ("cutout", "unknown preparation 'cutout'"),
     ],

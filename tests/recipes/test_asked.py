@@ -16,13 +16,15 @@ from stkit.recipes import asked
 from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, described, resolve
 from stkit.recipes.options import OPTIONS, frame_with
 from stkit.recipes.poisons import METHODS
+from stkit.recipes.purifiers import SHARE
 from stkit.recipes.settings import settings
+from stkit.recipes.staged import Staged
 
 VALUES: dict[str, Any] = {
     "epochs": 7, "lr": 0.033, "fine_tune_epochs": 3, "fine_tune_lr": 1e-7, "gamma": 0.123,
-    "beta": 1 / 3, "variant": "ratio", "layer": "layer1", "check_every": 11, "restore": "zero",
-    "gate": True, "adversary": 6 / 255, "augment": "JPEG-50, cg,mixup", "jitter": 0.5,
-    "weight_decay": 3e-4,
+    "indicator": "purified", "beta": 1 / 3, "variant": "ratio", "layer": "layer1",
+    "check_every": 11, "restore": "zero", "gate": True, "adversary": 6 / 255,
+    "augment": "JPEG-50, cg,mixup", "jitter": 0.5, "weight_decay": 3e-4,
 }  # fmt: skip
 """Of every option a value that is no frame's default."""
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -45,14 +47,17 @@ def again(recipe: dict[str, Any]) -> Frame:
 
 
 def given(name: str) -> list[dict[str, Any]]:
-    """Options for a frame: each alone, and all at once."""
+    """Options for a frame: each alone, and all at once that go together."""
     there = {key: value for key, value in VALUES.items() if OPTIONS[key].has(FRAMES[name])}
     if name == "auto":
         there["augment"] = "auto,mixup"
     alone = [{key: value} for key, value in there.items() if key != "jitter"]
     jitters = "auto" if name == "auto" else "cg"
     jitter = [{"jitter": each, "augment": jitters} for each in (0.5, (0.4, 0.1, 0.0, 0.5))]
-    return [{}, *alone, *jitter, there, {**there, "variant": "sum", "gamma": float("inf")}]
+    of_acm = {key: value for key, value in there.items() if key != "indicator"}
+    of_share = {key: value for key, value in there.items() if key not in ("variant", "layer")}
+    more = {**of_acm, "variant": "sum", "gamma": float("inf")}
+    return [{}, *alone, *jitter, of_acm, of_share, more]
 
 
 def test_every_option_has_a_value_here() -> None:
@@ -77,6 +82,42 @@ def test_only_what_the_frame_does_not_say_is_asked_for() -> None:
         "--frame=st-full", "--epochs=2", "--acm-variant=ratio", "--check-every=13", "--gate",
     )  # fmt: skip
     assert asked.frame(recorded(frame_with("at", adversary=8 / 255)))["adversary"] == "8/255"
+    share = frame_with("nt-stop", epochs=2, indicator="purified", gamma=0.5)
+    assert asked.words(asked.frame(recorded(share))) == (
+        "--frame=nt-stop", "--epochs=2", "--indicator=purified", "--gamma=0.5",
+    )  # fmt: skip
+
+
+def test_what_is_judged_by_purified_images_has_nothing_of_acm() -> None:
+    """In the header neither, whichever indicator: files of ACM are as they were."""
+    for name in ("st", "nt-stop"):
+        (phase,) = recorded(frame_with(name))["phases"]
+        assert {"variant", "gamma"} <= phase["staged"].keys() and "indicator" not in phase["staged"]
+        (phase,) = recorded(frame_with(name, indicator="purified"))["phases"]
+        assert (
+            phase["staged"]["gamma"] == SHARE and not {"variant", "layer"} & phase["staged"].keys()
+        )
+        assert frame_with(name, indicator="acm") == FRAMES[name]
+    own = replace(FRAMES["st"], train=Phase(staged=Staged(variant="sum", gamma=3.0, layer=1)))
+    judged = frame_with(own, indicator="purified").train.staged
+    assert judged == Staged(indicator="purified") and frame_with(own, lr=0.1).train == own.train
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "said"),
+    [
+        ("nt", {"indicator": "purified"}, "option indicator does not belong to frame 'nt'"),
+        ("st", {"indicator": "pure"}, "unknown indicator 'pure'; did you mean 'purified'"),
+        ("st", {"indicator": "purified", "variant": "literal"}, "option acm-variant is of ACM"),
+        ("nt-stop", {"indicator": "purified", "layer": 1}, "option acm-layer is of ACM"),
+        ("st", {"indicator": "purified", "gamma": 1.5}, "gamma is 1.5, expected a number from 0"),
+    ],
+)
+def test_an_indicator_that_cannot_judge(frame: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        frame_with(frame, **options)
+    with pytest.raises(RecipeError, match=r"ACM to judge by \(ratio, layer None\)"):
+        Staged(indicator="purified", variant="ratio")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from stkit.recipes.carried import (
     preparation,
     read,
 )
-from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase
 from stkit.recipes.options import called, frame_with
+from stkit.recipes.staged import Staged
 
 PAPERS = {
     "nt": Frame(Phase()),
@@ -54,6 +55,8 @@ def test_the_papers_frames_carry_nothing_more() -> None:
         ("cg, JPEG-50 ,gray", Carried(prepare=("jpeg-50", "gray"), augment=CG)),
         ("gray,jpeg-50", Carried(prepare=("gray", "jpeg-50"))),
         ("bdr,orthogonal,gauss", Carried(prepare=("bdr-2", "orthogonal", "gauss"))),
+        ("orthogonal-1,swap-1", Carried(prepare=("orthogonal", "swap"))),
+        ("orthogonal-2,swap-10", Carried(prepare=("orthogonal-2", "swap-10"))),
         ("mixup", Carried(mix="mixup")),
         ("cutmix,cutmix,dropout", Carried(mix="cutmix", dropout=0.5)),
         ("ueraser", Carried(augment=UERASER)),

@@ -7,7 +7,7 @@ from io import StringIO
 from itertools import pairwise
 
 import pytest
-from made_up import cell, write
+from made_up import by_share, cell, write
 
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.catalogue import MODELS
@@ -195,6 +195,23 @@ def test_acm_of_checks_and_of_what_was_recorded(tmp_path):
     assert {(row["quantity"], row["layer"]) for row in both} == {
         ("acm", "2"), ("gradients", "10"),
     }  # fmt: skip
+
+
+def test_trainings_judged_by_a_share_have_stages_and_no_acm(cli, tmp_path):
+    """On a page, in curves, and beside others in the picture of ACM."""
+    folder = write(tmp_path / "r", by_share(cell(0.5, frame="st")), cell(0.6, frame="st-cg"))
+    rows = plots.draw("curves", [folder], tmp_path / "c.svg")
+    shown = {row["run"]: (row["rolled_back"], row["tau"]) for row in rows if row["epoch"] == 1}
+    assert shown["st"] == shown["st-cg"] == (1, 1)
+    notes: list[str] = []
+    rows = plots.draw("acm", [folder], tmp_path / "a.svg", on_note=notes.append)
+    assert {row["run"] for row in rows} == {"st-cg"}
+    assert notes[0] == "note: st: no acm of penultimate, which train --record acm takes"
+    page = tmp_path / "p.html"
+    assert cli("report", folder, "--format", "html", "-o", page).code == 0
+    assert page.read_text().count("1@1") == 2
+    table = cli("report", folder, "--json").json
+    assert [("acm" in row, row["stages"][0]["tau"]) for row in table] == [(True, 1), (False, 1)]
 
 
 def test_acm_is_of_the_variant_that_judged_where_it_did(tmp_path):

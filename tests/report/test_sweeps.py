@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from made_up import cell, write
+from made_up import by_share, cell, write
 
 from stkit.report import gather, sweeps
 
@@ -44,6 +44,19 @@ def test_lines_of_one_name_are_told_apart(tmp_path):
     more = [staged(0.5, poison="sp", gamma=g, beta=1 / 2) for g in (1e-4, 1e-3)]
     lines = sweeps.staged(read(tmp_path, *CELLS, *more), "gamma")
     assert {line.name for line in lines} == {"sp st (beta 1/4)", "sp st (beta 1/2)"}
+
+
+def test_a_share_is_no_threshold_of_acm(tmp_path):
+    """But beta is beta, whatever is judged."""
+    cells = [
+        by_share(staged(0.5, poison="sp", gamma=gamma, beta=beta), gamma)
+        for gamma, beta in ((0.4, 0.25), (0.5, 0.25), (0.5, 0.5))
+    ]
+    results = read(tmp_path, *cells)
+    assert sweeps.staged(results, "gamma") == []
+    (line,) = sweeps.staged(results, "beta")
+    assert [point.value for point in line.points] == [0.25, 0.5]
+    assert sweeps.default(line.one.setup, "beta") == 0.25
 
 
 def rates():

@@ -23,7 +23,7 @@ from stkit.training.loop import Training
 from stkit.training.purified import Purified
 from stkit.training.run import train
 from stkit.training.schedule import Held
-from stkit.training.staged import live
+from stkit.training.snapshot import live
 
 CPU = pick("cpu", "fp32")
 SIDE = 20

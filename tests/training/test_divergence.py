@@ -12,8 +12,8 @@ from stkit.core.errors import DivergenceError
 from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.engine.runtime import pick
-from stkit.recipes.frames import Staged
 from stkit.recipes.options import frame_with
+from stkit.recipes.staged import Staged
 from stkit.recipes.training import OWN, TrainingRecipe
 from stkit.training.loop import Training
 from stkit.training.schedule import Verdict

@@ -97,6 +97,27 @@ def test_judge(tau: int, acm: float, verdict: Verdict) -> None:
     assert judge(tau, acm, GAMMA, 0.25, stop=True) == stopping
 
 
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [
+        (1.2, KEEP),  # washed images may be answered better
+        (0.6 + 1e-9, KEEP),
+        (0.6, KEEP),  # strictly smaller triggers
+        (0.6 - 1e-9, ROLL_BACK),
+        (0.0, ROLL_BACK),
+        (math.inf, ROLL_BACK),
+        (math.nan, ROLL_BACK),
+        (None, KEEP),  # nothing was learned that could be judged
+    ],
+)
+@pytest.mark.parametrize("tau", [0, 1, 2, 3])
+def test_judge_of_a_score_that_falls(tau: int, share: float | None, verdict: Verdict) -> None:
+    """The other way round than ACM: a small retained share is what a shortcut leaves."""
+    assert judge(tau, share, 0.6, 0.25, falls=True) == (KEEP if tau == 3 else verdict)
+    stopping = KEEP if verdict == KEEP else STOP
+    assert judge(tau, share, 0.6, 0.25, falls=True, stop=True) == stopping
+
+
 def test_judge_without_limit_still_distrusts_what_is_not_a_number() -> None:
     assert judge(0, 1e300, math.inf, 0.25) == KEEP
     assert judge(0, math.inf, math.inf, 0.25) == ROLL_BACK
@@ -121,8 +142,11 @@ def test_an_epoch_goes_through_a_header_and_back() -> None:
     plain = {"epoch": 1, "phase": 1, "lr": 0.1, "loss": 2.5, "train_accuracy": 0.25}
     check = {"step": 6, "acm": {"literal": 0.5}, "tau": 1, "verdict": "roll back",
              "lr_scales": [0.5, 1.0]}  # fmt: skip
+    share = {"step": 6, "holdout_accuracy": 0.0, "purified_accuracy": {"jpeg-10": 0.25},
+             "retained_share": 0.0, "tau": 1, "verdict": "keep", "lr_scales": [0.5]}  # fmt: skip
     for record in (
         plain,
+        {**plain, "checks": [share]},
         {**plain, "accuracy": 0.0, "holdout_accuracy": 0.5},
         {**plain, "holdout_accuracy": 0.5, "purified_accuracy": {"bdr-2": 0.25},
          "retained_share": 0.5},

@@ -16,9 +16,10 @@ from stkit import models
 from stkit.core.errors import DataError, RecipeError
 from stkit.data.images import Images, to_float
 from stkit.data.load import load
-from stkit.recipes.frames import Staged
+from stkit.recipes.staged import Staged
 from stkit.training.schedule import Verdict, cosine, lr_scales
-from stkit.training.staged import StagedTraining, layer_groups, live, measured
+from stkit.training.snapshot import live
+from stkit.training.staged import StagedTraining, layer_groups, measured
 
 SIDE = 20  # the smaller, the faster
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_loop.py"
@@ -201,6 +202,39 @@ def test_probes_of_both_kinds_are_the_same(digits):
     scores = measured(net, digits.pixels, digits.labels)
     assert scores == measured(net, to_float(digits.pixels), digits.labels)
     assert set(scores) == {"literal", "sum", "ratio"}
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_an_own_loop_judges_by_purified_images(stop, digits):
+    """With its own accuracies: at a share of .5 of .9 it is below what ten classes need, at .9 not;
+    at chance nothing is judged."""
+    torch.manual_seed(0)
+    net = Net()
+    told = iter([(0.9, 0.9), (0.11, 0.1), (0.9, 0.5), (0.9, 0.45)])
+
+    def washed(model, images, labels):
+        assert model is net and len(images) == len(labels) == 60
+        held, share = next(told)
+        washed = {"mine": held * share}
+        return {"holdout_accuracy": held, "purified_accuracy": washed, "retained_share": share}
+
+    settings = Staged(indicator="purified", stop=stop)
+    optimizer = torch.optim.SGD(layer_groups(net, SIDE), lr=0.1)
+    probe = (digits.pixels, digits.labels)
+    staged = StagedTraining(net, optimizer, probe, settings, measure=washed)
+    bad = Verdict.STOP if stop else Verdict.ROLL_BACK
+    for verdict in (Verdict.KEEP, Verdict.KEEP, bad, bad):
+        step(staged, digits)
+        before = state(staged)
+        check = staged.check()
+        assert check.verdict is verdict and equal(state(staged), before) == (
+            verdict is Verdict.KEEP
+        )
+    assert check.acm == {} and check.purified_accuracy == {"mine": 0.9 * 0.45}
+    assert (check.holdout_accuracy, check.retained_share) == (0.9, 0.45)
+    assert staged.tau == (0 if stop else 2)
+    with pytest.raises(RecipeError, match=r"'purified' is given without measure.*pass measure="):
+        StagedTraining(net, optimizer, probe, settings)
 
 
 def test_what_cannot_be_staged_is_refused(digits):

@@ -15,9 +15,10 @@ from stkit.data.load import load
 from stkit.measure.accuracy import evaluate
 from stkit.measure.acm import acm
 from stkit.poisons import poison
-from stkit.recipes.frames import FRAMES, Frame, Phase, Staged
+from stkit.recipes.frames import FRAMES, Frame, Phase
 from stkit.recipes.options import OPTIONS, Options
 from stkit.recipes.poisons.em import EM
+from stkit.recipes.staged import Staged
 from stkit.report.result import summary
 from stkit.training import checkpoint
 from stkit.training.run import Run, train

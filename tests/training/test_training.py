@@ -23,7 +23,7 @@ from stkit.report.result import summary
 from stkit.training.loop import Training
 from stkit.training.plan import plan
 from stkit.training.schedule import Verdict
-from stkit.training.staged import live
+from stkit.training.snapshot import live
 
 CPU = pick("cpu", "fp32")
 SIDE = 20  # the smaller, the faster; on 16 the small net ends in one value a channel

@@ -18,7 +18,8 @@ from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe
 from stkit.report.result import summary
 from stkit.training.loop import Training
-from stkit.training.staged import Measure, live
+from stkit.training.snapshot import live
+from stkit.training.staged import Measure
 
 CPU = pick("cpu", "fp32")
 SIDE = 20  # the smaller, the faster; on 16 the small net ends in one value a channel

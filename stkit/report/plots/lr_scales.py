@@ -22,7 +22,7 @@ def draw(
     import numpy as np
 
     from stkit.core.checks import given, whole
-    from stkit.recipes.frames import Staged
+    from stkit.recipes.staged import Staged
     from stkit.report.plots import style
     from stkit.training import schedule
 
