@@ -59,12 +59,12 @@ class Reading:
     """The shares of the held-out labels that were read after some preparations.
 
     prepared: these, as `--augment` spells them, or "plain". linear: by a linear classifier of
-    pixels. convolution: by one of random convolutions; None where that was not asked for.
+    pixels. convolution: by one of random convolutions.
     """
 
     prepared: str
     linear: float
-    convolution: float | None
+    convolution: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,9 +101,9 @@ class Probed:
         are known to be clean says so, and how much of it mild preparations take away.
         """
         told = ["Linearly readable: " + self._told([each.linear for each in self.readings])]
-        convolved = [each.convolution for each in self.readings if each.convolution is not None]
-        if convolved:
-            told.append("by random convolutions: " + self._told(convolved))
+        told.append(
+            "by random convolutions: " + self._told([each.convolution for each in self.readings])
+        )
         told.append(f"chance is {self.chance:.1%}")
         if self.gray:
             told.append("the images are grey already, gray changes nothing")
@@ -123,16 +123,15 @@ def probe(
     preparations: Sequence[str] = PREPARED,
     *,
     seed: int = 0,
-    convolution: bool = True,
     on_reading: Callable[[int, int], None] | None = None,
 ) -> Probed:
     """How much of the labels of held-out published images is read without learning.
 
     preparations: comma lists such as "gray,jpeg-30", or "plain". seed: of the draw of 10,000 images
     at most, class-balanced, of which a fifth is held out, of the filters, and of `orthogonal`,
-    which is fitted on the others. convolution: also by random convolutions. on_reading: called with
-    (done, total). Larger images are reduced to 32x32 after the preparation: by averages for the
-    linear classifier, to their middle for the convolutions, which look at neighbouring pixels.
+    which is fitted on the others. on_reading: called with (done, total). Larger images are reduced
+    to 32x32 after the preparation: by averages for the linear classifier, to their middle for the
+    convolutions, which look at neighbouring pixels.
 
     RecipeError: an unknown preparation. DataError: one class, or too few images.
 
@@ -149,7 +148,9 @@ def probe(
     readings = []
     for done, names in enumerate(lists, 1):
         pixels = prepare(chosen, names, seed=seed, fitted=len(fitted)).pixels
-        readings.append(_reading(pixels, labels, len(fitted), names, seed, convolution))
+        linear = _linear(pixels, labels, len(fitted))
+        convolved = _convolved(pixels, labels, len(fitted), seed)
+        readings.append(Reading(spelled(names), linear, convolved))
         if on_reading:
             on_reading(done, len(lists))
     height, width = chosen.pixels.shape[-2:]
@@ -193,21 +194,33 @@ def _blocks(pixels: Tensor, values: int | None = None) -> tuple[Tensor, ...]:
     return torch.split(pixels, max(1, BLOCK // (values or pixels[0].numel())))
 
 
-def _reading(
-    pixels: Tensor, labels: Tensor, count: int, names: tuple[str, ...], seed: int, convolve: bool
-) -> Reading:
-    """What is read off the images after the first `count`, which are fitted on."""
-    known, wanted = labels[:count], labels[count:]
-    classes = int(labels.max()) + 1
-    grid = _reduced(pixels)
-    linear = ridge.pixel_scores(grid[:count], known, grid[count:], classes).argmax(1)
-    convolved = None
-    if convolve:
-        middle = _middle(pixels)
-        x = convolutions.features(middle, convolutions.filters(middle[:count], seed))
-        seen = ridge.feature_scores(x[:count], known, x[count:], classes).argmax(1)
-        convolved = float((seen == wanted).double().mean())
-    return Reading(spelled(names), float((linear == wanted).double().mean()), convolved)
+def convolved(images: Images, preparations: Sequence[str], *, seed: int = 0) -> dict[str, float]:
+    """What `probe` reads by random convolutions after each of these preparations, at a third of its
+    cost."""
+    fitted, held = _drawn(images, seed)
+    chosen = _taken(images, torch.cat([fitted, held]))
+    known, count = chosen.labels.unique(return_inverse=True)[1], len(fitted)
+    return {
+        text: _convolved(
+            prepare(chosen, prepared(text), seed=seed, fitted=count).pixels, known, count, seed
+        )
+        for text in preparations
+    }
+
+
+def _linear(pixels: Tensor, labels: Tensor, count: int) -> float:
+    """What a linear classifier, fitted on the first `count` images, reads off the others."""
+    grid, classes = _reduced(pixels), int(labels.max()) + 1
+    told = ridge.pixel_scores(grid[:count], labels[:count], grid[count:], classes).argmax(1)
+    return float((told == labels[count:]).double().mean())
+
+
+def _convolved(pixels: Tensor, labels: Tensor, count: int, seed: int) -> float:
+    """What one of random convolutions reads off them."""
+    middle, classes = _middle(pixels), int(labels.max()) + 1
+    x = convolutions.features(middle, convolutions.filters(middle[:count], seed))
+    told = ridge.feature_scores(x[:count], labels[:count], x[count:], classes).argmax(1)
+    return float((told == labels[count:]).double().mean())
 
 
 def _reduced(pixels: Tensor) -> Tensor:

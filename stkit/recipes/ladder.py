@@ -1,6 +1,6 @@
 """The ladder of `auto`: preparations from the mildest on, and every number it is climbed by.
 
-    plain -> cg -> ... -> gray,jpeg-10
+    plain -> cg -> ... -> ueraser
 
 A *rung* is a list as `--augment` has it. Short trainings of a small net, the *pilots*, say on which
 rung a training begins: the mildest one whose retained share passes (`recipes.purifiers`). In the
@@ -17,8 +17,8 @@ from stkit.core.errors import RecipeError
 AUTO = "auto"
 """In a list as `--augment` has it, and of the frame."""
 RUNGS = (
-    "plain", "cg", "jpeg-70", "jpeg-30", "gray", "gray,jpeg-30", "orthogonal", "orthogonal,gray",
-    "gray,jpeg-10",
+    "plain", "cg", "jpeg-70", "gray", "orthogonal-2", "jpeg-30", "gray,jpeg-30",
+    "orthogonal-2,gray", "gray,jpeg-10", "ueraser",
 )  # fmt: skip
 """By what each costs clean images, the mildest first."""
 FITTED = ("orthogonal", "swap")
@@ -33,7 +33,7 @@ class Ladder:
     no larger a batch. budget: all pilots together, by the images that pass through a net in
     training, of those of the training; `pilots` of them are allowed in any case. holdout: images
     kept out to judge by where none are asked for, a tenth of the set at most.
-    gap, spared: see `training.ladder.spared`. share, washed: see `training.ladder.fell`.
+    left: see `training.ladder.spared`. share, washed: see `training.ladder.fell`.
     """
 
     rungs: tuple[str, ...] = RUNGS
@@ -44,8 +44,7 @@ class Ladder:
     budget: float = 0.35
     pilots: int = 3
     holdout: int = 1000
-    gap: float = 0.3
-    spared: float = 0.9
+    left: float = 1.5
     share: float = 0.75
     washed: float = 0.9
 
@@ -56,7 +55,8 @@ class Ladder:
             whole(f"ladder's {name}", getattr(self, name), least, inf)
         whole("ladder's holdout", self.holdout, 1, inf)
         number("ladder's budget", self.budget, 0, inf)
-        for name in ("gap", "spared", "share", "washed"):
+        number("ladder's left", self.left, 1, inf)
+        for name in ("share", "washed"):
             number(f"ladder's {name}", getattr(self, name), 0, 1)
         if not self.rungs or len(set(self.rungs)) < len(self.rungs):
             raise RecipeError(

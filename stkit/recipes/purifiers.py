@@ -5,10 +5,12 @@ objects survives any of them; a shortcut survives those that leave it alone. So 
 washed images, the smallest over purifiers, is set beside accuracy on the same images unwashed: the
 *retained share*. Purifiers are to differ in kind: a shortcut that all of them spare is not seen.
 
-Values and decisions only; `training/purified.py` measures. The rule is our own, no paper's: in 39
-trainings of the small net on 10,000 images of CIFAR-10, clean and with four poisons, every share
-below 0.6 went with a loss of 6 to 43 points, every one above 0.64 with 3 at most; clean images kept
-0.71 and more.
+Values and decisions only; `training/purified.py` measures. The rule is our own, no paper's. It was
+found in 39 trainings of the small net on 10,000 images of CIFAR-10, clean and with four poisons, as
+JPEG and grey with JPEG judge: every share below 0.6 went with a loss of 6 to 43 points, every one
+above 0.64 with 3 at most. What grey takes of clean images depends on the set, though: after five
+epochs nets keep 0.66 on CIFAR-10, 0.39 on CIFAR-100. So half of it is allowed for. The others take
+a tenth there, and the blur sees a one-pixel shortcut that grey and JPEG hardly touch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +19,13 @@ from math import sqrt
 from stkit.core.errors import RecipeError
 from stkit.recipes.carried import listed, preparation
 
-PURIFIERS = ("jpeg-10", "gray,jpeg-10", "bdr-2")  # spatial; colour, and spatial; tone
+PURIFIERS = ("jpeg-10", "gauss-8", "gray,jpeg-10", "bdr-3")  # space twice; colour; tone
 """Each a comma list of preparations, as `--augment` spells them."""
-SHARE = 0.55
-"""How much must be left of what is above chance; with ten classes 0.6 of the accuracy, about."""
+TOLL = {"gray,jpeg-10": 0.5}
+"""What a purifier may take, as it does of clean images: accuracy counts as if it were over the
+rest. The others may take nothing of their own."""
+SHARE = 0.65
+"""How much must be left of what is above chance; with ten classes 0.7 of the accuracy, about."""
 NOISE = 3.0
 """Standard deviations of a guesser's accuracy, within which nothing has been learned."""
 
@@ -46,11 +51,13 @@ def retained_share(
 ) -> float | None:
     """The smallest accuracy on washed images over that on unwashed ones; None where that is 0.
 
-    purified_accuracy: by purifier. judges: those that count.
+    purified_accuracy: by purifier, counted as over what is left of 1 by its `TOLL`. judges: those
+    that count.
     """
     if holdout_accuracy == 0:
         return None
-    return min(purified_accuracy[purifier] for purifier in judges) / holdout_accuracy
+    counted = (purified_accuracy[each] / (1 - TOLL.get(each, 0)) for each in judges)
+    return min(counted) / holdout_accuracy
 
 
 def least_share(holdout_accuracy: float, classes: int, share: float = SHARE) -> float:
@@ -68,10 +75,19 @@ def learned(holdout_accuracy: float, classes: int, count: int) -> bool:
 
 
 def passes(share: float | None, holdout_accuracy: float, classes: int, count: int) -> bool:
-    """Whether enough is retained; where nothing was learned, nothing can be judged: it passes."""
+    """Whether enough is retained; where nothing was learned, nothing can be judged: it passes.
+
+    What lacks less than the noise of counting passes, too.
+    """
     if share is None or not learned(holdout_accuracy, classes, count):
         return True
-    return share >= least_share(holdout_accuracy, classes)
+    return share + noise(share, holdout_accuracy, count) >= least_share(holdout_accuracy, classes)
+
+
+def noise(share: float, holdout_accuracy: float, count: int) -> float:
+    """The standard deviation of a retained share, by the number of images it is counted on."""
+    washed = min(1.0, share * holdout_accuracy)
+    return sqrt(washed * (1 - washed) / count) / holdout_accuracy
 
 
 def least_holdout(classes: int) -> int:

@@ -49,7 +49,7 @@ class Chosen:
     """All that was decided on the way up a ladder; rung: the one at hand, None while pilots run.
 
     skipped: rungs that were not tried, and why; None: nobody has asked yet. probe: of each rung
-    that a linear probe was asked about, its accuracy. note: where no rung has passed.
+    that random convolutions were asked about, what they read. note: where no rung has passed.
     """
 
     rung: str | None = None
@@ -117,27 +117,20 @@ def begun_on(pilots: Sequence[Pilot]) -> Pilot:
 
 
 def spared(ladder: Ladder, probe: Mapping[str, float], *, classes: int) -> dict[str, float]:
-    """Rungs that leave a linear shortcut where it was, and the share of it that they leave.
+    """Rungs that leave a shortcut where random convolutions read it, and how many times as much
+    they leave as the rung that leaves least.
 
-    probe: a linear classifier's accuracy on the images of each rung that prepares them; of the
-    lowest rung on the images as they are. Asked only where that is so far above the accuracy on
-    the strongest of these rungs that there is a linear shortcut to be left: by `ladder.gap` of
-    what is above chance. A rung is spared a pilot if of what is above chance on the lowest rung
-    more than `ladder.spared` is left. A shortcut that is not linear spares none.
+    probe: what these read off the images of each rung that prepares them, and off the lowest. Some
+    of it is natural and is read on every rung; of it no rung leaves `ladder.left` times as much
+    above chance as another. So this is asked once the lowest has failed, and only those that leave
+    less are tried.
     """
     if not probe:
         return {}
     chance = 1 / classes
-    lowest, strongest = (probe[next(r for r in order if r in probe)]
-                         for order in (ladder.rungs, ladder.rungs[::-1]))  # fmt: skip
-    if lowest <= chance or lowest - strongest <= ladder.gap * (1 - chance):
-        return {}
-    left = {
-        rung: (accuracy - chance) / (lowest - chance)
-        for rung, accuracy in probe.items()
-        if rung != ladder.rungs[0]
-    }
-    return {rung: share for rung, share in left.items() if share > ladder.spared}
+    least = max(min(probe.values()) - chance, 1e-9)
+    left = {r: (read - chance) / least for r, read in probe.items() if r != ladder.rungs[0]}
+    return {rung: times for rung, times in left.items() if times > ladder.left}
 
 
 def best(washed: Sequence[float]) -> int:

@@ -1,7 +1,9 @@
 """Short trainings that say on which rung of a ladder a training begins.
 
 A pilot is natural training of a small net on some of the training images, prepared and augmented as
-the rung says, by the same runtime and seed. What it learned is measured on the images that the
+the rung says, by the same runtime and seed, but without crop and flip: a shortcut that is fixed to
+its place, such as a pixel of a class, is learned within some hundred steps then, as in a long
+training with them. What it learned is measured on the images that the
 training holds out, as they are and washed by the purifiers. No random stream of the training is
 touched, as each draw has a stream of its own; what the training is, it is with pilots or without.
 """
@@ -20,12 +22,13 @@ from stkit.data.images import Images
 from stkit.data.prepare import prepare
 from stkit.data.sampling import balanced
 from stkit.engine.runtime import Runtime
-from stkit.measure.separability import probe
+from stkit.measure.separability import convolved
 from stkit.recipes import purifiers
-from stkit.recipes.carried import preparation, rung
+from stkit.recipes.carried import PLAIN, preparation, rung
 from stkit.recipes.frames import NATURAL, Frame, Phase
 from stkit.recipes.ladder import FITTED, Ladder
-from stkit.recipes.probe import PLAIN, least
+from stkit.recipes.probe import PLAIN as PUBLISHED
+from stkit.recipes.probe import least
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.ladder import Chosen, Pilot, allowed, begun_on, spared, to_try
 from stkit.training.plan import Plan
@@ -129,6 +132,8 @@ class Pilots:
     def _run(self, name: str) -> Iterator[None]:
         """The pilot on a rung. One that diverges has learned nothing that lasts."""
         phase = on(Phase(epochs=self.size.epochs), name)
+        eager = tuple(each for each in phase.augment if each not in PLAIN)
+        phase = replace(phase, augment=eager)
         recipe = TrainingRecipe(
             Frame(phase, name=f"{NATURAL}+{name}"), self.ladder.model, self.size.batch_size,
             self.recipe.seed,
@@ -177,31 +182,31 @@ class Pilots:
         return rows[balanced(self.images.labels[rows], self.size.images)].sort().values
 
     def _look(self) -> None:
-        """Which rungs need no pilot: those that do what a lower one does, and those that a linear
-        probe says leave the shortcut where it was."""
+        """Which rungs need no pilot: those that do what a lower one does, and those that a probe by
+        random convolutions says leave the shortcut where it was."""
         held = self.images.rows(self.plan.holdout_rows[:LOOKED_AT])
         skipped = same(self.ladder, held)
         known = self._probed([name for name in self.ladder.rungs if name not in skipped])
         left = spared(self.ladder, known, classes=len(self.images.classes))
         skipped |= {
-            name: f"leaves {share:.2f} of what a linear probe reads above chance"
-            for name, share in left.items()
+            name: f"leaves {times:.1f} times what the least leaves to be read by a probe"
+            for name, times in left.items()
         }
         self.chosen = replace(self.chosen, skipped=skipped, probe=known)
 
     def _probed(self, names: Sequence[str]) -> dict[str, float]:
-        """What a linear probe reads off the images of these rungs, of the lowest and of those that
-        prepare them; of too few images nothing."""
+        """What random convolutions read off the images of these rungs, of the lowest and of those
+        that prepare them; of too few images nothing."""
         images = self.images.rows(self._rows())
         if len(images) < least(len(images.classes)):
             return {}
         asked = {
-            name: ",".join(rung(name).prepare) or PLAIN
+            name: ",".join(rung(name).prepare) or PUBLISHED
             for name in names
             if rung(name).prepare or name == self.ladder.rungs[0]
         }
-        readings = probe(images, tuple(asked.values()), seed=self.recipe.seed, convolution=False)
-        known = {name: readings[text].linear for name, text in asked.items()}
+        read = convolved(images, [*dict.fromkeys(asked.values())], seed=self.recipe.seed)
+        known = {name: read[text] for name, text in asked.items()}
         shared: dict[str, float] = self.runtime.shared(known)
         return shared
 

@@ -203,7 +203,8 @@ def judged(
 ) -> tuple[float | None, float]:
     """The score that decides, and its limit; None where nothing was learned that could be judged.
 
-    classes, count: of the held-out images, whose chance and noise decide that.
+    classes, count: of the held-out images, whose chance and noise decide that; what lacks less than
+    the noise passes.
     """
     if not settings.purified:
         return cast(Mapping[str, float], scores)[settings.variant], settings.threshold
@@ -211,7 +212,9 @@ def judged(
     accuracy = held["holdout_accuracy"]
     if not purifiers.learned(accuracy, classes, count):
         return None, 0.0
-    return held["retained_share"], purifiers.least_share(accuracy, classes, settings.threshold)
+    share = held["retained_share"]
+    least = purifiers.least_share(accuracy, classes, settings.threshold)
+    return share, least - purifiers.noise(share, accuracy, count)
 
 
 def judge(

@@ -92,9 +92,7 @@ def test_the_same_seed_gives_the_same_and_another_draws_anew():
     first, again, other = (probe(images, ["plain", "gray"], seed=s) for s in (1, 1, 2))
     assert first == again and first != other
     assert (first.fitted, first.read, first.classes) == (160, 40, 10)
-    assert probe(images, ["plain"], seed=1, convolution=False).readings[0] == replace(
-        first["plain"], convolution=None
-    )
+    assert probe(images, ["plain"], seed=1).readings[0] == replace(first["plain"], convolution=None)
 
 
 def test_what_is_fitted_is_fitted_on_those_that_are_fitted_on():
@@ -117,10 +115,10 @@ def test_larger_images_are_reduced(size, side):
 
 
 def test_a_grey_set_is_known():
-    probed = probe(load("digits", limit=200), ["plain", "gray"], convolution=False)
+    probed = probe(load("digits", limit=200), ["plain", "gray"])
     assert probed.gray and "grey already" in probed.verdict
     assert probed["gray"].linear == probed["plain"].linear
-    assert not probe(smooth(100), ["plain"], convolution=False).gray
+    assert not probe(smooth(100), ["plain"]).gray
 
 
 def test_sets_that_cannot_be_probed():
