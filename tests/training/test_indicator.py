@@ -12,6 +12,7 @@ from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.engine.runtime import pick
 from stkit.recipes.options import frame_with
+from stkit.recipes.purifiers import passes
 from stkit.recipes.training import TrainingRecipe
 from stkit.report import history
 from stkit.report.rerun import chain
@@ -78,9 +79,11 @@ def test_it_rolls_back_or_stops_and_resumes_to_the_same_bytes(frame, digits, tmp
         artifact.write(tmp_path / f"{step}", whole.tensors(), whole.head())
     checks = [check for record in whole.epochs for check in record.checks]
     judged = [c for c in checks if c.tau < 3 or c.verdict is not Verdict.KEEP]
-    least = 0.55 + 0.45 * 0.1 / 0.9
     assert {c.verdict is Verdict.KEEP for c in judged} == {True, False}
-    assert all((c.verdict is Verdict.KEEP) == (c.retained_share >= least) for c in judged)
+    assert all(
+        (c.verdict is Verdict.KEEP) == passes(c.retained_share, 0.9, 10, chosen.holdout)
+        for c in judged
+    )
     assert whole.stopped == (frame == "nt-stop") and len(judged) > 1
     for stop in {1, whole.executed - 1}:
         again = Training(digits, chosen, runtime=CPU, measure=by_weights)

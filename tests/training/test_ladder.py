@@ -58,24 +58,27 @@ def test_pilots_have_a_budget_and_three_in_any_case() -> None:
 
 
 MEASURED = {
-    "sp": ({"plain": 0.998, "gray": 0.737, "jpeg-30": 0.982, "gray,jpeg-30": 0.263}, {"jpeg-30"}),
-    "ops": ({"plain": 0.994, "gray": 0.984, "jpeg-30": 0.850, "gray,jpeg-30": 0.307}, {"gray"}),
-    "nothing linear": ({"plain": 0.38, "gray": 0.37, "jpeg-30": 0.36, "gray,jpeg-30": 0.25}, set()),
+    "sp": ({"plain": 0.97, "gray": 0.51, "jpeg-30": 0.85, "gray,jpeg-30": 0.47}, {"jpeg-30"}),
+    "ops": ({"plain": 0.92, "gray": 0.95, "jpeg-30": 0.61, "gray,jpeg-30": 0.60}, {"gray"}),
+    "em": ({"plain": 1.0, "gray": 0.76, "jpeg-30": 0.51, "gray,jpeg-30": 0.45}, {"gray"}),
+    "ar": ({"plain": 0.99, "gray": 0.66, "jpeg-30": 0.50, "gray,jpeg-30": 0.45}, {"gray"}),
+    "clean": ({"plain": 0.53, "gray": 0.50, "jpeg-30": 0.49, "gray,jpeg-30": 0.45}, set()),
     "at chance": ({"plain": 0.1, "gray": 0.1, "jpeg-30": 0.1, "gray,jpeg-30": 0.1}, set()),
-    "never gone": ({"plain": 0.99, "gray": 0.98, "jpeg-30": 0.97, "gray,jpeg-30": 0.9}, set()),
+    "never gone": ({"plain": 0.86, "gray": 0.87, "jpeg-30": 0.82, "gray,jpeg-30": 0.84}, set()),
     "one asked": ({"plain": 0.99}, set()),
+    "none asked": ({}, set()),
 }
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_rungs_that_leave_a_linear_shortcut_are_spared(name: str) -> None:
+def test_rungs_that_leave_the_shortcut_are_spared(name: str) -> None:
     probe, skipped = MEASURED[name]
     assert set(spared(LADDER, probe, classes=10)) == skipped
 
 
 def test_of_two_classes_half_is_chance() -> None:
-    probe = {"plain": 1.0, "gray": 0.96, "jpeg-30": 0.9, "gray,jpeg-30": 0.6}
-    assert spared(LADDER, probe, classes=2) == {"gray": pytest.approx(0.92)}
+    probe = {"plain": 1.0, "gray": 0.96, "jpeg-30": 0.75, "gray,jpeg-30": 0.7}
+    assert spared(LADDER, probe, classes=2) == {"gray": pytest.approx(2.3)}
 
 
 TRAJECTORIES = {
