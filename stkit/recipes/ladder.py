@@ -33,7 +33,7 @@ class Ladder:
     no larger a batch. budget: all pilots together, by the images that pass through a net in
     training, of those of the training; `pilots` of them are allowed in any case. holdout: images
     kept out to judge by where none are asked for, a tenth of the set at most.
-    left: see `training.ladder.spared`. share, washed: see `training.ladder.fell`.
+    left: see `training.ladder.spared`. share, washed, falls: see `training.ladder.fell`.
     """
 
     rungs: tuple[str, ...] = RUNGS
@@ -47,11 +47,18 @@ class Ladder:
     left: float = 1.5
     share: float = 0.75
     washed: float = 0.9
+    falls: int = 2
 
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("steps", 1), ("batch_size", 1), ("pilots", 1)):
+        for name, least in (
+            ("images", 1),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("pilots", 1),
+            ("falls", 1),
+        ):
             whole(f"ladder's {name}", getattr(self, name), least, inf)
         whole("ladder's holdout", self.holdout, 1, inf)
         number("ladder's budget", self.budget, 0, inf)

@@ -85,8 +85,8 @@ class Climb:
             return False
         shares = [share for share, _, _ in map(_numbers, here)]
         washed = [accuracy for _, accuracy, _ in map(_numbers, here)]
-        least = least_share(_numbers(here[-1])[2], self.classes)
-        if fell(self.ladder, shares, washed, least=least):
+        least = [least_share(held, self.classes) for _, _, held in map(_numbers, here)]
+        if fell(self.ladder, shares, washed, least):
             copy(self.best, now)
             return True
         if best(washed) == len(washed) - 1:

@@ -138,22 +138,28 @@ def best(washed: Sequence[float]) -> int:
     return max(range(len(washed)), key=lambda epoch: (washed[epoch], epoch))
 
 
-def fell(ladder: Ladder, shares: Sequence[float], washed: Sequence[float], *, least: float) -> bool:
-    """Whether the last epoch on a rung has fallen into a shortcut.
+def fell(
+    ladder: Ladder, shares: Sequence[float], washed: Sequence[float], least: Sequence[float]
+) -> bool:
+    """Whether a training has fallen into a shortcut on a rung: its last `ladder.falls` epochs have.
 
-    shares, washed: the retained share and the smallest accuracy on washed images at the end of each
-    epoch on this rung so far. least: the share that would pass after the last. It has where all
-    three say so: the share does not pass, it is below `ladder.share` of the rung's best, and the
-    accuracy below `ladder.washed` of its best: what was learned is lost again. A share that merely
-    falls while the accuracy rises is a net that learns fine detail, as it does on clean images.
+    shares, washed, least: the retained share, the smallest accuracy on washed images and the share
+    that passes, at the end of each epoch on this rung so far. An epoch has fallen where all three
+    say so: the share does not pass, it is below `ladder.share` of the best before, and the accuracy
+    below `ladder.washed` of the best before: what was learned is lost again. A share that merely
+    falls while the accuracy rises is a net that learns fine detail, as it does on clean images, and
+    at a high rate a single epoch says little.
     """
-    if len(shares) < 2:
-        return False
-    return (
-        shares[-1] < least
-        and shares[-1] < ladder.share * max(shares)
-        and washed[-1] < ladder.washed * max(washed)
-    )
+
+    def fallen(epoch: int) -> bool:
+        return (
+            shares[epoch] < least[epoch]
+            and shares[epoch] < ladder.share * max(shares[:epoch])
+            and washed[epoch] < ladder.washed * max(washed[:epoch])
+        )
+
+    last = range(len(shares))[-ladder.falls :]
+    return len(shares) > ladder.falls and all(map(fallen, last))
 
 
 def after(ladder: Ladder, rung: str, skipped: Collection[str]) -> str | None:

@@ -27,7 +27,9 @@ from stkit.training.snapshot import live
 
 CPU = pick("cpu", "fp32")
 SIDE = 20
-LADDER = Ladder(rungs=("plain", "cg", "jpeg-50", "bdr-2"), images=40, steps=2, batch_size=20)
+LADDER = Ladder(
+    rungs=("plain", "cg", "jpeg-50", "bdr-2"), images=40, steps=2, batch_size=20, falls=1
+)
 PILOTS = [(0.9, 0.2), (0.9, 0.3), (0.5, 0.9)]
 EPOCHS = [(0.5, 0.9), (0.6, 0.95), (0.9, 0.3), (0.9, 0.3)]
 """Accuracy on what is held out, and the share of it that is retained: `jpeg-50` passes, and falls

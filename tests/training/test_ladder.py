@@ -83,22 +83,28 @@ def test_of_two_classes_half_is_chance() -> None:
 
 TRAJECTORIES = {
     "clean: the share falls, what is washed rises": (
-        [0.95, 0.85, 0.75, 0.70, 0.68], [0.30, 0.40, 0.47, 0.50, 0.52], 0.6, False,
+        [0.95, 0.85, 0.75, 0.70, 0.68, 0.6], [0.30, 0.40, 0.47, 0.50, 0.52, 0.53], 0.7, False,
     ),
-    "clean, and a bad epoch": ([0.9, 0.8, 0.5], [0.4, 0.5, 0.49], 0.6, False),
-    "the shortcut is learned": ([0.9, 0.85, 0.4], [0.4, 0.5, 0.38], 0.57, True),
-    "learned and still enough": ([0.95, 0.9, 0.62], [0.4, 0.5, 0.38], 0.57, False),
-    "learned from the beginning": ([0.25], [0.24], 0.55, False),
-    "as bad as ever": ([0.25, 0.24, 0.22], [0.24, 0.23, 0.2], 0.55, False),
-    "less than a quarter lost": ([0.7, 0.55], [0.5, 0.4], 0.6, False),
-    "a collapse to chance": ([0.9, 1.0], [0.5, 0.1], 1.0, False),
+    "clean, and a bad epoch": ([0.9, 0.8, 0.5, 0.8], [0.4, 0.5, 0.3, 0.5], 0.6, False),
+    "the shortcut is learned": ([0.9, 0.85, 0.4, 0.3], [0.4, 0.5, 0.38, 0.3], 0.57, True),
+    "seen for one epoch so far": ([0.9, 0.85, 0.4], [0.4, 0.5, 0.38], 0.57, False),
+    "learned and still enough": ([0.95, 0.9, 0.62, 0.6], [0.4, 0.5, 0.38, 0.4], 0.57, False),
+    "learned from the beginning": ([0.25, 0.24], [0.24, 0.24], 0.55, False),
+    "as bad as ever": ([0.25, 0.24, 0.22, 0.2], [0.24, 0.23, 0.2, 0.2], 0.55, False),
+    "less than a quarter lost": ([0.7, 0.55, 0.55], [0.5, 0.4, 0.4], 0.6, False),
+    "a collapse to chance": ([0.9, 1.0, 1.0], [0.5, 0.1, 0.1], 1.0, False),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TRAJECTORIES)
 def test_a_fall_is_what_was_learned_and_lost_again(name: str) -> None:
     shares, washed, least, falls = TRAJECTORIES[name]
-    assert fell(Ladder(), shares, washed, least=least) is falls
+    assert fell(Ladder(), shares, washed, [least] * len(shares)) is falls
+
+
+def test_one_epoch_is_enough_where_the_ladder_says_so() -> None:
+    shares, washed, least, _ = TRAJECTORIES["seen for one epoch so far"]
+    assert fell(Ladder(falls=1), shares, washed, [least] * 3)
 
 
 def test_the_next_rung_is_the_next_that_is_not_skipped() -> None:
