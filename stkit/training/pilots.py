@@ -27,7 +27,7 @@ from stkit.recipes import purifiers
 from stkit.recipes.carried import PLAIN, preparation, rung
 from stkit.recipes.frames import NATURAL, Frame, Phase
 from stkit.recipes.ladder import FITTED, Ladder
-from stkit.recipes.probe import PLAIN as PUBLISHED
+from stkit.recipes.probe import PLAIN as AS_THEY_ARE
 from stkit.recipes.probe import least
 from stkit.recipes.training import TrainingRecipe
 from stkit.training.ladder import (
@@ -215,7 +215,7 @@ class Pilots:
         if len(images) < least(len(images.classes)):
             return {}
         asked = {
-            name: ",".join(rung(name).prepare) or PUBLISHED
+            name: ",".join(rung(name).prepare) or AS_THEY_ARE
             for name in names
             if rung(name).prepare or name == self.ladder.rungs[0]
         }
