@@ -141,9 +141,10 @@ def spared(
     least = max(min(direct for direct, _ in read.values()) - chance, 1e-9)
     why = {}
     for name, (direct, mirrored) in read.items():
-        times, kept = (direct - chance) / least, (mirrored - chance) / max(direct - chance, 1e-9)
-        if name == ladder.rungs[0] or any(kind in name for kind in FITTED):
+        fitted = any(kind in name for kind in FITTED)
+        if direct <= chance or fitted or name == ladder.rungs[0]:
             continue
+        times, kept = (direct - chance) / least, (mirrored - chance) / (direct - chance)
         if times > ladder.left:
             why[name] = f"leaves {times:.1f} times what the least leaves to be read by a probe"
         elif mirror and kept < SHARE:
