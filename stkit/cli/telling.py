@@ -48,6 +48,9 @@ def line(record: "Epoch", training: "Training") -> str:
     if training.climb is not None:
         falls = [each for each in training.climb.chosen.switches if each.epoch == record.epoch]
         words += [f"fell, back to epoch {fall.back_to} and on to {fall.after}" for fall in falls]
+        kept = all(check.verdict is Verdict.KEEP for check in record.checks[-1:])
+        if record.rolled_back and kept and not falls:  # at the end of the budget
+            words.append("fell, back to the best epoch")
     if record.final and "accuracy" in record.final:
         words.append(f"test after it {record.final['accuracy']:.4f}")
     return "  ".join(words)
