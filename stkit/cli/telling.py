@@ -17,7 +17,7 @@ def note_left_out(training: "Training") -> None:
     """Name the purifiers that do not judge, and why."""
     if training.sets.purified is not None:
         for purifier, why in training.sets.purified.left_out.items():
-            output.note(f"note: --purified: {purifier} is not judged by: it {why}")
+            output.note(f"note: purifier {purifier} does not judge: it {why}")
 
 
 def line(record: "Epoch", training: "Training") -> str:

@@ -19,6 +19,7 @@ from stkit.core import arrays
 from stkit.core.checks import whole
 from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
+from stkit.data.blocks import row_count
 from stkit.data.images import Images, require
 from stkit.data.perturbation import matching
 from stkit.data.prepare import prepare
@@ -27,7 +28,6 @@ from stkit.measure import convolutions, ridge
 from stkit.recipes.probe import FIFTHS, PLAIN, PREPARED, SAMPLE, least, prepared, spelled
 
 SIDE = 32  # larger images, and larger noise, are averaged down to this side
-BLOCK = 1 << 22  # pixel values reduced at a time
 
 
 def separability(poisoned: Images, clean: Images) -> float | None:
@@ -105,6 +105,8 @@ class Probed:
             "by random convolutions: " + self._told([each.convolution for each in self.readings])
         )
         told.append(f"chance is {self.chance:.1%}")
+        if self.side is not None:
+            told.append(f"larger images were reduced to {self.side}x{self.side}")
         if self.gray:
             told.append("the images are grey already, gray changes nothing")
         return "; ".join(told) + "."
@@ -183,15 +185,15 @@ def _taken(images: Images, rows: Tensor) -> Images:
     """These rows; their pixels lie in a file where they do not fit into memory."""
     shape = (len(rows), *images.pixels.shape[1:])
     pixels = torch.from_numpy(arrays.zeros(shape, np.uint8))
-    for taken, some in zip(_blocks(pixels), _blocks(rows, pixels[0].numel()), strict=True):
+    for taken, some in zip(_blocks(pixels), rows.split(row_count(pixels)), strict=True):
         taken.copy_(images.pixels[some])
     head = {**images.header, "digest": ""}
     return Images(pixels, images.labels[rows], images.index[rows], head)
 
 
-def _blocks(pixels: Tensor, values: int | None = None) -> tuple[Tensor, ...]:
-    """Blocks of rows that have some 4 million values each; values: of a row, else its own."""
-    return torch.split(pixels, max(1, BLOCK // (values or pixels[0].numel())))
+def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:
+    """Blocks of rows, see `data.blocks`."""
+    return torch.split(pixels, row_count(pixels))
 
 
 def convolved(images: Images, preparations: Sequence[str], *, seed: int = 0) -> dict[str, float]:
