@@ -89,9 +89,17 @@ class Probed:
         return f"Probed({first.prepared}: linear {first.linear:.3f}, chance {self.chance:.3f})"
 
     def __getitem__(self, name: str) -> Reading:
-        """The reading after these preparations, in any spelling: `jpeg` is `jpeg-10`."""
-        wanted = spelled(prepared(name))
-        return next(each for each in self.readings if each.prepared == wanted)
+        """The reading after these preparations, in any spelling: `jpeg` is `jpeg-10`.
+
+        RecipeError where there is none.
+        """
+        wanted, known = spelled(prepared(name)), {each.prepared: each for each in self.readings}
+        if wanted not in known:
+            raise RecipeError(
+                f"found no reading after {wanted!r}, expected one of {'; '.join(known)}; "
+                "ask probe for it"
+            )
+        return known[wanted]
 
     @property
     def verdict(self) -> str:
