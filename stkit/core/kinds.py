@@ -65,7 +65,8 @@ EPOCH = {
 }  # fmt: skip
 """What a checkpoint records of an epoch."""
 CHOSEN = {
-    "rung?": str, "skipped?": {str: str}, "probe?": {str: NUMBER}, "note?": str,
+    "rung?": str, "skipped?": {str: str}, "probe?": {str: NUMBER}, "mirrored?": NUMBER,
+    "note?": str,
     "pilots": [
         {"rung": str, "holdout_accuracy": SHARE, "purified_accuracy": {str: SHARE},
          "retained_share": NUMBER, "least_share": NUMBER, "passed": bool}

@@ -7,6 +7,7 @@
 | bdr-B | the B highest bits of each channel, the rest 0; B is 2 | ISS |
 | gauss-S | Gaussian blur, sigma S/10, 5x5, border mirrored; S is 15 | ST paper, A.1 (Table 5) |
 | equalize | PIL's equalize: every channel uses all of its range evenly | - |
+| mirror | left and right exchanged; a purifier, see `recipes.purifiers` | - |
 | orthogonal-N | off the weights of a linear model, N rounds; N is 1 | Sandoval-Segura et al. 2023 |
 | swap-N | what lies along these weights is exchanged among images; N is 1 | ours: `projection` |
 
@@ -152,6 +153,7 @@ KINDS: dict[str, Kind] = {
     "bdr": _numbered(_bdr),
     "gauss": _gauss,
     "equalize": _fixed(_equalize),
+    "mirror": _fixed(lambda block: block.flip(-1)),
     "orthogonal": orthogonal,
     "swap": swap,
 }

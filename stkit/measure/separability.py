@@ -59,12 +59,14 @@ class Reading:
     """The shares of the held-out labels that were read after some preparations.
 
     prepared: these, as `--augment` spells them, or "plain". linear: by a linear classifier of
-    pixels. convolution: by one of random convolutions.
+    pixels. convolution: by one of random convolutions. mirrored: by the same off the images
+    mirrored, which hardly changes what is read of things and all of what is fixed to its place.
     """
 
     prepared: str
     linear: float
     convolution: float
+    mirrored: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,12 +108,14 @@ class Probed:
         """In a sentence what was read after the first preparations, and least after others.
 
         It does not say whether that is natural, as it is of digits: how much is read of images that
-        are known to be clean says so, and how much of it mild preparations take away.
+        are known to be clean says so, how much of it mild preparations take away, and a mirror
+        where it makes no other class, as it does of digits.
         """
         told = ["Linearly readable: " + self._told([each.linear for each in self.readings])]
         told.append(
             "by random convolutions: " + self._told([each.convolution for each in self.readings])
         )
+        told.append(f"by these off the images mirrored {self.readings[0].mirrored:.1%}")
         told.append(f"chance is {self.chance:.1%}")
         if self.side is not None:
             told.append(f"larger images were reduced to {self.side}x{self.side}")
@@ -159,8 +163,8 @@ def probe(
     for done, names in enumerate(lists, 1):
         pixels = prepare(chosen, names, seed=seed, fitted=len(fitted)).pixels
         linear = _linear(pixels, labels, len(fitted))
-        convolved = _convolved(pixels, labels, len(fitted), seed)
-        readings.append(Reading(spelled(names), linear, convolved))
+        seen = _convolved(pixels, labels, len(fitted), seed)
+        readings.append(Reading(spelled(names), linear, *seen))
         if on_reading:
             on_reading(done, len(lists))
     height, width = chosen.pixels.shape[-2:]
@@ -204,9 +208,11 @@ def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:
     return torch.split(pixels, row_count(pixels))
 
 
-def convolved(images: Images, preparations: Sequence[str], *, seed: int = 0) -> dict[str, float]:
-    """What `probe` reads by random convolutions after each of these preparations, at a third of its
-    cost."""
+def convolved(
+    images: Images, preparations: Sequence[str], *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """What `probe` reads by random convolutions after each of these preparations, off the images
+    and off them mirrored, at a third of its cost."""
     fitted, held = _drawn(images, seed)
     chosen = _taken(images, torch.cat([fitted, held]))
     known, count = chosen.labels.unique(return_inverse=True)[1], len(fitted)
@@ -225,12 +231,15 @@ def _linear(pixels: Tensor, labels: Tensor, count: int) -> float:
     return float((told == labels[count:]).double().mean())
 
 
-def _convolved(pixels: Tensor, labels: Tensor, count: int, seed: int) -> float:
-    """What one of random convolutions reads off them."""
+def _convolved(pixels: Tensor, labels: Tensor, count: int, seed: int) -> tuple[float, float]:
+    """What one of random convolutions reads off them, and off them mirrored."""
     middle, classes = _middle(pixels), int(labels.max()) + 1
-    x = convolutions.features(middle, convolutions.filters(middle[:count], seed))
-    told = ridge.feature_scores(x[:count], labels[:count], x[count:], classes).argmax(1)
-    return float((told == labels[count:]).double().mean())
+    of = convolutions.filters(middle[:count], seed)
+    known, held = convolutions.features(middle[:count], of), middle[count:]
+    asked = torch.cat([convolutions.features(each, of) for each in (held, held.flip(-1))])
+    told = ridge.feature_scores(known, labels[:count], asked, classes).argmax(1)
+    right = (told.view(2, -1) == labels[count:]).double().mean(1)
+    return float(right[0]), float(right[1])
 
 
 def _reduced(pixels: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ PREPARATIONS: dict[str, tuple[int, int, int] | None] = {
     "bdr": (2, 1, 8),  # bits a channel: ISS take 2
     "gauss": (15, 1, 30),  # sigma in tenths of a pixel: ST paper, A.1
     "equalize": None,
+    "mirror": None,
     "orthogonal": (1, 1, 10),  # rounds at most; Sandoval-Segura et al. 2023 have one
     "swap": (1, 1, 10),
 }

@@ -17,7 +17,7 @@ from stkit.core.errors import RecipeError
 AUTO = "auto"
 """In a list as `--augment` has it, and of the frame."""
 RUNGS = (
-    "plain", "cg", "jpeg-70", "gray", "orthogonal-2", "jpeg-30", "gray,jpeg-30",
+    "plain", "jpeg-70", "gray", "orthogonal-2", "jpeg-30", "gray,jpeg-30",
     "orthogonal-2,gray", "gray,jpeg-10", "ueraser",
 )  # fmt: skip
 """By what each costs clean images, the mildest first."""

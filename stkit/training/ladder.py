@@ -49,13 +49,16 @@ class Chosen:
     """All that was decided on the way up a ladder; rung: the one at hand, None while pilots run.
 
     skipped: rungs that were not tried, and why; None: nobody has asked yet. probe: of each rung
-    that random convolutions were asked about, what they read. note: where no rung has passed.
+    that random convolutions were asked about, what they read. mirrored: how much of that, above
+    chance and on the rung where it is least, is read off mirrored images too. note: where no rung
+    has passed.
     """
 
     rung: str | None = None
     pilots: tuple[Pilot, ...] = ()
     skipped: Mapping[str, str] | None = None
     probe: Mapping[str, float] = field(default_factory=dict)
+    mirrored: float | None = None
     switches: tuple[Switch, ...] = ()
     note: str | None = None
 
@@ -67,7 +70,10 @@ class Chosen:
         ]
         values: dict[str, Any] = {"rung": self.rung, "pilots": [asdict(p) for p in self.pilots]}
         values |= {"switches": switches}
-        optional = {"skipped": self.skipped, "probe": self.probe or None, "note": self.note}
+        optional = {
+            "skipped": self.skipped, "probe": self.probe or None, "mirrored": self.mirrored,
+            "note": self.note,
+        }  # fmt: skip
         return values | {key: value for key, value in optional.items() if value is not None}
 
     @classmethod
@@ -79,7 +85,7 @@ class Chosen:
         )
         return cls(
             value["rung"], tuple(Pilot(**each) for each in value["pilots"]), value.get("skipped"),
-            value.get("probe") or {}, switches, value.get("note"),
+            value.get("probe") or {}, value.get("mirrored"), switches, value.get("note"),
         )  # fmt: skip
 
     def told(self) -> str:
@@ -131,6 +137,19 @@ def spared(ladder: Ladder, probe: Mapping[str, float], *, classes: int) -> dict[
     least = max(min(probe.values()) - chance, 1e-9)
     left = {r: (read - chance) / least for r, read in probe.items() if r != ladder.rungs[0]}
     return {rung: times for rung, times in left.items() if times > ladder.left}
+
+
+def survives(read: Collection[tuple[float, float]], *, classes: int) -> float | None:
+    """How much of what a probe reads above chance, where it reads least, it reads off mirrored
+    images too; None where nothing was read.
+
+    read: off the images of each rung, and off the same mirrored. Where least is left of a shortcut
+    what is read is of things, which a mirror leaves as they are, unless it makes another class of
+    them: of CIFAR-10 and what poisons it 0.86 to 1.02 survives there, of digits 0.18.
+    """
+    direct, mirrored = min(read, default=(0.0, 0.0))
+    chance = 1 / classes
+    return (mirrored - chance) / (direct - chance) if direct > chance else None
 
 
 def best(washed: Sequence[float]) -> int:

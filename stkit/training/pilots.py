@@ -27,10 +27,18 @@ from stkit.recipes import purifiers
 from stkit.recipes.carried import PLAIN, preparation, rung
 from stkit.recipes.frames import NATURAL, Frame, Phase
 from stkit.recipes.ladder import FITTED, Ladder
-from stkit.recipes.probe import PLAIN as PUBLISHED
+from stkit.recipes.probe import PLAIN as AS_THEY_ARE
 from stkit.recipes.probe import least
 from stkit.recipes.training import TrainingRecipe
-from stkit.training.ladder import Chosen, Pilot, allowed, begun_on, spared, to_try
+from stkit.training.ladder import (
+    Chosen,
+    Pilot,
+    allowed,
+    begun_on,
+    spared,
+    survives,
+    to_try,
+)
 from stkit.training.plan import Plan
 from stkit.training.purified import Purified
 
@@ -166,7 +174,10 @@ class Pilots:
         held, classes = self.images.rows(self.plan.holdout_rows), len(self.images.classes)
         prepared = rung(name).prepare
         self.runtime.broadcast_(*model.buffers())
-        seen = Purified(model, held, prepared=prepared, runtime=self.runtime)()
+        wash: tuple[str, ...] = purifiers.PURIFIERS
+        if (self.chosen.mirrored or 0) >= purifiers.SHARE:
+            wash = (*wash, purifiers.MIRROR)
+        seen = Purified(model, held, prepared=prepared, runtime=self.runtime, wash=wash)()
         accuracy, share = seen["holdout_accuracy"], seen.get("retained_share")
         return Pilot(
             name, accuracy, seen["purified_accuracy"], 1.0 if share is None else share,
@@ -183,31 +194,34 @@ class Pilots:
 
     def _look(self) -> None:
         """Which rungs need no pilot: those that do what a lower one does, and those that a probe by
-        random convolutions says leave the shortcut where it was."""
+        random convolutions says leave the shortcut where it was. And whether what is read where
+        least is left survives a mirror: then it is of things, and mirrored images judge too."""
         held = self.images.rows(self.plan.holdout_rows[:LOOKED_AT])
         skipped = same(self.ladder, held)
-        known = self._probed([name for name in self.ladder.rungs if name not in skipped])
+        read = self._probed([name for name in self.ladder.rungs if name not in skipped])
+        known = {name: direct for name, (direct, _) in read.items()}
         left = spared(self.ladder, known, classes=len(self.images.classes))
         skipped |= {
             name: f"leaves {times:.1f} times what the least leaves to be read by a probe"
             for name, times in left.items()
         }
-        self.chosen = replace(self.chosen, skipped=skipped, probe=known)
+        mirrored = survives(read.values(), classes=len(self.images.classes))
+        self.chosen = replace(self.chosen, skipped=skipped, probe=known, mirrored=mirrored)
 
-    def _probed(self, names: Sequence[str]) -> dict[str, float]:
+    def _probed(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
         """What random convolutions read off the images of these rungs, of the lowest and of those
-        that prepare them; of too few images nothing."""
+        that prepare them, and off the same mirrored; of too few images nothing."""
         images = self.images.rows(self._rows())
         if len(images) < least(len(images.classes)):
             return {}
         asked = {
-            name: ",".join(rung(name).prepare) or PUBLISHED
+            name: ",".join(rung(name).prepare) or AS_THEY_ARE
             for name in names
             if rung(name).prepare or name == self.ladder.rungs[0]
         }
         read = convolved(images, [*dict.fromkeys(asked.values())], seed=self.recipe.seed)
         known = {name: read[text] for name, text in asked.items()}
-        shared: dict[str, float] = self.runtime.shared(known)
+        shared: dict[str, tuple[float, float]] = self.runtime.shared(known)
         return shared
 
     def _note(self, best: Pilot) -> str:

@@ -106,6 +106,13 @@ def test_gauss_needs_a_border_to_mirror(size: int) -> None:
     assert prepared(images(size=3), ("gauss",)).size == 3
 
 
+def test_a_mirror_exchanges_left_and_right() -> None:
+    poisoned = images(count=2, size=5)
+    assert torch.equal(
+        prepared(poisoned, ("mirror",)).pixels, poisoned.pixels[..., [4, 3, 2, 1, 0]]
+    )
+
+
 def test_every_preparation_that_can_be_named_is_made() -> None:
     assert KINDS.keys() == PREPARATIONS.keys()
 

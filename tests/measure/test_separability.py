@@ -93,7 +93,9 @@ def test_the_same_seed_gives_the_same_and_another_draws_anew():
     first, again, other = (probe(images, ["plain", "gray"], seed=s) for s in (1, 1, 2))
     assert first == again and first != other
     assert (first.fitted, first.read, first.classes) == (160, 40, 10)
-    assert convolved(images, ["plain"], seed=1) == {"plain": first["plain"].convolution}
+    assert convolved(images, ["plain"], seed=1) == {
+        "plain": (first["plain"].convolution, first["plain"].mirrored)
+    }
 
 
 def test_what_is_fitted_is_fitted_on_those_that_are_fitted_on():
@@ -156,6 +158,7 @@ def test_the_command_says_what_the_library_measures(cli, tmp_path):
         "prepared": "gray,jpeg-10",
         "linear": wanted["gray,jpeg"].linear,
         "convolution": wanted["gray,jpeg"].convolution,
+        "mirrored": wanted["gray,jpeg"].mirrored,
     }
     assert shown["verdict"] == wanted.verdict and shown["read"] == 40
     printed = cli(*line).out

@@ -16,6 +16,7 @@ from stkit.training.ladder import (
     begun_on,
     fell,
     spared,
+    survives,
     to_try,
 )
 
@@ -81,6 +82,20 @@ def test_of_two_classes_half_is_chance() -> None:
     assert spared(LADDER, probe, classes=2) == {"gray": pytest.approx(2.3)}
 
 
+@pytest.mark.parametrize(
+    ("read", "share"),
+    [
+        ([(0.97, 0.43), (0.45, 0.45), (0.43, 0.40)], 0.909),  # SP: where least is read
+        ([(0.975, 0.28), (0.965, 0.27)], 0.197),  # digits, which a mirror makes others
+        ([(0.1, 0.1)], None),
+        ([], None),
+    ],
+)
+def test_what_is_read_of_things_survives_a_mirror(read, share) -> None:
+    found = survives(read, classes=10)
+    assert found == (share if share is None else pytest.approx(share, abs=1e-3))
+
+
 TRAJECTORIES = {
     "clean: the share falls, what is washed rises": (
         [0.95, 0.85, 0.75, 0.70, 0.68, 0.6], [0.30, 0.40, 0.47, 0.50, 0.52, 0.53], 0.7, False,
@@ -116,7 +131,7 @@ def test_the_next_rung_is_the_next_that_is_not_skipped() -> None:
 def test_what_was_chosen_is_read_back_and_told() -> None:
     chosen = Chosen(
         "jpeg-30", (pilot("plain", 0.18), pilot("gray", 0.5)), {"jpeg-30": "why"}, {"plain": 0.99},
-        (Switch(3, "gray", "jpeg-30", 2),), "none passed",
+        0.9, (Switch(3, "gray", "jpeg-30", 2),), "none passed",
     )  # fmt: skip
     assert Chosen.from_json(chosen.to_json()) == chosen
     assert Chosen.from_json(Chosen().to_json()) == Chosen()
