@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from stkit.recipes.ladder import Ladder
+from stkit.recipes.ladder import FITTED, Ladder
+from stkit.recipes.purifiers import SHARE
 
 
 @dataclass(frozen=True)
@@ -122,21 +123,33 @@ def begun_on(pilots: Sequence[Pilot]) -> Pilot:
     return passed or max(pilots, key=lambda pilot: pilot.nearness)
 
 
-def spared(ladder: Ladder, probe: Mapping[str, float], *, classes: int) -> dict[str, float]:
-    """Rungs that leave a shortcut where random convolutions read it, and how many times as much
-    they leave as the rung that leaves least.
+def spared(
+    ladder: Ladder, read: Mapping[str, tuple[float, float]], *, classes: int, mirror: bool
+) -> dict[str, str]:
+    """Rungs that leave a shortcut where random convolutions read it, and why.
 
-    probe: what these read off the images of each rung that prepares them, and off the lowest. Some
-    of it is natural and is read on every rung; of it no rung leaves `ladder.left` times as much
-    above chance as another. So this is asked once the lowest has failed, and only those that leave
-    less are tried.
+    read: what these read off the images of each rung that prepares them, and of the lowest, and off
+    the same mirrored. Some of it is natural and is read on every rung; of it no rung leaves
+    `ladder.left` times as much above chance as another. mirror: whether it makes no other class;
+    then too little of what is left by shortcuts is read off mirrored images. Asked once the lowest
+    has failed; only those that leave less are tried. Not asked of what is fitted to a whole set:
+    such rungs change more of it than a part of the set shows.
     """
-    if not probe:
+    if not read:
         return {}
     chance = 1 / classes
-    least = max(min(probe.values()) - chance, 1e-9)
-    left = {r: (read - chance) / least for r, read in probe.items() if r != ladder.rungs[0]}
-    return {rung: times for rung, times in left.items() if times > ladder.left}
+    least = max(min(direct for direct, _ in read.values()) - chance, 1e-9)
+    why = {}
+    for name, (direct, mirrored) in read.items():
+        fitted = any(kind in name for kind in FITTED)
+        if direct <= chance or fitted or name == ladder.rungs[0]:
+            continue
+        times, kept = (direct - chance) / least, (mirrored - chance) / (direct - chance)
+        if times > ladder.left:
+            why[name] = f"leaves {times:.1f} times what the least leaves to be read by a probe"
+        elif mirror and kept < SHARE:
+            why[name] = f"mirrored images keep {kept:.2f} of what a probe reads"
+    return why
 
 
 def survives(read: Collection[tuple[float, float]], *, classes: int) -> float | None:

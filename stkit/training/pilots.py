@@ -199,13 +199,11 @@ class Pilots:
         held = self.images.rows(self.plan.holdout_rows[:LOOKED_AT])
         skipped = same(self.ladder, held)
         read = self._probed([name for name in self.ladder.rungs if name not in skipped])
+        classes = len(self.images.classes)
+        mirrored = survives(read.values(), classes=classes)
+        mirror = mirrored is not None and mirrored >= purifiers.SHARE
+        skipped |= spared(self.ladder, read, classes=classes, mirror=mirror)
         known = {name: direct for name, (direct, _) in read.items()}
-        left = spared(self.ladder, known, classes=len(self.images.classes))
-        skipped |= {
-            name: f"leaves {times:.1f} times what the least leaves to be read by a probe"
-            for name, times in left.items()
-        }
-        mirrored = survives(read.values(), classes=len(self.images.classes))
         self.chosen = replace(self.chosen, skipped=skipped, probe=known, mirrored=mirrored)
 
     def _probed(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -59,27 +59,41 @@ def test_pilots_have_a_budget_and_three_in_any_case() -> None:
 
 
 MEASURED = {
-    "sp": ({"plain": 0.97, "gray": 0.51, "jpeg-30": 0.85, "gray,jpeg-30": 0.47}, {"jpeg-30"}),
-    "ops": ({"plain": 0.92, "gray": 0.95, "jpeg-30": 0.61, "gray,jpeg-30": 0.60}, {"gray"}),
-    "em": ({"plain": 1.0, "gray": 0.76, "jpeg-30": 0.51, "gray,jpeg-30": 0.45}, {"gray"}),
-    "ar": ({"plain": 0.99, "gray": 0.66, "jpeg-30": 0.50, "gray,jpeg-30": 0.45}, {"gray"}),
-    "clean": ({"plain": 0.53, "gray": 0.50, "jpeg-30": 0.49, "gray,jpeg-30": 0.45}, set()),
-    "at chance": ({"plain": 0.1, "gray": 0.1, "jpeg-30": 0.1, "gray,jpeg-30": 0.1}, set()),
-    "never gone": ({"plain": 0.86, "gray": 0.87, "jpeg-30": 0.82, "gray,jpeg-30": 0.84}, set()),
-    "one asked": ({"plain": 0.99}, set()),
-    "none asked": ({}, set()),
+    "sp": ([(0.97, 0.44), (0.51, 0.48), (0.84, 0.38), (0.45, 0.45)], {"jpeg-30"}),
+    "ops": ([(0.92, 0.21), (0.95, 0.13), (0.60, 0.38), (0.44, 0.39)], {"gray", "jpeg-30"}),
+    "seen in the mirror alone": ([(0.92, 0.21), (0.48, 0.3), (0.5, 0.5), (0.44, 0.39)], {"gray"}),
+    "em": ([(1.0, 0.1), (0.77, 0.35), (0.55, 0.46), (0.46, 0.45)], {"gray"}),
+    "clean": ([(0.54, 0.52), (0.48, 0.48), (0.50, 0.45), (0.44, 0.44)], set()),
+    "at chance": ([(0.1, 0.1), (0.1, 0.1), (0.1, 0.1), (0.1, 0.1)], set()),
+    "never gone": ([(0.86, 0.8), (0.87, 0.8), (0.82, 0.8), (0.84, 0.8)], set()),
+    "one asked": ([(0.99, 0.1)], set()),
+    "none asked": ([], set()),
 }
+"""What is read off the images of each rung, and off the same mirrored; what is passed over."""
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_rungs_that_leave_the_shortcut_are_spared(name: str) -> None:
-    probe, skipped = MEASURED[name]
-    assert set(spared(LADDER, probe, classes=10)) == skipped
+    numbers, skipped = MEASURED[name]
+    read = dict(zip(LADDER.rungs, numbers, strict=False))
+    assert set(spared(LADDER, read, classes=10, mirror=True)) == skipped
+
+
+def test_a_mirror_that_makes_other_classes_spares_nothing() -> None:
+    read = dict(zip(LADDER.rungs, MEASURED["seen in the mirror alone"][0], strict=True))
+    assert not spared(LADDER, read, classes=10, mirror=False)
+
+
+def test_what_is_fitted_to_a_whole_set_is_tried() -> None:
+    fitted = Ladder(rungs=("plain", "jpeg-30", "orthogonal-2"))
+    read = {"plain": (1.0, 0.1), "jpeg-30": (0.5, 0.5), "orthogonal-2": (0.8, 0.2)}
+    assert not spared(fitted, read, classes=10, mirror=True)
 
 
 def test_of_two_classes_half_is_chance() -> None:
-    probe = {"plain": 1.0, "gray": 0.96, "jpeg-30": 0.75, "gray,jpeg-30": 0.7}
-    assert spared(LADDER, probe, classes=2) == {"gray": pytest.approx(2.3)}
+    read = {"plain": 1.0, "gray": 0.96, "jpeg-30": 0.75, "gray,jpeg-30": 0.7}
+    found = spared(LADDER, {k: (v, v) for k, v in read.items()}, classes=2, mirror=True)
+    assert found == {"gray": "leaves 2.3 times what the least leaves to be read by a probe"}
 
 
 @pytest.mark.parametrize(
