@@ -17,7 +17,7 @@ def note_left_out(training: "Training") -> None:
     """Name the purifiers that do not judge, and why."""
     if training.sets.purified is not None:
         for purifier, why in training.sets.purified.left_out.items():
-            output.note(f"note: --purified: {purifier} is not judged by: it {why}")
+            output.note(f"note: purifier {purifier} does not judge: it {why}")
 
 
 def line(record: "Epoch", training: "Training") -> str:
@@ -48,6 +48,9 @@ def line(record: "Epoch", training: "Training") -> str:
     if training.climb is not None:
         falls = [each for each in training.climb.chosen.switches if each.epoch == record.epoch]
         words += [f"fell, back to epoch {fall.back_to} and on to {fall.after}" for fall in falls]
+        kept = all(check.verdict is Verdict.KEEP for check in record.checks[-1:])
+        if record.rolled_back and kept and not falls:  # at the end of the budget
+            words.append("fell, back to the best epoch")
     if record.final and "accuracy" in record.final:
         words.append(f"test after it {record.final['accuracy']:.4f}")
     return "  ".join(words)

@@ -19,6 +19,7 @@ from stkit.core import arrays
 from stkit.core.checks import whole
 from stkit.core.errors import DataError, RecipeError
 from stkit.core.rng import stream
+from stkit.data.blocks import row_count
 from stkit.data.images import Images, require
 from stkit.data.perturbation import matching
 from stkit.data.prepare import prepare
@@ -27,7 +28,6 @@ from stkit.measure import convolutions, ridge
 from stkit.recipes.probe import FIFTHS, PLAIN, PREPARED, SAMPLE, least, prepared, spelled
 
 SIDE = 32  # larger images, and larger noise, are averaged down to this side
-BLOCK = 1 << 22  # pixel values reduced at a time
 
 
 def separability(poisoned: Images, clean: Images) -> float | None:
@@ -91,9 +91,17 @@ class Probed:
         return f"Probed({first.prepared}: linear {first.linear:.3f}, chance {self.chance:.3f})"
 
     def __getitem__(self, name: str) -> Reading:
-        """The reading after these preparations, in any spelling: `jpeg` is `jpeg-10`."""
-        wanted = spelled(prepared(name))
-        return next(each for each in self.readings if each.prepared == wanted)
+        """The reading after these preparations, in any spelling: `jpeg` is `jpeg-10`.
+
+        RecipeError where there is none.
+        """
+        wanted, known = spelled(prepared(name)), {each.prepared: each for each in self.readings}
+        if wanted not in known:
+            raise RecipeError(
+                f"found no reading after {wanted!r}, expected one of {'; '.join(known)}; "
+                "ask probe for it"
+            )
+        return known[wanted]
 
     @property
     def verdict(self) -> str:
@@ -109,6 +117,8 @@ class Probed:
         )
         told.append(f"by these off the images mirrored {self.readings[0].mirrored:.1%}")
         told.append(f"chance is {self.chance:.1%}")
+        if self.side is not None:
+            told.append(f"larger images were reduced to {self.side}x{self.side}")
         if self.gray:
             told.append("the images are grey already, gray changes nothing")
         return "; ".join(told) + "."
@@ -187,15 +197,15 @@ def _taken(images: Images, rows: Tensor) -> Images:
     """These rows; their pixels lie in a file where they do not fit into memory."""
     shape = (len(rows), *images.pixels.shape[1:])
     pixels = torch.from_numpy(arrays.zeros(shape, np.uint8))
-    for taken, some in zip(_blocks(pixels), _blocks(rows, pixels[0].numel()), strict=True):
+    for taken, some in zip(_blocks(pixels), rows.split(row_count(pixels)), strict=True):
         taken.copy_(images.pixels[some])
     head = {**images.header, "digest": ""}
     return Images(pixels, images.labels[rows], images.index[rows], head)
 
 
-def _blocks(pixels: Tensor, values: int | None = None) -> tuple[Tensor, ...]:
-    """Blocks of rows that have some 4 million values each; values: of a row, else its own."""
-    return torch.split(pixels, max(1, BLOCK // (values or pixels[0].numel())))
+def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:
+    """Blocks of rows, see `data.blocks`."""
+    return torch.split(pixels, row_count(pixels))
 
 
 def convolved(

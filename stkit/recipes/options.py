@@ -153,7 +153,8 @@ def frame_with(
     if base.train.ladder is not None and augment is not None and read(augment).ladder is None:
         raise RecipeError(
             f"frame {base.name!r} chooses what is prepared and augmented, found augment "
-            f"{augment!r} beside it; leave that out, or pass --frame {NATURAL} with it"
+            f"{augment!r} beside it; leave that out, or pass --frame {NATURAL} with it (a mix or "
+            f"dropout goes with {base.name}: --augment {base.name},mixup)"
         )
     train = _train(base.train, augment, options)
     return replace(

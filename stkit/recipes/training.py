@@ -92,14 +92,15 @@ class TrainingRecipe:
         whole("batch-size", self.batch_size, 1, inf)
         whole("holdout", self.holdout, 0, inf)
         whole("seed", self.seed, 0, 2**32 - 1)
+        held = self.holdout or self.frame.train.ladder is not None  # which holds out by itself
         if judged_by_purified(self.frame):
-            if not self.holdout:
+            if not held:
                 raise RecipeError(
                     "indicator 'purified' is given without holdout, the images that it judges by; "
                     "pass --holdout N with it"
                 )
             object.__setattr__(self, "purified", True)  # what is judged is recorded
-        if self.purified and not self.holdout:
+        if self.purified and not held:
             raise RecipeError(
                 "purified is given without holdout, the images that are washed; "
                 "pass --holdout N with it"

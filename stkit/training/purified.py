@@ -44,19 +44,14 @@ class Purified:
             each: [other for other in wash if torch.equal(washed[other], washed[each])]
             for each in wash
         }
-        self.prepared_by(prepared)
-
-    def prepared_by(self, names: Sequence[str]) -> None:
-        """Take note of how the training prepares its images from now on."""
-        self.left_out = {
-            each: why for each in self.feeds if (why := self._why_not(each, names)) is not None
-        }
+        reasons = {each: self._why_not(each, prepared) for each in wash}
+        self.left_out = {each: why for each, why in reasons.items() if why is not None}
         """Purifiers that do not judge -> why not, for people."""
-        self.judges = tuple(each for each in self.feeds if each not in self.left_out)
+        self.judges = tuple(each for each in wash if each not in self.left_out)
         if not self.judges:
             raise RecipeError(
                 f"found no purifier to judge by ({_listed(self.left_out)}), expected one or more; "
-                "leave --purified out"
+                "leave out what judges by them (--purified, --indicator purified, auto)"
             )
 
     def _why_not(self, purifier: str, prepared: Sequence[str]) -> str | None:

@@ -171,6 +171,12 @@ def _framed(frame: str | Frame, augment: str | Augment | None, options: Options)
     """The frame with its options; an own function leaves nothing of what the frame carries."""
     if not callable(augment):
         return frame_with(frame, **options, augment=augment)
+    given = frame_with(frame, **options)
+    if given.train.ladder is not None:
+        raise RecipeError(
+            f"frame {given.name!r} chooses what is prepared and augmented, found augment "
+            f"{_name(augment)} beside it; leave that out, or pass {NATURAL!r} with it"
+        )
     bare = frame_with(frame, **options, augment="none")
     return replace(bare, name=f"{bare.name.removesuffix('none')}{_name(augment)}")
 

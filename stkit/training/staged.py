@@ -31,7 +31,7 @@ accuracy is left. The probe is these images then, and what is measured has to be
     def washed(model, images, labels):               # your own accuracy and your own purifiers
         held = accuracy(model, images, labels)
         purified = {name: accuracy(model, wash(images, name), labels) for name in PURIFIERS}
-        share = min(purified.values()) / held
+        share = retained_share(held, purified, PURIFIERS)
         return {"holdout_accuracy": held, "purified_accuracy": purified, "retained_share": share}
 
     StagedTraining(net, optimizer, held_out, Staged(indicator="purified"), measure=washed)

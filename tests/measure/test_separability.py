@@ -115,6 +115,7 @@ def test_larger_images_are_reduced(size, side):
     poisoned = probe(noisy(images, one[images.labels]), ["plain"])
     assert (poisoned.side, poisoned.classes, poisoned.chance) == (side, 2, 0.5)
     assert poisoned["plain"].linear > 0.9
+    assert ("reduced to 32x32" in poisoned.verdict) is (side == 32)
 
 
 def test_a_grey_set_is_known():
@@ -122,6 +123,8 @@ def test_a_grey_set_is_known():
     assert probed.gray and "grey already" in probed.verdict
     assert probed["gray"].linear == probed["plain"].linear
     assert not probe(smooth(100), ["plain"]).gray
+    with pytest.raises(RecipeError, match="no reading after 'bdr-2', expected one of plain; gray"):
+        probed["bdr"]
 
 
 def test_sets_that_cannot_be_probed():
