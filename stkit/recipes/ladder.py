@@ -17,7 +17,7 @@ from stkit.core.errors import RecipeError
 AUTO = "auto"
 """In a list as `--augment` has it, and of the frame."""
 RUNGS = (
-    "plain", "jpeg-70", "gray", "orthogonal-2", "jpeg-30", "gray,jpeg-30",
+    "plain", "jpeg-70", "gray", "orthogonal", "jpeg-30", "orthogonal-2", "gray,jpeg-30",
     "orthogonal-2,gray", "gray,jpeg-10", "ueraser",
 )  # fmt: skip
 """By what each costs clean images, the mildest first."""
@@ -65,7 +65,7 @@ class Ladder:
         number("ladder's left", self.left, 1, inf)
         for name in ("share", "washed"):
             number(f"ladder's {name}", getattr(self, name), 0, 1)
-        if not self.rungs or len(set(self.rungs)) < len(self.rungs):
+        if not isinstance(self.rungs, tuple) or len(set(self.rungs)) < max(1, len(self.rungs)):
             raise RecipeError(
-                f"the ladder's rungs are {self.rungs!r}, expected one or more, each once"
+                f"the ladder's rungs are {self.rungs!r}, expected a tuple of one or more, each once"
             )

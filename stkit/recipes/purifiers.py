@@ -13,7 +13,7 @@ epochs nets keep 0.79 on CIFAR-10, 0.43 on CIFAR-100. So 0.4 of it is allowed fo
 0.16 there at most, and the blur sees a one-pixel shortcut that grey hardly touches.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import sqrt
 
 from stkit.core.errors import RecipeError
@@ -40,12 +40,6 @@ def names(purifier: str) -> tuple[str, ...]:
 def same(purifier: str, prepare: Iterable[str]) -> bool:
     """Whether these are the purifier's own preparations, in any order and spelling."""
     return {*map(preparation, names(purifier))} == {*map(preparation, prepare)}
-
-
-def judging(prepare: Iterable[str], purifiers: Sequence[str] = PURIFIERS) -> tuple[str, ...]:
-    """The purifiers that judge a training on images prepared in this way: all but its own."""
-    own = tuple(prepare)
-    return tuple(purifier for purifier in purifiers if not same(purifier, own))
 
 
 def retained_share(
@@ -103,5 +97,5 @@ def check_holdout(holdout: int, classes: int) -> None:
     if holdout < least:
         raise RecipeError(
             f"holdout is {holdout}, expected {least} images or more to judge by with {classes} "
-            f"classes; pass --holdout {least}, or leave --purified out"
+            f"classes; pass --holdout {least}"
         )

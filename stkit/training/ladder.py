@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from stkit.recipes.carried import preparation, rung
 from stkit.recipes.ladder import FITTED, Ladder
 from stkit.recipes.purifiers import SHARE
 
@@ -17,8 +18,9 @@ from stkit.recipes.purifiers import SHARE
 class Pilot:
     """What a short training on a rung came to; shares and accuracies in [0,1].
 
-    holdout_accuracy: on the held-out images as they are. purified_accuracy: on the same, washed by
-    each purifier. retained_share: the smallest of these over the first. least_share: what it takes.
+    holdout_accuracy: on the held-out images as they are, or washed where that is more, as where a
+    purifier prepares like the rung. purified_accuracy: on the same, washed by each purifier.
+    retained_share: the smallest of these over the first. least_share: what it takes.
     """
 
     rung: str
@@ -27,6 +29,15 @@ class Pilot:
     retained_share: float
     least_share: float
     passed: bool
+
+    def told(self) -> str:
+        """What came of it, for people."""
+        kept = f"{self.rung} keeps {self.retained_share:.2f}"
+        if self.least_share >= 1:
+            return f"{self.rung} has learned nothing to judge"
+        if self.passed and self.nearness < 1:
+            return f"{kept} ({self.least_share:.2f} passes, which is within the noise)"
+        return f"{kept} ({self.least_share:.2f} passes)"
 
     @property
     def nearness(self) -> float:
@@ -91,10 +102,7 @@ class Chosen:
 
     def told(self) -> str:
         """What was decided before the training, for people, in a line."""
-        tried = ", ".join(
-            f"{each.rung} keeps {each.retained_share:.2f} ({each.least_share:.2f} passes)"
-            for each in self.pilots
-        )
+        tried = ", ".join(each.told() for each in self.pilots)
         passed_over = f"; passed over: {', '.join(self.skipped)}" if self.skipped else ""
         said = f"{tried}: trains on {self.rung}{passed_over}"
         return said if self.note is None else f"{said}; {self.note}"
@@ -141,7 +149,7 @@ def spared(
     least = max(min(direct for direct, _ in read.values()) - chance, 1e-9)
     why = {}
     for name, (direct, mirrored) in read.items():
-        fitted = any(kind in name for kind in FITTED)
+        fitted = any(preparation(each)[0] in FITTED for each in rung(name).prepare)
         if direct <= chance or fitted or name == ladder.rungs[0]:
             continue
         times, kept = (direct - chance) / least, (mirrored - chance) / (direct - chance)

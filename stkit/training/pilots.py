@@ -177,12 +177,16 @@ class Pilots:
         wash: tuple[str, ...] = purifiers.PURIFIERS
         if (self.chosen.mirrored or 0) >= purifiers.SHARE:
             wash = (*wash, purifiers.MIRROR)
-        seen = Purified(model, held, prepared=prepared, runtime=self.runtime, wash=wash)()
-        accuracy, share = seen["holdout_accuracy"], seen.get("retained_share")
+        measure = Purified(model, held, prepared=prepared, runtime=self.runtime, wash=wash)
+        seen = measure()
+        washed = seen["purified_accuracy"]
+        # A shortcut may be told best off images prepared as on this rung.
+        most = max(seen["holdout_accuracy"], *washed.values())
+        share = purifiers.retained_share(most, washed, measure.judges)
         return Pilot(
-            name, accuracy, seen["purified_accuracy"], 1.0 if share is None else share,
-            purifiers.least_share(accuracy, classes) if accuracy else 1.0,
-            purifiers.passes(share, accuracy, classes, len(held)),
+            name, most, washed, 1.0 if share is None else share,
+            purifiers.least_share(most, classes) if most else 1.0,
+            purifiers.passes(share, most, classes, len(held)),
         )  # fmt: skip
 
     def _rows(self) -> Tensor:

@@ -173,7 +173,7 @@ def test_auto_leaves_what_is_prepared_and_augmented_to_a_ladder() -> None:
         (lambda: frame_with("auto", augment="jpeg,cg"), "frame 'auto' chooses .* 'jpeg,cg'"),
         (lambda: Phase(ladder=Ladder(), prepare=("gray",)), "found a ladder beside"),
         (lambda: Frame(Phase(ladder=Ladder()), Phase()), "other preparations"),
-        (lambda: Ladder(rungs=()), "expected one or more"),
+        (lambda: Ladder(rungs=()), "a tuple of one or more"),
         (lambda: Ladder(rungs=("gray", "gray")), "each once"),
         (lambda: Ladder(share=1.5), "share is 1.5, expected a number from 0 to 1"),
         (lambda: Ladder(images=0), "images is 0"),
