@@ -15,6 +15,7 @@ from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import Frame
 from stkit.recipes.ladder import RUNGS, Ladder
 from stkit.recipes.options import frame_with
+from stkit.recipes.purifiers import PURIFIERS
 from stkit.recipes.training import TrainingRecipe
 from stkit.report.result import summary
 from stkit.training import pilots
@@ -50,7 +51,7 @@ class Script:
     def __call__(self, purified: Purified) -> Held:
         accuracy, share = self.told[self.asked]
         self.asked += 1
-        washed = {"jpeg-10": accuracy * share}
+        washed = dict.fromkeys(PURIFIERS, accuracy * share)
         return Held(holdout_accuracy=accuracy, purified_accuracy=washed, retained_share=share)
 
 
