@@ -54,7 +54,7 @@ def test_preparations_are_made_once_and_not_of_test_images(digits):
     made = prepare.prepare(digits, ("gray", "bdr-3"))
     run = run_of(digits, "st", augment="gray,bdr-3,none", test=digits)
     assert torch.equal(run.sets.feed.images, made.pixels)
-    assert not torch.equal(run.sets.evaluators["accuracy"].feed.images, made.pixels)
+    assert not torch.equal(run.sets.test.feed.images, made.pixels)
     rows = acm.draw(digits.labels, classes=10, seed=0)
     assert torch.equal(run.sets.probe[0], made.pixels[rows])
     other = finished(run_of(made, "st", augment="none"))
