@@ -3,9 +3,9 @@
 A pilot is natural training of a small net on some of the training images, prepared and augmented as
 the rung says, by the same runtime and seed, but without crop and flip: a shortcut that is fixed to
 its place, such as a pixel of a class, is learned within some hundred steps then, as in a long
-training with them. What it learned is measured on the images that the
-training holds out, as they are and washed by the purifiers. No random stream of the training is
-touched, as each draw has a stream of its own; what the training is, it is with pilots or without.
+training with them. What it learned is measured on the images that the training holds out, as they
+are and washed by the purifiers. No random stream of the training is touched, as each draw has a
+stream of its own; what the training is, it is with pilots or without.
 """
 
 import math
