@@ -70,14 +70,21 @@ def learned(holdout_accuracy: float, classes: int, count: int) -> bool:
     return holdout_accuracy > chance + NOISE * sqrt(chance * (1 - chance) / count)
 
 
-def passes(share: float | None, holdout_accuracy: float, classes: int, count: int) -> bool:
-    """Whether enough is retained; where nothing was learned, nothing can be judged: it passes.
+def limit(
+    share: float, holdout_accuracy: float, classes: int, count: int, least: float = SHARE
+) -> float | None:
+    """The retained share with which a training passes, less the noise of counting it; None where
+    nothing was learned, so that nothing can be judged. least: as `least_share` takes it."""
+    if not learned(holdout_accuracy, classes, count):
+        return None
+    passing = least_share(holdout_accuracy, classes, least)
+    return passing - noise(share, holdout_accuracy, count)
 
-    What lacks less than the noise of counting passes, too.
-    """
-    if share is None or not learned(holdout_accuracy, classes, count):
-        return True
-    return share + noise(share, holdout_accuracy, count) >= least_share(holdout_accuracy, classes)
+
+def passes(share: float | None, holdout_accuracy: float, classes: int, count: int) -> bool:
+    """Whether enough is retained; what cannot be judged passes."""
+    at_least = None if share is None else limit(share, holdout_accuracy, classes, count)
+    return share is None or at_least is None or share >= at_least
 
 
 def noise(share: float, holdout_accuracy: float, count: int) -> float:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, TypedDict, cast
 
 from stkit.core.checks import brief
+from stkit.core.errors import RecipeError
 from stkit.recipes import purifiers
 from stkit.recipes.staged import Staged
 
@@ -204,17 +205,21 @@ def judged(
     """The score that decides, and its limit; None where nothing was learned that could be judged.
 
     classes, count: of the held-out images, whose chance and noise decide that; what lacks less than
-    the noise passes.
+    the noise passes. RecipeError where the scores lack what is judged.
     """
+    values = cast(Mapping[str, float], scores)
+    name = "holdout_accuracy" if settings.purified else settings.variant
+    if name not in values:
+        raise RecipeError(
+            f"measure gives {', '.join(values) or 'nothing'}, expected {name} to judge by"
+        )
     if not settings.purified:
-        return cast(Mapping[str, float], scores)[settings.variant], settings.threshold
-    held = cast(Held, scores)
-    accuracy = held["holdout_accuracy"]
-    if not purifiers.learned(accuracy, classes, count):
+        return values[name], settings.threshold
+    accuracy, share = values[name], values.get("retained_share")
+    if share is None:  # accuracy 0
         return None, 0.0
-    share = held["retained_share"]
-    least = purifiers.least_share(accuracy, classes, settings.threshold)
-    return share, least - purifiers.noise(share, accuracy, count)
+    limit = purifiers.limit(share, accuracy, classes, count, settings.threshold)
+    return (None, 0.0) if limit is None else (share, limit)
 
 
 def judge(

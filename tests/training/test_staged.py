@@ -235,6 +235,8 @@ def test_an_own_loop_judges_by_purified_images(stop, digits):
     assert staged.tau == (0 if stop else 2)
     with pytest.raises(RecipeError, match=r"'purified' is given without measure.*pass measure="):
         StagedTraining(net, optimizer, probe, settings)
+    with pytest.raises(RecipeError, match="measure gives accuracy, expected holdout_accuracy to"):
+        staged.check(scores={"accuracy": 0.5})
 
 
 def test_what_cannot_be_staged_is_refused(digits):
