@@ -21,7 +21,10 @@ from stkit.recipes.poisons import METHODS, resolve
 from stkit.recipes.settings import Costly, Recipe, settings
 from stkit.recipes.training import TrainingRecipe
 
-SIZES = {"cifar10": (50_000, 10), "cifar100": (50_000, 100), "digits": (1_437, 10)}
+SIZES = {
+    "cifar10": (50_000, 10), "cifar100": (50_000, 100),
+    "digits": (1_437, 10), "shapes": (5_000, 10),
+}  # fmt: skip
 """Training images and classes of the data sets that are 32x32."""
 RATES = {"cuda": {"resnet18": 40_000, "small": 60_000}, "cpu": {"resnet18": 30, "small": 1_800}}
 """Images a second in training, when nothing is known; another model is as the default one. Measured

@@ -60,7 +60,7 @@ def strengths(text: str) -> Jitter:
     return (values[0], values[1], values[2], values[3])
 
 
-SOURCE = "a stkit file, a folder of class folders, digits, cifar10 or cifar100"
+SOURCE = "a stkit file, a folder of class folders, shapes, digits, cifar10 or cifar100"
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {SOURCE}.")]
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CHECKPOINT", help="A file written by stkit train.")

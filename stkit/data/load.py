@@ -29,21 +29,22 @@ def load(
     strict: bool = False,
     on_skipped: Callable[[Skipped], None] | None = None,
 ) -> Images:
-    """A split of a source: a stkit file, a folder of class folders, digits, cifar10 or cifar100.
+    """A split of a source: a stkit file, a folder of class folders, or a data set by its name.
 
     split: "train" or "test"; None takes `default_split`, or the one split that a file holds.
     size: short side to so many pixels, antialiased, centre crop. limit: a class-balanced choice of
-    so many images. data_root: where cifar10 and cifar100 are, or are downloaded to; None: the
-    variable STKIT_DATA, else ~/.cache/stkit. progress: called with (done, total) as a folder is
-    read. strict: raise DataError where a file in a folder would be left out. on_skipped: called
-    once a folder is read with what was left out, which may be nothing.
+    so many images; of shapes, which are drawn, any number. data_root: where cifar10 and cifar100
+    are, or are downloaded to; None: the variable STKIT_DATA, else ~/.cache/stkit. progress: called
+    with (done, total) as a folder is read. strict: raise DataError where a file in a folder would
+    be left out. on_skipped: called once a folder is read with what was left out, which may be
+    nothing.
 
     Gives pixels uint8 [N,3,H,W], all of one size, and labels int64 [N]; a folder's images are
     shuffled once, all else is in its source's order. Raises DataError for what is missing,
     unreadable or does not fit, ArtifactError for a damaged or other file, RecipeError for settings
     out of range.
 
-        train, test = load("digits"), load("digits", "test")
+        train, test = load("shapes"), load("shapes", "test")
     """
     if split is not None:
         choose("split", split, SPLITS)
@@ -76,6 +77,8 @@ def _raw(
     strict: bool,
 ) -> sources.Raw:
     """The images of a source that is no stkit file."""
+    if source == "shapes":
+        return sources.drawn(split, size, limit)
     if source == "digits":
         return sources.digits(split, size, limit)
     if source in DATASETS:

@@ -1,4 +1,4 @@
-"""Where images come from besides stkit's own files: folders, `digits`, `cifar10`, `cifar100`.
+"""Where images come from besides stkit's own files: folders, and data sets by name.
 
 Every reader gives a `Raw`: uint8 images in the order in which they are to be walked, and each one's
 position in the source's own order.
@@ -23,6 +23,7 @@ from stkit.core.rng import stream
 from stkit.data.folders import Skipped, listing
 from stkit.data.pictures import KNOWN, read_image, read_picture, resize
 from stkit.data.sampling import balanced
+from stkit.data.shapes import FORMS, draw
 
 Progress = Callable[[int, int], None]
 SILENCE = 30.0
@@ -51,6 +52,12 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
+def drawn(split: str, size: int | None, limit: int | None) -> Raw:
+    """Shapes, as many as are asked for, see `shapes`."""
+    pixels, labels = draw(split, size, limit)
+    return Raw(pixels, labels, torch.arange(len(labels)), tuple(FORMS))
 
 
 def digits(split: str, size: int | None, limit: int | None) -> Raw:

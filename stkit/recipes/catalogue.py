@@ -7,6 +7,7 @@ from stkit.core.checks import nearest
 from stkit.core.errors import RecipeError
 
 DATASETS = {
+    "shapes": "drawn coloured shapes of ten forms, 5,000 and 500 or --limit N; no download",
     "digits": "8x8 handwritten digits of scikit-learn at 32x32, split 80/20; no download",
     "cifar10": "CIFAR-10, downloaded once by torchvision",
     "cifar100": "CIFAR-100, downloaded once by torchvision",

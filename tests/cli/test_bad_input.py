@@ -167,7 +167,7 @@ def test_a_bad_source_is_refused_by_every_command(command, refused, work):
     (work / "empty").mkdir()
     (work / "hollow" / "ant").mkdir(parents=True)
     for source, pattern in (
-        ("nowhere", "nowhere: no such folder, file or known data set; expected .*digits, cifar10"),
+        ("nowhere", "nowhere: no such folder, file or known data set; expected .*shapes, digits, "),
         ("nowhere.safetensors", "nowhere.safetensors: no such file; check the path"),
         ("empty", "empty: found no images; expected class folders"),
         ("hollow", "hollow: found no images; expected class folders"),
