@@ -51,7 +51,7 @@ train_one() { # train_one DATA FRAME: one training, one line when it has finishe
 
 poison_em() { # EM trains a surrogate: the small net too
   [ ! -e em.safetensors ] || return 0
-  if show poison em clean.safetensors --scope class --model small --batch-size 128 --max-rounds 5 \
+  if show poison em clean.safetensors --scope class --model small --batch-size 128 --max-rounds 3 \
     --device cpu --resume -o em.safetensors >em.txt 2>em.log; then
     cat em.txt
   else

@@ -27,12 +27,12 @@ _made() { [ -e "$1" ] || $STKIT "${@:2}" -o "$1"; }
 _grid() { [ -d "$results/$1" ] || $STKIT bench "$results/grids/$1.toml" -o "$results/$1" --source "$source"; }
 _picture() { $STKIT plot "$@" -o "$out/$name.png" --data "$out/$name.csv" --force; }
 
-poisons() { # README.md; EM takes a minute on two idle cores
-    _made digits.safetensors data digits
-    _made sp.safetensors poison sp digits.safetensors
-    _made em.safetensors poison em digits.safetensors --scope class --model small --batch-size 128 --max-rounds 5
-    _made ops.safetensors poison ops digits.safetensors
-    _picture poison digits.safetensors sp.safetensors em.safetensors ops.safetensors
+poisons() { # README.md; EM takes half a minute on two idle cores
+    _made shapes.safetensors data shapes
+    _made sp.safetensors poison sp shapes.safetensors
+    _made em.safetensors poison em shapes.safetensors --scope class --model small --batch-size 128 --max-rounds 3
+    _made ops.safetensors poison ops shapes.safetensors
+    _picture poison shapes.safetensors sp.safetensors em.safetensors ops.safetensors
 }
 
 # 20,000 images of CIFAR-10 and two poisons of them; a training takes a quarter of an hour of an idle core.
