@@ -203,7 +203,7 @@ def _frame(where: str, table: Table, train: Options, known: Known | None) -> Fra
     own = _options(where, table, ("name", "frame"), known, "train")
     options = {**train, **own}
     augment = options.get("augment")
-    climbs = AUTO in listed(augment) if augment else FRAMES[frame].train.ladder is not None
+    climbs = AUTO in listed(str(augment)) if augment else FRAMES[frame].train.ladder is not None
     if options.get("purified") and not options.get("holdout") and not climbs:
         raise RecipeError(
             f"{where} has purified without holdout, the published images that it washes; write "
