@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
-from stkit.recipes.carried import Jitter
+from stkit.recipes.carried import SIMCLR, Jitter
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # what the column `order` counts
-STRENGTH, HUE_STRENGTH = 0.4, 0.1
 
 
 def draw_jitter(uniform: Uniform, size: int, strength: Jitter) -> Columns:
@@ -40,7 +39,8 @@ def strengths_of(jitter: Jitter) -> tuple[float, float, float, float]:
     """Of brightness, contrast, saturation and hue: the four, or SimCLR's times the one number."""
     if isinstance(jitter, tuple):
         return jitter
-    return (jitter * STRENGTH, jitter * STRENGTH, jitter * STRENGTH, jitter * HUE_STRENGTH)
+    brightness, contrast, saturation, hue = (jitter * strength for strength in SIMCLR)
+    return brightness, contrast, saturation, hue
 
 
 def _factor(most: float, draw: Tensor) -> Tensor:
