@@ -14,10 +14,10 @@ from stkit.core.errors import RecipeError
 from stkit.recipes.ladder import AUTO, Ladder
 
 PLAIN = ("crop", "flip")
-CG = (*PLAIN, "jitter", "grey")
+CG = (*PLAIN, "jitter", "random-gray")
 AUGMENTS = {"plain": PLAIN, "cg": CG}
 AUGMENTATIONS = (
-    "crop", "flip", "autoaugment", "jitter", "grey", "plasma", "channel-shuffle", "trivial",
+    "crop", "flip", "autoaugment", "jitter", "random-gray", "plasma", "channel-shuffle", "trivial",
     "cutout",
 )  # fmt: skip
 """Every random augmentation, in the order in which they are applied, however they are listed."""
