@@ -424,7 +424,7 @@ def test_sp_in_its_own_order_with_its_labels(clean, tmp_path):
     found, notes = bring(
         tmp_path / "simple_data.npy", clean, labels=tmp_path / "simple_label.npy", epsilon=EIGHT
     )
-    assert (found.pixels.numpy() == want).all() and "layout of SP noise" in notes
+    assert (found.pixels.numpy() == want).all() and "read as SP noise" in notes
     with pytest.raises(DataError, match="2/255 more than the epsilon 6/255"):
         load_foreign(
             tmp_path / "simple_data.npy", clean,
@@ -482,7 +482,7 @@ def test_ops_as_its_authors_add_it(clean, tmp_path, kind):
     np.save(tmp_path / "perturbation.npy", added)
     want = np.uint8(np.clip(x + added, 0, 1) * 255).transpose(0, 3, 1, 2)
     found, notes = bring(tmp_path / "perturbation.npy", clean)
-    assert (found.pixels.numpy() == want).all() and "layout of OPS noise" in notes
+    assert (found.pixels.numpy() == want).all() and "read as OPS noise" in notes
     assert found.header["statistics"]["l0_max"] == 1
     assert comparison.compare(found, clean).class_wise
 
@@ -742,7 +742,7 @@ def test_import_command(cli, photos, tmp_path):
         "output": str(out), "method": "p", "layout": "em", "n": N,
         "content": "float32 [3, 3, 16, 16], class-wise",
     }  # fmt: skip
-    assert "layout of EM, TUE or AUE noise, a .pt tensor: float32 [3, 3, 16, 16]" in found.err
+    assert "read as EM, TUE or AUE noise, a .pt tensor: float32 [3, 3, 16, 16]" in found.err
     assert "the poison is called 'p'" in found.err
     looked = cli("inspect", out, "--clean", photos, "--json").json
     assert looked["class_wise"] and looked["aligned"] and looked["method"] == "p"

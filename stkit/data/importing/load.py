@@ -105,7 +105,7 @@ def _poisoned(
         inputs=[clean.provenance], classes=list(clean.classes), split=clean.header["split"],
         method=name, statistics=asdict(statistics),
     )  # fmt: skip
-    words = f"found the layout of {layout.about}: {reading.content}"
+    words = f"read as {layout.about}: {reading.content}"
     notes = [f"{words}; the poison is called {name!r}", *reading.notes]
     if not differs.any():
         notes.append("no image differs from its clean one")
