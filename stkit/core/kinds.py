@@ -46,7 +46,7 @@ COMMON = {**_parent(), "seed": COUNT, "versions": {str: str}}
 """The common part; the format and the kind have been looked at before."""
 READ = {
     "method?": str, "scope?": str, "fast?": bool, "poison_rate?": SHARE, "source?": str,
-    "limit?": COUNT, "holdout?": COUNT, "part?": str,
+    "limit?": COUNT, "holdout?": COUNT, "part?": str, "imported?": str,
 }  # fmt: skip
 """The recipe of images: how they were read, and poisoned."""
 PHASE = {"adversary?": {"epsilon": SHARE}, "staged?": {"variant?": str}}
