@@ -22,7 +22,7 @@ _WHERE = {
     "Check": "training.schedule", "Epoch": "training.schedule", "Run": "training.run",
     "StagedTraining": "training.staged", "layer_groups": "training.staged",
     "Verdict": "training.schedule",
-    "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
+    "Checkpoint": "measure.subject", "check": "training.check", "load_checkpoint": "training.checkpoint",
     "load_model": "training.checkpoint",
     "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
     "compare": "measure.comparison", "evaluate": "measure.accuracy",
