@@ -109,7 +109,8 @@ def _looked_at(
     DataError where they do not belong together, or are too few.
     """
     clean = _originals(poisoned, clean)
-    side = recipe.side(*poisoned.pixels.shape[-2:], size)
+    height, width = poisoned.pixels.shape[-2:]
+    side = recipe.side(height, width, size)
     classes = int((poisoned.labels.bincount() > 0).sum())
     shuffled = torch.randperm(len(poisoned), generator=stream(seed, "check"))
     rows = shuffled[balanced(poisoned.labels[shuffled], trial.count(side))].sort().values
@@ -118,8 +119,8 @@ def _looked_at(
             f"found {len(rows)} images of {classes} classes, expected {least(classes)} or more, "
             "of which a fifth is held out; pass the whole set"
         )
-    return (*(_square(each.rows(rows), side) for each in (poisoned, clean)),
-            tuple(poisoned.pixels.shape[-2:]) != (side, side))  # fmt: skip
+    first, second = (_square(each.rows(rows), side) for each in (poisoned, clean))
+    return first, second, (height, width) != (side, side)
 
 
 def _originals(poisoned: Images, clean: Images) -> Images:

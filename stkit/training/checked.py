@@ -93,7 +93,7 @@ class Checked:
         if self.given_back <= _noise(self.poisoned, self.prepared[self.best], self.held_out):
             return (
                 f"; {tried} gives nothing of it back that counting could tell: it "
-                f"{does.rstrip(',')}, as far as this was tried; `stkit train --frame auto` tries more"
+                f"{does.rstrip(',')} these trainers; `stkit train --frame auto` tries more"
             )
         back = min(self.given_back, self.loss)
         if back < HALF * self.loss:
