@@ -74,6 +74,9 @@ UNKNOWN = [
     ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),
     ("probe clean.safetensors --prepare jpg", "unknown preparation 'jpg'; did you mean 'jpeg'"),
+    ("check ops.safetensors", "found no --clean, expected the originals .*; pass --clean SOURCE"),
+    ("check ops.safetensors --clean photos --augment jpg", "unknown augmentation 'jpg'; did you"),
+    ("check ops.safetensors --clean photos --epochs 0", "epochs is 0, expected a number of at"),
     ("acm nt.safetensors clean.safetensors --variant rati", "ACM variant 'rati'.*mean 'ratio'"),
     (f"train clean.safetensors {ST} --acm-variant su -o x", "ACM variant 'su'; did you mean 'sum'"),
     ("poison sp clean.safetensors --bound l3 -o x", "unknown bound 'l3'"),
@@ -438,6 +441,7 @@ def test_a_clean_set_that_is_not_the_one(refused, work):
 
 def test_a_set_that_is_too_small_to_be_probed(refused):
     refused("probe clean.safetensors", "found 24 images of 3 classes, expected 100 or more")
+    refused("check ops.safetensors --clean photos", "found 24 images of 3 classes, expected 100")
 
 
 def test_one_class_has_no_acm(refused, work):
