@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stkit.core import arrays
+from stkit.core.errors import RecipeError
 from stkit.core.rng import stream
 
 COUNTS = {"train": 5000, "test": 500}
 """Images of a split, unless told otherwise."""
-SIDE = 32
+SIDE, LARGEST = 32, 1024
 HALF = 2048
 """Half the side of an image, in the units in which places and sizes are drawn."""
 UNIT = 1024
@@ -55,56 +56,62 @@ class _Draws:
         return low + int(self.left.pop()) * (high - low + 1) // (1 << 16)
 
 
-def _share(part: float) -> int:
-    return round(UNIT * part)
+def _units(length: float) -> int:
+    return round(UNIT * length)
 
 
 def _disc(u: Ints, v: Ints, radius: float, at: tuple[float, float] = (0, 0)) -> Mask:
-    return (u - _share(at[0])) ** 2 + (v - _share(at[1])) ** 2 < _share(radius) ** 2
+    return (u - _units(at[0])) ** 2 + (v - _units(at[1])) ** 2 < _units(radius) ** 2
 
 
 def _triangle(u: Ints, v: Ints) -> Mask:
-    return (v < _share(0.5)) & (7 * abs(u) - 4 * v < 4 * UNIT)  # 7/4 for the root of three
+    return (v < _units(0.5)) & (7 * abs(u) - 4 * v < 4 * UNIT)  # 7/4 for the root of three
 
 
 def _star(u: Ints, v: Ints) -> Mask:
     """Within four sides at least of a pentagram's five."""
-    sides = [(a * u + b * v < 64 * _share(0.38)).astype(np.uint8) for a, b in NORMALS]
-    return np.sum(sides, 0) >= 4
+    sides = [(a * u + b * v < 64 * _units(0.38)).astype(np.uint8) for a, b in NORMALS]
+    within: Mask = np.sum(sides, 0) >= 4
+    return within
 
 
 def _cross(u: Ints, v: Ints) -> Mask:
-    return (np.minimum(abs(u), abs(v)) < _share(0.27)) & (np.maximum(abs(u), abs(v)) < _share(0.95))
+    return (np.minimum(abs(u), abs(v)) < _units(0.27)) & (np.maximum(abs(u), abs(v)) < _units(0.95))
 
 
 def _heart(u: Ints, v: Ints) -> Mask:
-    below = (v > _share(-0.05)) & (8 * abs(u) < 7 * (_share(0.95) - v))
+    below = (v > _units(-0.05)) & (8 * abs(u) < 7 * (_units(0.95) - v))
     return _disc(abs(u), v, 0.52, (0.42, -0.32)) | below
 
 
 def _arrow(u: Ints, v: Ints) -> Mask:
-    shaft = (abs(v) < _share(0.22)) & (u > -UNIT) & (u < 0)
+    shaft = (abs(v) < _units(0.22)) & (u > -UNIT) & (u < 0)
     return shaft | ((u >= 0) & (5 * abs(v) < 4 * (UNIT - u)))
 
 
 FORMS: dict[str, Callable[[Ints, Ints], Mask]] = {
     "disc": lambda u, v: _disc(u, v, 0.85),
     "ring": lambda u, v: _disc(u, v, 0.95) & ~_disc(u, v, 0.5),
-    "square": lambda u, v: np.maximum(abs(u), abs(v)) < _share(0.75),
+    "square": lambda u, v: np.maximum(abs(u), abs(v)) < _units(0.75),
     "triangle": _triangle,
     "star": _star,
     "cross": _cross,
     "crescent": lambda u, v: _disc(u, v, 1) & ~_disc(u, v, 0.8, (0.5, 0)),
     "heart": _heart,
     "arrow": _arrow,
-    "hourglass": lambda u, v: (abs(v) < _share(0.85)) & (5 * abs(u) < 4 * abs(v) + _share(0.4)),
+    "hourglass": lambda u, v: (abs(v) < _units(0.85)) & (5 * abs(u) < 4 * abs(v) + _units(0.4)),
 }
 """The classes: whether points in a shape's own coordinates, v downwards, lie in it."""
 
 
 def draw(split: str, size: int | None, count: int | None) -> tuple[Tensor, Tensor]:
-    """The first `count` images of a split: uint8 [N,3,S,S] and int64 [N], classes in turn."""
+    """The first `count` images of a split: uint8 [N,3,S,S] and int64 [N], classes in turn.
+
+    RecipeError for a size that is above LARGEST.
+    """
     size, count = size or SIDE, count or COUNTS[split]
+    if size > LARGEST:
+        raise RecipeError(f"size is {size}, expected {LARGEST:,} at most for what is drawn")
     pixels = arrays.zeros((count, 3, size, size), np.uint8)
     for i in range(count):
         pixels[i] = _image(split, i, size)
@@ -131,7 +138,8 @@ def _image(split: str, i: int, size: int) -> NDArray[np.uint8]:
     inside = list(FORMS.values())[i % len(FORMS)](u, v)
     _paint(picture, inside, [level + sign * among(*CONTRAST) for level in levels])
     noise = torch.randint(-NOISE, NOISE + 1, (3, size, size), generator=source).numpy()
-    return (picture + noise).clip(0, 255).astype(np.uint8)
+    seen: NDArray[np.uint8] = (picture + noise).clip(0, 255).astype(np.uint8)
+    return seen
 
 
 def _samples(count: int) -> Ints:

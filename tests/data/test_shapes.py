@@ -16,6 +16,8 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one(cli, tmp_path):
     assert not torch.equal(load("shapes", "test", limit=20).pixels, some.pixels)
     made = cli("data", "shapes", "--size", 24, "--limit", 12, "-o", tmp_path / "x", "--json").json
     assert (made["n"], made["width"], made["height"], made["classes"]) == (12, 24, 24, 10)
+    refused = cli("data", "shapes", "--size", 1025, "-o", tmp_path / "y")
+    assert (refused.code, refused.err.count("\n")) == (2, 1) and "1,024 at most" in refused.err
 
 
 @pytest.mark.parametrize(
