@@ -150,13 +150,13 @@ def _told_apart(made: list[Group]) -> list[Group]:
         setups = [other.first.setup for other in places[_place(group.first)]]
         keys = sorted({key for setup in setups for key in setup})
         apart = [key for key in keys if len({repr(s.get(key)) for s in setups}) > 1]
-        words = [_word(group.first.setup, key) for key in apart]
+        words = [word(group.first.setup, key) for key in apart]
         name = f"{group.frame} ({', '.join(dict.fromkeys(words))})" if words else group.frame
         named.append(replace(group, frame=name))
     return named
 
 
-def _word(setup: Mapping[str, Any], key: str) -> str:
+def word(setup: Mapping[str, Any], key: str) -> str:
     """A setting by the last of its names, with its value; of a list, all of them.
 
     One of a net that was started from says so."""

@@ -108,8 +108,8 @@ def _finding(here: list[Group], made: Sequence[Group]) -> Finding:
     if plain is None:
         lacking = _no_natural(here)
     elif clean is None:
-        lacking = "what it costs is not known: no natural training on clean images by the same "
-        lacking += "settings is among these"
+        lacking = "what it costs is not known without natural training on clean images by the same "
+        lacking += "settings"
     return Finding(
         group=here[0], natural=plain, clean=clean, best=best, staged=staged,
         price=_price(best, clean, made), others=len(others), lacking=lacking,
@@ -119,8 +119,8 @@ def _finding(here: list[Group], made: Sequence[Group]) -> Finding:
 def _no_natural(here: list[Group]) -> str:
     several = [group.frame for group in here if group.first.known_as[1] == NATURAL]
     if several:
-        return f"what it costs is not known: {len(several)} natural trainings differ in settings"
-    return "what it costs is not known: no natural training on these images is among these"
+        return f"what it costs is not known, as {len(several)} natural trainings differ in settings"
+    return "what it costs is not known without natural training on these images"
 
 
 def _given(group: Group) -> bool:
@@ -164,18 +164,20 @@ def sentences(made: Sequence[Group]) -> list[str]:
     if made and made[0].measure is MEASURES["holdout"]:
         return [VALIDATION]
     all_of = findings(made)
-    places = {_place(one) for one in all_of}
+    places = list(dict.fromkeys(map(_place, all_of)))
+    apart = [len(set(words)) > 1 for words in zip(*places, strict=True)]
     lines = []
-    for place in dict.fromkeys(map(_place, all_of)):
+    for place in places:
         here = [one for one in all_of if _place(one) == place]
-        before = f"{place[0][0]}, {place[1]}: " if len(places) > 1 else ""
+        before = ", ".join(word for word, differs in zip(place, apart, strict=True) if differs)
         said = [*map(sentence, here), *overall(here, made)]
-        lines += [before + each for each in said]
+        lines += [f"{before}: {each}" if before else each for each in said]
     return lines or ([NO_POISON] if made else [])
 
 
-def _place(one: Finding) -> tuple[tuple[str, str], str]:
-    return one.group.first.data, one.group.first.model
+def _place(one: Finding) -> tuple[str, str, str]:
+    data, split = one.group.first.data
+    return data, one.group.first.model, f"on {split} images"
 
 
 def sentence(one: Finding) -> str:
@@ -188,7 +190,7 @@ def sentence(one: Finding) -> str:
     if one.natural is None:
         return f"{one.poison}: {one.lacking}{_reached(one)}."
     if cost is None or one.clean is None:
-        start = f"{one.poison} leaves natural training {_percent(one.natural)}; {one.lacking}"
+        start = f"{one.poison} leaves natural training {_percent(one.natural)} ({one.lacking})"
     else:
         levels = f"({_percent(one.clean)} on clean images, {_percent(one.natural)} on these)"
         start = f"{one.poison} {_costs(cost)} {levels}"

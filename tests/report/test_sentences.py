@@ -64,18 +64,18 @@ def test_seeds_have_a_spread():
 def test_what_is_missing_is_said():
     assert said(CLEAN) == [NO_POISON] and said() == []
     assert said(CLEAN, sp(0.5, "st")) == [
-        "sp: what it costs is not known: no natural training on these images is among these; "
-        "st reaches 50.0 %."
+        "sp: what it costs is not known without natural training on these images; st reaches "
+        "50.0 %."
     ]
-    without = "no natural training on clean images by the same settings is among these"
+    without = "without natural training on clean images by the same settings"
     for other in ([], [cell(0.6, epochs=3)], [cell(0.6, model="vgg16-bn")]):
         (line,) = said(*other, SP, sp(0.5, "st"))
         assert line == (
-            f"sp leaves natural training 20.0 %; what it costs is not known: {without}; "
+            f"sp leaves natural training 20.0 % (what it costs is not known {without}); "
             "st is 30 points better."
         )
     (line,) = said(CLEAN, SP, cell(0.3, poison="sp", epochs=3))
-    assert line == "sp: what it costs is not known: 2 natural trainings differ in settings."
+    assert line == "sp: what it costs is not known, as 2 natural trainings differ in settings."
     held = cell(0.5) | {"holdout_accuracy": 0.9}
     assert said(held, measure="holdout") == [VALIDATION]
 
@@ -89,7 +89,7 @@ def test_several_poisons_sets_and_models():
     ]
     lines = said(*both, cell(0.7, model="vgg16-bn"), cell(0.2, model="vgg16-bn", poison="sp"))
     starts = [line.partition(": ")[0] for line in lines]
-    assert starts == ["cifar10, resnet18"] * 3 + ["cifar10, vgg16-bn"]
+    assert starts == ["resnet18"] * 3 + ["vgg16-bn"]
 
 
 def test_findings_are_values():
