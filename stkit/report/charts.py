@@ -21,7 +21,7 @@ COLOURS = 8
 TICKS = 6  # of whole epochs, and of powers of ten, at most so many and one
 LETTERS, LINES, LEADING = 13, 3, 15  # of a line's name: in a row, rows, height of one
 BESIDE = 12  # from the axes to the names at their right
-DECIMALS = 4  # the least power of ten that is written as a decimal number
+DECIMALS = 4  # powers of ten beyond that of it are written as such
 
 Points = list[tuple[float, float]]
 
@@ -110,7 +110,11 @@ class Scale:
 
     def down(self, value: float) -> float:
         """The y of a value."""
-        share = ((log10(value) if self.log else value) - self.low) / (self.high - self.low)
+        return self.level(log10(value) if self.log else value)
+
+    def level(self, value: float) -> float:
+        """The y of a value, or of a power of ten."""
+        share = (value - self.low) / (self.high - self.low)
         return round(self.height - BOTTOM - (self.height - TOP - BOTTOM) * share, 1)
 
     def place(self, point: tuple[float, float]) -> str:
@@ -159,9 +163,9 @@ def _axes(scale: Scale, x: str, y: str) -> Iterator[str]:
     low, high = scale.low, scale.high
     bottom, right = scale.height - BOTTOM, WIDTH - RIGHT
     for tick in range(low, high + 1, -(-(high - low) // TICKS) if scale.log else 20):
-        height, name = scale.down(10.0**tick if scale.log else tick), str(tick)
+        height, name = scale.level(tick), str(tick)
         if scale.log:
-            name = f"{10.0**tick:g}" if tick >= -DECIMALS else f"1e{tick}"
+            name = f"{10.0**tick:g}" if abs(tick) <= DECIMALS else f"1e{tick}"
         yield f'<path class="grid" d="M{LEFT} {height}H{right}"/>'
         yield f'<text x="{LEFT - 6}" y="{height}" dy=".35em" text-anchor="end">{name}</text>'
     for number in range(0, floor(scale.right) + 1, whole_step(scale.right)):

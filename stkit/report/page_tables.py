@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from stkit.core.text import html
-from stkit.report import tables
+from stkit.report import tables, unanchored
 from stkit.report.groups import Group
 from stkit.report.result import COLUMNS, Result, Shown
 
@@ -16,9 +16,7 @@ SIGNS = {BEST: "▲", WORST: "▼"}
 DIGITS = 1e4  # numbers from here on have no decimals, smaller ones four digits
 MARKED = 3  # frames on the same images, below which none is marked
 MARKS = f"{SIGNS[BEST]} best and {SIGNS[WORST]} worst of the frames on the same images."
-ROLL_BACKS = (
-    "Roll-backs: 2@5 is the second, after epoch 5, whose weights were taken back; stage 2 began."
-)
+ROLL_BACKS = "Roll-backs by stage@epoch: 2@5 is one after epoch 5, with which stage 2 began."
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,10 @@ def marks(made: Iterable[Group]) -> dict[int, str]:
 
 
 def summary(made: list[Group], *, with_anchors: bool) -> str:
-    """The tables of accuracies; under the last where published numbers come from."""
+    """The tables of accuracies; under the last where published numbers come from, and why some
+    are not there."""
     marked, shown = marks(made), tables.overview(made)
-    notes = tables.sources(made) if with_anchors else []
+    notes = [*tables.sources(made), unanchored.absent(made)] if with_anchors else []
     texts = []
     for each in shown:
         groups = [group for _, row in each.rows for group in row if group is not None]
@@ -109,7 +108,7 @@ def summary(made: list[Group], *, with_anchors: bool) -> str:
             [[*labels, *(_value(group, marked, with_anchors) for group in row)]
              for labels, row in rows],
             caption=each.title + said, labels=len(heads) - len(each.columns),
-            notes=[*under, *(notes if each is shown[-1] else [])],
+            notes=[*under, *(note for note in notes if note and each is shown[-1])],
         ))  # fmt: skip
     return "".join(texts)
 

@@ -81,6 +81,8 @@ def test_page_is_whole_and_asks_for_nothing(made_page):
         assert said in page.text
     assert text.count("<svg") == 6  # accuracy for four sets of images, ACM for two of them
     assert "BridgePure, NeurIPS 2025, Table 1" in page.text and "d-vae" in page.text
+    assert "epochs and batch size not stated)" in page.text, "a number stands with its setting"
+    assert "No published numbers beside 1 of 5 of these: none for the poison rate" in page.text
     assert "Published numbers" not in Reader(made_page(*CELLS)).text
 
 
