@@ -92,10 +92,10 @@ def check(
             poisoned, original, lists, trial=trial, size=size, seed=seed, runtime=runtime,
             on_progress=progress,
         )  # fmt: skip
-    _show(found, perf_counter() - start, as_json=json, quiet=quiet)
+    show(found, perf_counter() - start, as_json=json, quiet=quiet)
 
 
-def _show(found: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
+def show(found: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
     """What was looked at, three tables, and the verdict; of a quiet one the loss."""
     if as_json or quiet:
         made: dict[str, Any] = asdict(found) | {
