@@ -88,48 +88,48 @@ def check(
     )
     start = perf_counter()
     with output.bar("checking") as progress:
-        found = checked(
+        outcome = checked(
             poisoned, original, lists, trial=trial, size=size, seed=seed, runtime=runtime,
             on_progress=progress,
         )  # fmt: skip
-    show(found, perf_counter() - start, as_json=json, quiet=quiet)
+    show(outcome, perf_counter() - start, as_json=json, quiet=quiet)
 
 
-def show(found: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
+def show(outcome: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
     """What was looked at, three tables, and the verdict; of a quiet one the loss."""
     if as_json or quiet:
-        made: dict[str, Any] = asdict(found) | {
-            "loss": found.loss, "best": found.best, "given_back": found.given_back,
-            "verdict": found.verdict, "seconds": seconds,
+        made: dict[str, Any] = asdict(outcome) | {
+            "loss": outcome.loss, "best": outcome.best, "given_back": outcome.given_back,
+            "verdict": outcome.verdict, "seconds": seconds,
         }  # fmt: skip
-        output.result(made, as_json=as_json, quiet=quiet, brief=output.text(found.loss))
+        output.result(made, as_json=as_json, quiet=quiet, brief=output.text(outcome.loss))
         return
-    output.result(_about(found), as_json=False, quiet=False)
-    output.say("\n" + output.rows(_readings(found), "table"))
-    output.say("\n" + output.rows(_trainings(found), "table"))
-    output.say(f"\n{found.verdict}")
+    output.result(_about(outcome), as_json=False, quiet=False)
+    output.say("\n" + output.rows(_readings(outcome), "table"))
+    output.say("\n" + output.rows(_trainings(outcome), "table"))
+    output.say(f"\n{outcome.verdict}")
 
 
-def _about(found: "Checked") -> dict[str, Any]:
+def _about(outcome: "Checked") -> dict[str, Any]:
     """The images, the change and the trainings, a line each."""
-    compared, trial, side = found.comparison, found.trial, found.size
-    reduced = ", reduced: at their own size the change may do more" if found.reduced else ""
+    compared, trial, side = outcome.comparison, outcome.trial, outcome.size
+    reduced = ", reduced: at their own size the change may do more" if outcome.reduced else ""
     return {
-        "images": f"{found.images:,} of {found.classes} classes, {side}x{side}{reduced}",
+        "images": f"{outcome.images:,} of {outcome.classes} classes, {side}x{side}{reduced}",
         "changed": f"{compared.poisoned_share:.1%}"
         + (", alike within each class" if compared.class_wise else ""),
         "L-inf": f"{255 * compared.linf:.0f}/255 at most",
         "L2": f"{compared.l2_mean:.3g} on the average, on a scale of 0 to 1 a pixel",
         "PSNR": f"{compared.psnr:.1f} dB",
-        "SSIM": f"{found.ssim:.3f} (1: the same)",
+        "SSIM": f"{outcome.ssim:.3f} (1: the same)",
         "trainings": f"{trial.model}, {trial.epochs} epochs, {trial.batch_size} images a step, on "
-        f"{found.trained_on:,} images; tested on {found.held_out:,} others, clean",
+        f"{outcome.trained_on:,} images; tested on {outcome.held_out:,} others, clean",
     }
 
 
-def _readings(found: "Checked") -> list[dict[str, Any]]:
+def _readings(outcome: "Checked") -> list[dict[str, Any]]:
     """Of each preparation, what is read off the published images and off the clean ones."""
-    pairs = zip(found.probed.readings, found.probed_clean.readings, strict=True)
+    pairs = zip(outcome.probed.readings, outcome.probed_clean.readings, strict=True)
     return [
         {
             "labels read after": one.prepared, "linear": one.linear,
@@ -140,16 +140,16 @@ def _readings(found: "Checked") -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _trainings(found: "Checked") -> list[dict[str, Any]]:
+def _trainings(outcome: "Checked") -> list[dict[str, Any]]:
     """A row for each training."""
-    told = [("clean", PLAIN, found.clean), ("published", PLAIN, found.poisoned)]
-    told += [("published", name, value) for name, value in found.prepared.items()]
+    told = [("clean", PLAIN, outcome.clean), ("published", PLAIN, outcome.poisoned)]
+    told += [("published", name, value) for name, value in outcome.prepared.items()]
     return [
-        {"trained on": images, "with": name, "accuracy": value, "points": _points(value, found)}
+        {"trained on": images, "with": name, "accuracy": value, "points": _points(value, outcome)}
         for images, name, value in told
     ]
 
 
-def _points(accuracy: float, found: "Checked") -> str:
+def _points(accuracy: float, outcome: "Checked") -> str:
     """How far it is from what is learned of clean images."""
-    return "-" if accuracy == found.clean else f"{100 * (accuracy - found.clean):+.1f}"
+    return "-" if accuracy == outcome.clean else f"{100 * (accuracy - outcome.clean):+.1f}"
