@@ -1,24 +1,25 @@
 """stkit check: does a protection work?"""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stkit.cli import options as o
-from stkit.cli import output
+from stkit.cli import output, usage
+from stkit.cli import train_options as t
+from stkit.cli.numbers import whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.check import AGAINST, SIDE, Trial, against
 from stkit.recipes.probe import PLAIN
-from stkit.recipes.settings import settings
 
 if TYPE_CHECKING:
     from stkit.training.checked import Checked
 
 PLACE = 24
 USUAL = Trial()
-HELP = {name: about.help for name, about in settings(Trial).items()}
+HELP = {each.name: each.metadata["setting"].help for each in fields(Trial) if each.metadata}
 TRIED = " ".join(AGAINST)
 
 
@@ -32,27 +33,42 @@ def check(
         str, typer.Argument(metavar="PUBLISHED", help=f"The images as published: {o.SOURCE}.")
     ],
     clean: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="The originals. Always needed.")
-    ] = None,
-    augment: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
-            metavar="LIST",
-            help="Train on the published images with this too, named as train --augment does; more "
-            f"than once. [default: {TRIED}]",
+            metavar="SOURCE", help="The originals. Always needed.", rich_help_panel=usage.DATA
         ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help=f"Side of what both are reduced to.  [default: at most {SIDE}]"),
+        typer.Option(
+            parser=whole,
+            rich_help_panel=usage.DATA,
+            help=f"Side of what both are reduced to.  [default: at most {SIDE}]",
+        ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help=HELP["images"])] = USUAL.images,
-    epochs: Annotated[int, typer.Option(help=HELP["epochs"])] = USUAL.epochs,
-    batch_size: Annotated[int, typer.Option(help=HELP["batch_size"])] = USUAL.batch_size,
-    model: Annotated[str, typer.Option(help=HELP["model"])] = USUAL.model,
-    seed: o.Seed = 0,
+    images: Annotated[
+        int | None,
+        typer.Option(parser=whole, help=HELP["images"], rich_help_panel=usage.DATA),
+    ] = USUAL.images,
     split: o.Split = None,
     data_root: o.DataRoot = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            rich_help_panel=usage.FRAME,
+            help="Also train on the published images with these, named as train --augment does; "
+            f"more than once. [default: {TRIED}]",
+        ),
+    ] = None,
+    model: t.Model = USUAL.model,
+    epochs: Annotated[
+        int, typer.Option(parser=whole, help=HELP["epochs"], rich_help_panel=usage.FRAME)
+    ] = USUAL.epochs,
+    batch_size: Annotated[
+        int, typer.Option(parser=whole, help=HELP["batch_size"], rich_help_panel=usage.FRAME)
+    ] = USUAL.batch_size,
+    seed: o.Seed = 0,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     threads: o.Threads = None,
