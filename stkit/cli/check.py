@@ -138,8 +138,9 @@ def _about(outcome: "Checked") -> dict[str, Any]:
         "L2": f"{compared.l2_mean:.3g} on the average, on a scale of 0 to 1 a pixel",
         "PSNR": f"{compared.psnr:.1f} dB",
         "SSIM": f"{outcome.ssim:.3f} (1: the same)",
-        "trainings": f"{trial.model}, {trial.epochs} epochs, {trial.batch_size} images a step, on "
-        f"{outcome.trained_on:,} images; tested on {outcome.held_out:,} others, clean",
+        "trainings": f"{trial.model}, {trial.epochs} epoch{'s' * (trial.epochs > 1)}, "
+        f"{trial.batch_size} images a step, on {outcome.trained_on:,} images; "
+        f"tested on {outcome.held_out:,} others, clean",
     }
 
 
@@ -157,15 +158,14 @@ def _readings(outcome: "Checked") -> list[dict[str, Any]]:
 
 
 def _trainings(outcome: "Checked") -> list[dict[str, Any]]:
-    """A row for each training."""
-    told = [("clean", PLAIN, outcome.clean), ("published", PLAIN, outcome.poisoned)]
+    """A row for each training, and how far it is from what is learned of clean images."""
+    told = [("published", PLAIN, outcome.poisoned)]
     told += [("published", name, value) for name, value in outcome.prepared.items()]
-    return [
-        {"trained on": images, "with": name, "accuracy": value, "points": _points(value, outcome)}
+    first = {"trained on": "clean", "with": PLAIN, "accuracy": outcome.clean, "points": "-"}
+    return [first] + [
+        {
+            "trained on": images, "with": name, "accuracy": value,
+            "points": f"{100 * (value - outcome.clean):+.1f}",
+        }
         for images, name, value in told
-    ]
-
-
-def _points(accuracy: float, outcome: "Checked") -> str:
-    """How far it is from what is learned of clean images."""
-    return "-" if accuracy == outcome.clean else f"{100 * (accuracy - outcome.clean):+.1f}"
+    ]  # fmt: skip
