@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli import numbers, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.core.errors import RecipeError
 from stkit.recipes.check import AGAINST, SIDE, Trial, against
 from stkit.recipes.probe import PLAIN
@@ -37,19 +37,28 @@ def check(
     augment: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LIST",
+            metavar="NAME,...",
             help="Train on the published images with this too, named as train --augment does; more "
             f"than once. [default: {TRIED}]",
         ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help=f"Side of what both are reduced to.  [default: at most {SIDE}]"),
+        typer.Option(
+            parser=numbers.whole,
+            help=f"Side of what both are reduced to.  [default: at most {SIDE}]",
+        ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help=HELP["images"])] = USUAL.images,
-    epochs: Annotated[int, typer.Option(help=HELP["epochs"])] = USUAL.epochs,
-    batch_size: Annotated[int, typer.Option(help=HELP["batch_size"])] = USUAL.batch_size,
-    model: Annotated[str, typer.Option(help=HELP["model"])] = USUAL.model,
+    images: Annotated[
+        int | None, typer.Option(parser=numbers.whole, help=HELP["images"])
+    ] = USUAL.images,
+    epochs: Annotated[int, typer.Option(parser=numbers.whole, help=HELP["epochs"])] = USUAL.epochs,
+    batch_size: Annotated[
+        int, typer.Option(parser=numbers.whole, help=HELP["batch_size"])
+    ] = USUAL.batch_size,
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help=HELP["model"])
+    ] = USUAL.model,
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
