@@ -23,6 +23,7 @@ from stkit.core import artifact, header
 from stkit.engine.runtime import Runtime
 from stkit.recipes import catalogue, frames, poisons
 from stkit.recipes.acm import VARIANTS
+from stkit.report.contents import Contents
 from stkit.training import checkpoint
 
 NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--device", "cpu")
@@ -180,7 +181,26 @@ def test_inspect_prints_the_header(cli, made):
         path = made / f"{name}.safetensors"
         found = cli("inspect", path, "--json").json
         assert found.pop("file") == str(path) and found["kind"] == kind
-        assert found.keys() >= HEADER_KEYS and found == header.read(path)
+        assert found.keys() >= HEADER_KEYS and found.items() >= header.read(path).items()
+        held = {key: value for key, value in found.items() if key not in header.read(path)}
+        images = {"n": 24, "width": SIDE, "height": SIDE, "per_class": [8, 8, 8]}
+        assert held == (images if kind == "dataset" else {})
+
+
+def test_inspect_begins_with_the_images(cli, made, tmp_path):
+    def lines(path):
+        shown = cli("inspect", path).out.splitlines()
+        return [" ".join(line.split()) for line in shown[1:5]]
+
+    images = load(str(made / "clean.safetensors"))
+    whole = ["images 24", "size 16x16", "classes 3: ant bee cow", "images a class 8 each"]
+    assert lines(made / "clean.safetensors") == whole
+    images.rows(torch.arange(10)).save(tmp_path / "some")
+    counts = [int((images.labels[:10] == label).sum()) for label in range(3)]
+    told = ", ".join(f"{name} {count}" for name, count in zip(CLASSES, counts, strict=True))
+    assert lines(tmp_path / "some")[3] == f"images a class {told}"
+    many = Contents(6, 8, 8, (2, *[1] * 20, 4))
+    assert many.balance([f"c{label}" for label in range(22)]) == "from 1 (c1) to 4 (c21)"
 
 
 def test_inspect_prints_one_object_a_file(cli, made):
