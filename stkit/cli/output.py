@@ -98,6 +98,15 @@ def text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
+def duration(seconds: float | None) -> str | None:
+    """Seconds for people."""
+    if seconds is None:
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def stages(values: list[dict[str, Any]]) -> str:
     """Roll-backs for people: 2@5 is the second one, after epoch 5."""
     return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in values) or "-"

@@ -5,10 +5,12 @@ import inspect
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 
 from stkit import __version__, load
 from stkit.cli import app, main, saving
+from stkit.cli.telling import Beginning
 from stkit.core import artifact, header
 from stkit.engine.runtime import Runtime
 from stkit.recipes import catalogue, frames, poisons
@@ -317,11 +320,38 @@ def test_train(cli, made, tmp_path):
     assert found.json.keys() == TRAIN_KEYS
     assert (found.json["output"], found.json["frame"]) == (str(out), "nt")
     assert (found.json["model"], found.json["epochs"]) == ("small", 1)
-    assert found.err.startswith("epoch 1/1  loss ") and found.err.count("\n") == 1
+    told, line = found.err.splitlines()
+    assert re.fullmatch(r"cpu, 1 threads, fp32: 3 steps of 8 images, about \d+ s", told)
+    assert line.startswith("epoch 1/1  loss ")
     assert [path.name for path in out.parent.iterdir()] == ["f.safetensors"]
     model, head = checkpoint.load(out)
     assert head["classes"] == list(CLASSES) and head["size"] == SIDE
     assert load_file(out).keys() == model.state_dict().keys()
+
+
+def test_what_a_training_begins_with_is_measured_over_steps(capsys):
+    """On a CPU after the first step, on a GPU when it has settled; an epoch may be shorter."""
+
+    def said(device: str, model: str, epoch_is_over: bool = False) -> list[str]:
+        training = SimpleNamespace(
+            executed=100, plan=SimpleNamespace(steps=1100, batch_size=8),
+            recipe=SimpleNamespace(model=model),
+            runtime=SimpleNamespace(
+                device=torch.device(device), machine="it", precision="fp32"
+            ),
+        )  # fmt: skip
+        times = iter([0.0, 30.0, 30.5, 32.0, 34.0])
+        beginning, lines = Beginning(training, now=lambda: next(times)), []
+        for executed in (101, 102, 103, 105):
+            training.executed = executed
+            beginning.look(epoch_is_over=epoch_is_over)
+            lines.append(capsys.readouterr().err.strip())
+        return lines
+
+    assert said("cpu", "small")[2:] == ["it, fp32: 1,000 steps of 8 images, about 17 min", ""]
+    assert said("cpu", "resnet18")[2].endswith("17 min; much faster on a CPU: --model small")
+    assert said("cuda", "resnet18")[2:] == ["", "it, fp32: 1,000 steps of 8 images, about 17 min"]
+    assert said("cpu", "small", True)[0] == "it, fp32: 1,000 steps of 8 images, about 8.3 h"
 
 
 def test_train_staged_with_test(cli, made, photos, tmp_path):
@@ -341,7 +371,7 @@ def test_train_staged_with_test(cli, made, photos, tmp_path):
     staged = {"accuracy", "best_accuracy", "acm", "stages"}
     assert found.json.keys() - {"best_rolled_back"} == TRAIN_KEYS | staged
     assert [stage["tau"] for stage in found.json["stages"]] == [1, 2, 3]
-    assert found.err.count("\n") == 3 and found.err.count("roll back") == 3
+    assert found.err.count("\n") == 4 and found.err.count("roll back") == 3
     assert "ACM" in found.err and "test" in found.err
     # The last check rolled back: what counts are the weights in the file.
     row = cli("eval", out, photos, "--device", "cpu", "--json").json
