@@ -197,12 +197,26 @@ def test_ranks_are_connected_by_an_explicit_call_only(monkeypatch, digits):
     assert not torch.distributed.is_initialized()
 
 
+def test_what_load_takes_is_loaded_and_a_bar_changes_nothing(digits, tmp_path, capsys):
+    path = tmp_path / "digits.safetensors"
+    digits.save(path)
+    fine = {"device": "cpu", **SMALL}
+    by_name = train(path, "nt", test=str(path), progress=True, **fine)
+    given = train(digits, "nt", test=digits, **fine)
+    weights, same = by_name.model.state_dict(), given.model.state_dict()
+    assert all(torch.equal(weights[name], same[name]) for name in same)
+    assert by_name.accuracy == given.accuracy
+    made = poison(path, EM(**SURROGATE, max_rounds=1), progress=True)
+    assert torch.equal(made.pixels, poison(digits, EM(**SURROGATE, max_rounds=1)).pixels)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (
-            {"images": "digits"},
-            r"images: found a str, expected Images; pass stkit.load\('digits'\)",
+            {"images": 5},
+            r"images: found a int, expected Images; pass stkit.load\('digits'\)",
         ),
         ({"recipe": SP}, r"SP'> is no recipe; pass one of .*SP\(\)"),
         ({"recipe": EM(model="small"), "surrogate": nn.Linear}, "expected a module; pass an inst"),

@@ -69,15 +69,16 @@ class Pool:
     """Runs tasks to the end, as many at a time as there are places.
 
     work: the folder of their files. finish: called once for each task that made its file.
-    say: takes a line of progress. deadline: on the host's clock.
+    say: takes a line of progress. deadline: on the host's clock. watch: looks at the pool, often.
     """
 
     def __init__(
         self, work: Path, places: Places, *, finish: Finish, say: Callable[[str], None],
         deadline: float | None = None, data_root: Path | None = None, host: Host | None = None,
+        watch: "Callable[[Pool], None] | None" = None,
     ) -> None:  # fmt: skip
         self.work, self.places, self.finish, self.say = work, places, finish, say
-        self.deadline, self.host = deadline, host or Host()
+        self.deadline, self.host, self.watch = deadline, host or Host(), watch
         self.environment = _environment(places.jobs, data_root)
         self.workers = Workers(
             WORKER, places.jobs, environment=self.environment, locks=places.locks
@@ -103,6 +104,8 @@ class Pool:
                     waiting.clear()
                 if len(self.running) < self.places.jobs:
                     waiting = [task for task in waiting if not self._settled(task)]
+                if self.watch is not None:
+                    self.watch(self)
                 time.sleep(POLL)
         finally:
             self._stop("ending")

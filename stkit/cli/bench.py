@@ -130,7 +130,7 @@ def bench(
     from stkit.bench import estimate, locks, noise, progress, run
     from stkit.bench.tasks import folders as folders_of
     from stkit.bench.tasks import tasks_of
-    from stkit.cli import grids, runs
+    from stkit.cli import grids, runs, watching
 
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
@@ -142,16 +142,14 @@ def bench(
     there = progress.look(asked, out, work)
     tasks = tasks_of(there.todo)
     grids.check_sources(path, tasks, work)
+
+    def plan() -> "estimate.Estimate":
+        device = places.devices[0]
+        timed = there.timed(gpu=estimate.on_gpu(device))
+        return estimate.plan(tasks, there.todo, timed, work, device=device, jobs=places.jobs)
+
     if dry_run:
-        plan = estimate.plan(
-            tasks,
-            there.todo,
-            there.timed(gpu=estimate.on_gpu(places.devices[0])),
-            work,
-            device=places.devices[0],
-            jobs=places.jobs,
-        )
-        runs.show(plan, there, as_json=json, quiet=quiet)
+        runs.show(plan(), there, as_json=json, quiet=quiet)
         return
     say: Callable[[str], None] = (lambda line: None) if quiet else output.note
     with locks.held(*folders, work) as files:
@@ -162,11 +160,12 @@ def bench(
         for line in noise.bring(tasks, folders_of(asked), out, work):
             say(line)
         finish = progress.Writer(out, work, there.todo).finish
-        pool = run.Pool(
-            work, replace(places, locks=files), finish=finish, say=say, deadline=deadline,
-            data_root=data_root, host=host,
-        )  # fmt: skip
-        outcome = pool.run(tasks)
+        with watching.watched(there, tasks, plan, quiet=quiet) as watch:
+            pool = run.Pool(
+                work, replace(places, locks=files), finish=finish, say=say, deadline=deadline,
+                data_root=data_root, host=host, watch=watch,
+            )  # fmt: skip
+            outcome = pool.run(tasks)
     runs.end(outcome, tasks, there, out, as_json=json, quiet=quiet)
 
 

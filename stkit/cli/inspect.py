@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def inspect(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Print a file's header; with --clean, also what was done to the images.
+    """Print what a file holds, its header; with --clean, also what was done to the images.
 
     \b
     Example:
@@ -39,8 +39,11 @@ def inspect(
     from stkit.core import header
 
     for file in files:
-        shown = {"file": "", **header.read(file)}
-        shown["file"] = str(file)  # whatever a forged header has by that name
+        head = header.read(file)
+        first = {"file": str(file)} | (
+            _images(file, head, json) if head["kind"] == "dataset" else {}
+        )
+        shown = first | head | first  # whatever a forged header has by these names
         if verify:
             from stkit.core import artifact
 
@@ -54,3 +57,18 @@ def inspect(
             original = o.open_source(clean, split, data_root, default_split=noisy.header["split"])
             shown |= asdict(compare(noisy, original))
         output.result(shown, as_json=json, quiet=False)
+
+
+def _images(path: Path, head: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """What a data set's file holds."""
+    from stkit.report.contents import contents
+
+    classes = head["classes"]
+    held = contents(path, len(classes))
+    if as_json:
+        return asdict(held)
+    return {
+        "images": f"{held.n:,}", "size": f"{held.width}x{held.height}",
+        "classes": f"{len(classes)}: {output.text(classes)}",
+        "images a class": held.balance(classes),
+    }  # fmt: skip

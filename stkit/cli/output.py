@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from stkit.core import bars
 from stkit.core import text as harmless
 from stkit.core.errors import ArtifactError
 from stkit.core.header import dumps
@@ -98,6 +99,15 @@ def text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
+def duration(seconds: float | None) -> str | None:
+    """Seconds for people."""
+    if seconds is None:
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def stages(values: list[dict[str, Any]]) -> str:
     """Roll-backs for people: 2@5 is the second one, after epoch 5."""
     return ", ".join(f"{stage['tau']}@{stage['epoch']}" for stage in values) or "-"
@@ -142,15 +152,5 @@ def _csv(value: Any) -> str:
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, silence elsewhere; call it with (done, total)."""
-    if not sys.stderr.isatty() or rank():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    with Progress(
-        console=Console(stderr=True, no_color="NO_COLOR" in os.environ), transient=True
-    ) as shown:
-        task = shown.add_task(escape(harmless.plain(label)), total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    with bars.bar(label, shown=sys.stderr.isatty() and not rank()) as progress:
+        yield progress

@@ -81,28 +81,19 @@ def show(plan: Estimate, there: Progress, *, as_json: bool, quiet: bool) -> None
         output.say("\n".join(status.run.called for status in there.statuses))
         return
     shown = [
-        {"task": name, "state": State.TO_DO, "time": _duration(seconds)}
+        {"task": name, "state": State.TO_DO, "time": output.duration(seconds)}
         for name, seconds in plan.images.items()
     ]
     shown += [
         {"task": status.run.called, "state": status.state,
-         "time": _duration(plan.runs.get(status.run.called))}
+         "time": output.duration(plan.runs.get(status.run.called))}
         for status in there.statuses
     ]  # fmt: skip
     output.say(output.rows(shown, "table") + "\n")
     for name, why in there.blocked.items():
         output.say(harmless.plain(f"blocked {name}: {why}"))
     text = {
-        "runs": len(there.statuses), "time": _duration(plan.seconds),
+        "runs": len(there.statuses), "time": output.duration(plan.seconds),
         "disk": f"{plan.disk_bytes / 1e9:.3g} GB", "estimated": f"by {plan.basis}",
     }  # fmt: skip
     output.result(text, as_json=False, quiet=False)
-
-
-def _duration(seconds: float | None) -> str | None:
-    """Seconds for people."""
-    if seconds is None:
-        return None
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

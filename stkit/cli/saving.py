@@ -139,6 +139,7 @@ def run(
     label: str,
     line: Callable[[R], str] | None,
     on_record: Callable[[R], object] | None = None,
+    on_step: Callable[[], object] | None = None,
     force: bool = False,
     clock: Clock | None = None,
 ) -> None:
@@ -146,14 +147,20 @@ def run(
 
     finish: computes the result, by all ranks, and gives what writes it; no signal comes between
     that and the removal of `out`.part. line: makes a line on stderr of each record; None prints
-    none. on_record: called with each, by all ranks, before what comes after it is saved. force:
-    replace a file that has appeared at `out` in the meantime; else the result is kept in
-    `out`.part, and the ArtifactError says so.
+    none. on_record: called with each, by all ranks, before what comes after it is saved. on_step:
+    called after each step. force: replace a file that has appeared at `out` in the meantime; else
+    the result is kept in `out`.part, and the ArtifactError says so.
     """
     clock = clock or Clock()
     with _caught() as signals:
         with output.bar(label) as progress:
-            for record in _walk(work, claims.part_of(out), signals, clock, progress):
+
+            def stepped(done: int, total: int) -> None:
+                progress(done, total)
+                if on_step:
+                    on_step()
+
+            for record in _walk(work, claims.part_of(out), signals, clock, stepped):
                 if line:
                     output.note(line(record))
                 if on_record:

@@ -1,6 +1,9 @@
 """What `stkit train` tells of a training: before it, at an epoch's end, when it is done."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from stkit.cli import keeping, output
@@ -8,9 +11,56 @@ from stkit.core.checks import as_dict
 from stkit.recipes.frames import described
 from stkit.training.schedule import Verdict
 
+APART = 1.0
+"""Seconds that are measured, at least, and on a GPU those that it takes to settle."""
+QUICK, LONG = "small", 600
+"""The model that is quick on a CPU, and seconds from which on it is named."""
+
 if TYPE_CHECKING:
     from stkit.training.loop import Training
     from stkit.training.schedule import Epoch
+
+
+@dataclass
+class Beginning:
+    """Says in one line what computes, how many steps, and about how long they will take.
+
+    It waits until some steps have been measured: the first one warms up, on a GPU those after it
+    too. now: tells the time in seconds.
+    """
+
+    training: "Training"
+    now: Callable[[], float] = perf_counter
+
+    def __post_init__(self) -> None:
+        self.first, self.said = self.training.executed, False
+        self.marks = [(self.first, self.now())]  # steps done, and when; then from which on it runs
+
+    def look(self, *, epoch_is_over: bool = False) -> None:
+        """Say it, if it has not been said and enough has been seen; at an epoch's end it has."""
+        done, now = self.training.executed, self.now()
+        if self.said or done == self.first:
+            return
+        warm = len(self.marks) == (2 if self.training.runtime.device.type == "cpu" else 3)
+        apart = len(self.marks) == 1 or now - self.marks[-1][1] >= APART
+        if epoch_is_over or (warm and apart):
+            before, then = self.marks[-1 if warm and apart else 0]
+            self.said = True
+            self._say((now - then) / (done - before))
+        elif apart:
+            self.marks.append((done, now))
+
+    def _say(self, seconds_a_step: float) -> None:
+        training, runtime = self.training, self.training.runtime
+        left = training.plan.steps - self.first
+        needed = seconds_a_step * left
+        said = (
+            f"{runtime.machine}, {runtime.precision}: {left:,} steps of "
+            f"{training.plan.batch_size} images, about {output.duration(needed)}"
+        )
+        if runtime.device.type == "cpu" and training.recipe.model != QUICK and needed > LONG:
+            said += f"; much faster on a CPU: --model {QUICK}"
+        output.note(said)
 
 
 def note_left_out(training: "Training") -> None:

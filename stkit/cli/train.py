@@ -19,6 +19,7 @@ from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:
     from stkit.training.loop import Training
+    from stkit.training.schedule import Epoch
 
 KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
@@ -151,10 +152,15 @@ def _run(
         if done is not None:
             timeless = {"seconds": None, "images_per_second": None}
             return telling.summary(done, out) | kept.came_out(past) | timeless
-    first, start = training.executed, perf_counter()
+    first, start, beginning = training.executed, perf_counter(), telling.Beginning(training)
+
+    def line(record: "Epoch") -> str:
+        beginning.look(epoch_is_over=True)
+        return telling.line(record, training)
+
     saving.run(
         training, out, lambda: training.save, label=training.recipe.frame.name,
-        line=None if quiet else lambda record: telling.line(record, training), force=force,
+        line=None if quiet else line, force=force, on_step=None if quiet else beginning.look,
         on_record=lambda record: kept.take(training, record),
     )  # fmt: skip
     seconds = perf_counter() - start

@@ -11,10 +11,19 @@ from stkit.core.errors import RecipeError
 from stkit.core.files import DIGITS
 from stkit.data import sampling, sources
 from stkit.data.folders import Skipped
-from stkit.data.images import SPLITS, Images, checked, read
+from stkit.data.images import SPLITS, Images, checked, read, require
 from stkit.recipes.catalogue import DATASETS
 
 LARGEST = 1 << 16  # pixels of a side
+
+
+def opened(images: Images | str | Path, what: str, *, split: str = "train") -> Images:
+    """Images as they are, or loaded where they are named as `load` takes them; `split` of a source
+    that has two. DataError for what is neither, as `what`."""
+    if isinstance(images, (str, Path)):
+        return load(images, default_split=split)
+    require(images, what)
+    return images
 
 
 def load(

@@ -58,16 +58,18 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from stkit.core import header
+from stkit.core import bars, header
 from stkit.core.checks import as_dict, choose, number, whole
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images, require
+from stkit.data.load import opened
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.poisons.interface import Crafting, Made, Record
@@ -76,13 +78,14 @@ from stkit.recipes.settings import Recipe
 
 
 def poison(
-    images: Images,
+    images: Images | str | Path,
     recipe: Recipe[Any] | str,
     *,
     seed: int = 0,
     poison_rate: float = 1.0,
     surrogate: nn.Module | None = None,
     runtime: Runtime | None = None,
+    progress: bool = False,
     on_record: Callable[[Record], None] | None = None,
 ) -> Images:
     """The data set as its poisoner gives it away: 8-bit images, and which of them carry noise.
@@ -91,10 +94,11 @@ def poison(
     the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed, but
     no larger rate that rounds to none.
 
-    recipe: the settings, or a method's name for its defaults. surrogate: for methods that train
-    one, a net of one's own in place of `recipe.model`, of which a copy learns (float [N,3,H,W] in
-    [0,1] -> [N,K]; the header has its class's name for a model). runtime: of such methods, see
-    `pick`; None: a GPU where there is one. on_record: called with what is told on the way.
+    images: a set, or what `load` takes. recipe: the settings, or a method's name for its defaults.
+    surrogate: for methods that train one, a net of one's own in place of `recipe.model`, of which a
+    copy learns (float [N,3,H,W] in [0,1] -> [N,K]; the header has its class's name for a model).
+    runtime: of such methods, see `pick`; None: a GPU where there is one. progress: of such methods,
+    a bar on stderr. on_record: called with what is told on the way.
     RecipeError: settings out of range or not fitting the images or the method. DataError: a set
     that is poisoned already, or of one class where the method tells classes apart (OPS does not:
     it looks at each class alone).
@@ -103,6 +107,7 @@ def poison(
     """
     if isinstance(recipe, str):
         recipe = METHODS[choose("method", recipe, METHODS)]()
+    images = opened(images, "images")
     check(images, recipe, seed, poison_rate)
     if not recipe.trains_surrogate:
         if surrogate is not None:
@@ -115,9 +120,11 @@ def poison(
     runtime = runtime or pick()
     with settings(runtime):
         crafting = craft(images, recipe, seed=seed, runtime=runtime, surrogate=surrogate)
-        for record in crafting.steps():
-            if record is not None and on_record is not None:
-                on_record(record)
+        with bars.bar(method(recipe), shown=progress and runtime.first) as bar:
+            for record in crafting.steps():
+                bar(*crafting.progress)
+                if record is not None and on_record is not None:
+                    on_record(record)
         return finish(crafting, poison_rate)
 
 

@@ -8,10 +8,11 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from stkit.core import artifact
+from stkit.core import artifact, bars
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
-from stkit.data.images import Images, require
+from stkit.data.images import Images
+from stkit.data.load import opened
 from stkit.engine.process import settings
 from stkit.engine.runtime import Runtime, pick
 from stkit.measure import acm
@@ -70,11 +71,11 @@ class Run:
 
 
 def train(
-    images: Images,
+    images: Images | str | Path,
     frame: str | Frame = NATURAL,
     *,
     model: str | nn.Module = TrainingRecipe.model,
-    test: Images | None = None,
+    test: Images | str | Path | None = None,
     augment: str | Augment | None = None,
     batch_size: int = TrainingRecipe.batch_size,
     holdout: int = TrainingRecipe.holdout,
@@ -94,6 +95,7 @@ def train(
     threads: int | None = None,
     deterministic: bool = False,
     runtime: Runtime | None = None,
+    progress: bool = False,
     on_epoch: Callable[[Epoch], object] | None = None,
     **options: Unpack[Options],
 ) -> Run:
@@ -101,6 +103,8 @@ def train(
 
         run = train(images, "st", model="small", epochs=6, test=load("digits", "test"))
         run.accuracy, run.epochs[-1].checks, run.probe(images).acm
+
+    images, test: a set, or what `load` takes, of which the train and the test split are loaded.
 
     frame: a name of FRAMES or a `Frame`. model: a name, or a module, which is trained in place.
     augment: names as `--augment` has them, or a function `(images, generator) -> images` on float
@@ -112,15 +116,17 @@ def train(
     to start from the weights of; init_layers: these alone, `first:N`, `last:N` or names of modules;
     freeze: they do not learn, see `training.transplant`. mean, std: subtracted and divided by in
     the model. device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the
-    place of these. on_epoch: called with each record as it is made. options: those of the frame,
-    see `OPTIONS`.
+    place of these. progress: a bar on stderr. on_epoch: called with each record as it is made.
+    options: those of the frame, see `OPTIONS`.
 
     RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
     that the frame does not have. DataError for a test set that does not fit the images.
     """
     for name in options:
         choose("option", name, [*OPTIONS, *inspect.signature(train).parameters])
-    _check_kinds(images, test, model, augment)
+    _check_kinds(model, augment)
+    images = opened(images, "images")
+    test = None if test is None else opened(test, "test", split="test")
     own = augment if callable(augment) else None
     chosen = _framed(frame, augment, options)
     recipe = TrainingRecipe(
@@ -138,17 +144,17 @@ def train(
             images, recipe, runtime=runtime, test=test,
             model=model if isinstance(model, nn.Module) else None, augment=own, donor=given,
         )  # fmt: skip
-        for epoch in training.steps():
-            if epoch is not None and on_epoch is not None:
-                on_epoch(epoch)
+        shown = progress and runtime.first
+        with bars.bar(training.recipe.frame.name, shown=shown) as bar:
+            for epoch in training.steps():
+                bar(*training.progress)
+                if epoch is not None and on_epoch is not None:
+                    on_epoch(epoch)
     return Run(training.model, tuple(training.epochs), training.head(), runtime)
 
 
-def _check_kinds(images: object, test: object, model: object, augment: object) -> None:
-    """DataError or RecipeError for what is something else than `train` takes."""
-    require(images, "images")
-    if test is not None:
-        require(test, "test")
+def _check_kinds(model: object, augment: object) -> None:
+    """RecipeError for what is something else than `train` takes."""
     if not isinstance(model, (str, nn.Module)):
         raise RecipeError(
             f"model is {model!r}, expected a name or a module; pass an instance, as in model=Net()"

@@ -5,10 +5,12 @@ import inspect
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +21,12 @@ from safetensors.torch import load_file
 
 from stkit import __version__, load
 from stkit.cli import app, main, saving
+from stkit.cli.telling import Beginning
 from stkit.core import artifact, header
 from stkit.engine.runtime import Runtime
 from stkit.recipes import catalogue, frames, poisons
 from stkit.recipes.acm import VARIANTS
+from stkit.report.contents import Contents
 from stkit.training import checkpoint
 
 NT = ("--frame", "nt", "--model", "small", "--batch-size", 8, "--epochs", 1, "--device", "cpu")
@@ -180,7 +184,26 @@ def test_inspect_prints_the_header(cli, made):
         path = made / f"{name}.safetensors"
         found = cli("inspect", path, "--json").json
         assert found.pop("file") == str(path) and found["kind"] == kind
-        assert found.keys() >= HEADER_KEYS and found == header.read(path)
+        assert found.keys() >= HEADER_KEYS and found.items() >= header.read(path).items()
+        held = {key: value for key, value in found.items() if key not in header.read(path)}
+        images = {"n": 24, "width": SIDE, "height": SIDE, "per_class": [8, 8, 8]}
+        assert held == (images if kind == "dataset" else {})
+
+
+def test_inspect_begins_with_the_images(cli, made, tmp_path):
+    def lines(path):
+        shown = cli("inspect", path).out.splitlines()
+        return [" ".join(line.split()) for line in shown[1:5]]
+
+    images = load(str(made / "clean.safetensors"))
+    whole = ["images 24", "size 16x16", "classes 3: ant bee cow", "images a class 8 each"]
+    assert lines(made / "clean.safetensors") == whole
+    images.rows(torch.arange(10)).save(tmp_path / "some")
+    counts = [int((images.labels[:10] == label).sum()) for label in range(3)]
+    told = ", ".join(f"{name} {count}" for name, count in zip(CLASSES, counts, strict=True))
+    assert lines(tmp_path / "some")[3] == f"images a class {told}"
+    many = Contents(6, 8, 8, (2, *[1] * 20, 4))
+    assert many.balance([f"c{label}" for label in range(22)]) == "from 1 (c1) to 4 (c21)"
 
 
 def test_inspect_prints_one_object_a_file(cli, made):
@@ -297,11 +320,38 @@ def test_train(cli, made, tmp_path):
     assert found.json.keys() == TRAIN_KEYS
     assert (found.json["output"], found.json["frame"]) == (str(out), "nt")
     assert (found.json["model"], found.json["epochs"]) == ("small", 1)
-    assert found.err.startswith("epoch 1/1  loss ") and found.err.count("\n") == 1
+    told, line = found.err.splitlines()
+    assert re.fullmatch(r"cpu, 1 threads, fp32: 3 steps of 8 images, about \d+ s", told)
+    assert line.startswith("epoch 1/1  loss ")
     assert [path.name for path in out.parent.iterdir()] == ["f.safetensors"]
     model, head = checkpoint.load(out)
     assert head["classes"] == list(CLASSES) and head["size"] == SIDE
     assert load_file(out).keys() == model.state_dict().keys()
+
+
+def test_what_a_training_begins_with_is_measured_over_steps(capsys):
+    """On a CPU after the first step, on a GPU when it has settled; an epoch may be shorter."""
+
+    def said(device: str, model: str, epoch_is_over: bool = False) -> list[str]:
+        training = SimpleNamespace(
+            executed=100, plan=SimpleNamespace(steps=1100, batch_size=8),
+            recipe=SimpleNamespace(model=model),
+            runtime=SimpleNamespace(
+                device=torch.device(device), machine="it", precision="fp32"
+            ),
+        )  # fmt: skip
+        times = iter([0.0, 30.0, 30.5, 32.0, 34.0])
+        beginning, lines = Beginning(training, now=lambda: next(times)), []
+        for executed in (101, 102, 103, 105):
+            training.executed = executed
+            beginning.look(epoch_is_over=epoch_is_over)
+            lines.append(capsys.readouterr().err.strip())
+        return lines
+
+    assert said("cpu", "small")[2:] == ["it, fp32: 1,000 steps of 8 images, about 17 min", ""]
+    assert said("cpu", "resnet18")[2].endswith("17 min; much faster on a CPU: --model small")
+    assert said("cuda", "resnet18")[2:] == ["", "it, fp32: 1,000 steps of 8 images, about 17 min"]
+    assert said("cpu", "small", True)[0] == "it, fp32: 1,000 steps of 8 images, about 8.3 h"
 
 
 def test_train_staged_with_test(cli, made, photos, tmp_path):
@@ -321,7 +371,7 @@ def test_train_staged_with_test(cli, made, photos, tmp_path):
     staged = {"accuracy", "best_accuracy", "acm", "stages"}
     assert found.json.keys() - {"best_rolled_back"} == TRAIN_KEYS | staged
     assert [stage["tau"] for stage in found.json["stages"]] == [1, 2, 3]
-    assert found.err.count("\n") == 3 and found.err.count("roll back") == 3
+    assert found.err.count("\n") == 4 and found.err.count("roll back") == 3
     assert "ACM" in found.err and "test" in found.err
     # The last check rolled back: what counts are the weights in the file.
     row = cli("eval", out, photos, "--device", "cpu", "--json").json

@@ -82,7 +82,7 @@ def test_the_help_of_train_is_in_sections(cli):
         assert max(each for each in places if each < place) == shown.index(f"\n{section}:\n")
 
 
-@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize("width", [72, 100])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_helps_keep_within_the_terminal(name, width, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))

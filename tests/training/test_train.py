@@ -289,11 +289,11 @@ def test_a_frame_without_a_printable_name_is_refused(name):
     ("wrong", "message"),
     [
         (
-            {"images": "digits"},
-            r"images: found a str, expected Images; pass stkit.load\('digits'\)",
+            {"images": 5},
+            r"images: found a int, expected Images; pass stkit.load\('digits'\)",
         ),
         ({"images": torch.zeros(2, 3, 8, 8)}, r"Tensor, expected .*Images.from_tensors\(pixels"),
-        ({"test": "digits"}, r"test: found a str, expected Images; pass stkit.load\('digits'\)"),
+        ({"test": 5}, r"test: found a int, expected Images; pass stkit.load\('digits'\)"),
         ({"frame": Phase()}, r"frame is a Phase, .*; pass Frame\(Phase\(\.\.\.\)\)"),
         ({"model": Counted}, "model is <class .*Counted'>, expected .*; pass an instance"),
         ({"augment": 3}, "augment is 3, expected names"),
