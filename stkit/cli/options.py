@@ -117,6 +117,12 @@ InitLayers = Annotated[
     ),
 ]
 Freeze = Annotated[bool, typer.Option("--freeze", help="What is taken over does not learn.")]
+LogDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-dir", metavar="DIR", help="Also write TensorBoard's events (needs tensorboard)."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
 

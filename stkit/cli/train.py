@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stkit.cli import claims, keeping, output, saving, telling
+from stkit.cli import claims, events, keeping, output, saving, telling
 from stkit.cli import options as o
 from stkit.core.files import DIGITS
 from stkit.recipes.acm import VARIANTS
@@ -22,6 +22,7 @@ from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:
     from stkit.training.loop import Training
+    from stkit.training.schedule import Epoch
 
 KNOWN = {
     "once": [name if limits is None else f"{name}[-N]" for name, limits in PREPARATIONS.items()],
@@ -160,6 +161,7 @@ def train(
             f"[default layers: {', '.join(f'{k} {v}' for k, v in MEASURED.items())}]",
         ),
     ] = None,
+    log_dir: o.LogDir = None,
     seed: o.Seed = 0,
     split: o.Split = None,
     data_root: o.DataRoot = None,
@@ -183,6 +185,7 @@ def train(
         weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
+    events.check(log_dir, resume=resume, force=force)
     from stkit.training.loop import Training
 
     runtime = o.runtime(
@@ -214,13 +217,21 @@ def train(
             o.warn_of_training_images(tested, str(test))
         if not quiet:
             telling.note_left_out(training)
+            telling.explain_tau(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
-            came_out = _run(training, out, kept, resume=resume, force=force, quiet=quiet)
+            came_out = _run(training, out, kept, log_dir, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
 
 
 def _run(
-    training: "Training", out: Path, kept: keeping.Kept, *, resume: bool, force: bool, quiet: bool
+    training: "Training",
+    out: Path,
+    kept: keeping.Kept,
+    log_dir: Path | None,
+    *,
+    resume: bool,
+    force: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Train to the end, unless that was done before; what came out, and what it took."""
     runtime = training.runtime
@@ -235,11 +246,18 @@ def _run(
             timeless = {"seconds": None, "images_per_second": None}
             return telling.summary(done, out) | kept.came_out(past) | timeless
     first, start = training.executed, perf_counter()
-    saving.run(
-        training, out, lambda: training.save, label=training.recipe.frame.name,
-        line=None if quiet else lambda record: telling.line(record, training), force=force,
-        on_record=lambda record: kept.take(training, record),
-    )  # fmt: skip
+
+    with events.logged(log_dir if runtime.first else None, past=len(training.epochs)) as log:
+
+        def took(record: "Epoch") -> None:
+            kept.take(training, record)
+            log(record)
+
+        saving.run(
+            training, out, lambda: training.save, label=training.recipe.frame.name,
+            line=None if quiet else lambda record: telling.line(record, training), force=force,
+            on_record=took,
+        )  # fmt: skip
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
