@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, numbers, output
 from stkit.cli import options as o
 from stkit.data.importing.layouts import LAYOUTS
 
@@ -65,7 +65,7 @@ def bring(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(parser=o.budget, help="Refuse noise that is larger, such as 8/255."),
+        typer.Option(parser=numbers.budget, help="Refuse noise that is larger, such as 8/255."),
     ] = None,
     labels: Annotated[
         Path | None,
