@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from stkit.cli import fitted
 from stkit.core import bars
 from stkit.core import text as harmless
 from stkit.core.errors import ArtifactError
 from stkit.core.header import dumps
 
+BYTES = ("peak_memory", "memory_bytes", "disk_bytes")
+STAGES = (
+    "stages: 2@5 is the second roll-back, after epoch 5, with which stage tau = 2 began; "
+    "with each the shallow layers learn more slowly"
+)
 LONG = 2000
 """Characters of an error at most: some repeat what was typed, all of it."""
 
@@ -85,7 +91,10 @@ def result(values: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = N
             for key, value in values.items()
         }
         wide = max(map(len, shown))
-        say("\n".join(f"{key:<{wide}}  {value}" for key, value in shown.items()))
+        lines = [f"{key:<{wide}}  {value}" for key, value in shown.items()]
+        if values.get("stages") and fitted.width() is not None:
+            lines.append(STAGES)
+        say("\n".join(lines))
 
 
 def text(value: Any) -> str:
@@ -114,15 +123,18 @@ def stages(values: list[dict[str, Any]]) -> str:
 
 
 def _told(key: str, value: Any) -> Any:
-    """A result's value, `stages` as people read them; a header may have anything by that name."""
+    """A result's value as people read it: `stages`, where it is no other thing by that name, and
+    bytes in GB, of 10^9."""
+    if key in BYTES and isinstance(value, int | float):
+        return f"{value / 1e9:.2f} GB"
     if key == "stages" and isinstance(value, list):
         whole = all(isinstance(v, dict) and v.keys() >= {"epoch", "tau"} for v in value)
         return stages(value) if whole else value
     return value
 
 
-def rows(values: list[dict[str, Any]], form: str) -> str:
-    """Rows with the same keys as table, markdown, csv or json."""
+def rows(values: list[dict[str, Any]], form: str, *, fit: fitted.Fit | None = None) -> str:
+    """Rows with the same keys as table, markdown, csv or json; fit: of a table on a terminal."""
     if form == "json":
         return harmless.json(dumps(values))
     keys = list(dict.fromkeys(key for row in values for key in row))
@@ -132,6 +144,8 @@ def rows(values: list[dict[str, Any]], form: str) -> str:
     shown = harmless.markdown if form == "markdown" else harmless.plain
     cells = [[shown(key.replace("_", " ")) for key in keys]]
     cells += [[shown(text(row.get(key))) for key in keys] for row in values]
+    if fit is not None and form == "table":
+        return "\n".join(fitted.table(keys, cells, fit))
     wide = [max(len(line[i]) for line in cells) for i in range(len(keys))]
     rule = ["-" * w for w in wide]
     edge, gap = ("| ", " | ") if form == "markdown" else ("", "  ")

@@ -1,5 +1,6 @@
 """What `stkit train` tells of a training: before it, at an epoch's end, when it is done."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,14 @@ def note_left_out(training: "Training") -> None:
     if training.sets.purified is not None:
         for purifier, why in training.sets.purified.left_out.items():
             output.note(f"note: purifier {purifier} does not judge: it {why}")
+
+
+def explain_tau(training: "Training") -> None:
+    """Say once, on a terminal, what the lines of the epochs count."""
+    if sys.stderr.isatty() and any(phase.staged for phase in training.plan.phases):
+        output.note(
+            "tau: the stage, 0 at first; each roll-back adds 1, and shallow layers learn slower"
+        )
 
 
 def line(record: "Epoch", training: "Training") -> str:

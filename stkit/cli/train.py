@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stkit.cli import claims, keeping, output, saving, telling
+from stkit.cli import claims, events, keeping, output, saving, telling
 from stkit.cli import options as o
 from stkit.cli import train_options as t
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
@@ -89,6 +89,7 @@ def train(
     keep: t.Keep = None,
     record: t.Record = None,
     purified: t.Purified = TrainingRecipe.purified,
+    log_dir: t.LogDir = None,
     force: o.Force = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -101,6 +102,7 @@ def train(
         weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
+    events.check(log_dir, resume=resume, force=force)
     from stkit.training.loop import Training
 
     runtime = o.runtime(
@@ -132,13 +134,21 @@ def train(
             o.warn_of_training_images(tested, str(test))
         if not quiet:
             telling.note_left_out(training)
+            telling.explain_tau(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
-            came_out = _run(training, out, kept, resume=resume, force=force, quiet=quiet)
+            came_out = _run(training, out, kept, log_dir, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
 
 
 def _run(
-    training: "Training", out: Path, kept: keeping.Kept, *, resume: bool, force: bool, quiet: bool
+    training: "Training",
+    out: Path,
+    kept: keeping.Kept,
+    log_dir: Path | None,
+    *,
+    resume: bool,
+    force: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Train to the end, unless that was done before; what came out, and what it took."""
     runtime = training.runtime
@@ -158,11 +168,17 @@ def _run(
         beginning.look(epoch_is_over=True)
         return telling.line(record, training)
 
-    saving.run(
-        training, out, lambda: training.save, label=training.recipe.frame.name,
-        line=None if quiet else line, force=force, on_step=None if quiet else beginning.look,
-        on_record=lambda record: kept.take(training, record),
-    )  # fmt: skip
+    with events.logged(log_dir if runtime.first else None, past=len(training.epochs)) as log:
+
+        def took(record: "Epoch") -> None:
+            kept.take(training, record)
+            log(record)
+
+        saving.run(
+            training, out, lambda: training.save, label=training.recipe.frame.name,
+            line=None if quiet else line, force=force,
+            on_step=None if quiet else beginning.look, on_record=took,
+        )  # fmt: skip
     seconds = perf_counter() - start
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None

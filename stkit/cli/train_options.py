@@ -1,5 +1,6 @@
 """The options of `stkit train`, in the sections of its help."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -159,6 +160,13 @@ Purified = Annotated[
     typer.Option(
         "--purified", rich_help_panel=OUTPUT,
         help="Measure the held-out images washed, too: what a shortcut does not survive.",
+    ),
+]  # fmt: skip
+LogDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-dir", metavar="DIR", rich_help_panel=OUTPUT,
+        help="Also write TensorBoard's events (needs tensorboard).",
     ),
 ]  # fmt: skip
 

@@ -20,6 +20,14 @@ _MARKED = re.compile(
     r"|:(?=//)|(?<=www)\.|@(?=[A-Za-z]|[\w-]+\.)",  # what becomes a link or a mention by itself
     re.IGNORECASE,
 )
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "''",
+    "[": "{[}", "]": "{]}", "*": "{*}", "±": "$\\pm$",
+}  # fmt: skip
+"""What LaTeX acts on, or has no letter for; a bracket or a star where a row begins would be an
+option of the end of the row before."""
 _COMPUTED = re.compile("(^|;)(?=\\s*[-=+@\uff1d\uff0b\uff0d\uff20])")
 """Where a cell begins that a spreadsheet computes; the last four are those of full width."""
 
@@ -62,6 +70,15 @@ def csv(text: str) -> str:
     if re.search(r"[,;\"']", shown) or shown != shown.strip():
         shown = '"' + shown.replace('"', '""') + '"'
     return shown
+
+
+def latex(text: str) -> str:
+    """Text for a paragraph or a cell of LaTeX, in any of its fonts' encodings.
+
+    ± and signs before numbers are set as in formulas.
+    """
+    shown = "".join(_LATEX.get(letter, letter) for letter in plain(text))
+    return re.sub(r"(?<![\w.])([-+])(?=\d)", r"$\1$", shown)
 
 
 def json(text: str) -> str:

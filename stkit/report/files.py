@@ -24,7 +24,8 @@ def _images() -> dict[str, Any]:
 
 CHECK = {"step": schema.COUNT, "verdict": str, "acm?": {str: float}, "tau?": schema.COUNT,
          **kinds.WASHED}  # fmt: skip
-RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "accuracy?": schema.SHARE,
+RECORD = {"epoch": schema.COUNT, "phase": schema.COUNT, "lr?": schema.NUMBER,
+          "loss?": schema.NUMBER, "accuracy?": schema.SHARE,
           "train_accuracy?": schema.SHARE, **kinds.WASHED, "checks?": [CHECK],
           "recorded?": kinds.RECORDED}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {

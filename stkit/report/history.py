@@ -44,6 +44,8 @@ class Epoch:
     holdout_accuracy: float | None = None
     purified_accuracy: Mapping[str, float] = field(default_factory=dict)  # by purifier
     retained_share: float | None = None
+    lr: float | None = None
+    loss: float | None = None
     recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -77,7 +79,8 @@ def read(records: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> tup
             phase=record["phase"], train_accuracy=record.get("train_accuracy"),
             holdout_accuracy=record.get("holdout_accuracy"),
             purified_accuracy=record.get("purified_accuracy") or {},
-            retained_share=record.get("retained_share"), recorded=record.get("recorded") or {},
+            retained_share=record.get("retained_share"), lr=record.get("lr"),
+            loss=record.get("loss"), recorded=record.get("recorded") or {},
         )
         for record in records
     )  # fmt: skip

@@ -19,6 +19,7 @@ from stkit.report import (
     pictures,
     samples,
     sentences,
+    unanchored,
 )
 from stkit.report.gather import Gathered
 from stkit.report.groups import Group, grouped
@@ -170,4 +171,5 @@ def _literature(made: list[Group]) -> str:
         if (a.dataset, a.poison, a.model) in wanted
     ]
     heads = ["data set", "poison", "rate", "frame", "model", "accuracy, %", "source", "setting"]
-    return page_tables.table(heads, rows, style="tall prose") if rows else ""
+    why = f"<p>{html(absent)}</p>" if (absent := unanchored.absent(made)) else ""
+    return why + (page_tables.table(heads, rows, style="tall prose") if rows else "")

@@ -181,6 +181,7 @@ def test_eval(adversary, cli, trained, tmp_path):
 def test_import_and_export(cli, tiny, tmp_path):
     from stkit.data.exporting.export import export
     from stkit.data.importing.load import load as bring
+    from stkit.data.importing.values import Options
 
     clean = load(tiny / "clean")
     poison(clean, SP(), seed=1).save(tmp_path / "sp")
@@ -190,6 +191,6 @@ def test_import_and_export(cli, tiny, tmp_path):
     noise, other = (torch.load(tmp_path / f"{name}.pt") for name in "cl")
     assert torch.equal(noise, other)
     line = ("import", tmp_path / "c.pt", "--clean", tiny / "clean", "-o", tmp_path / "c")
-    assert cli(*line, "-q").code == 0
-    bring(tmp_path / "l.pt", clean)[0].save(tmp_path / "l")
+    assert cli(*line, "--name", "own", "-q").code == 0
+    bring(tmp_path / "l.pt", clean, options=Options(name="own"))[0].save(tmp_path / "l")
     same(tmp_path)

@@ -70,6 +70,11 @@ CELLS = (
 )  # fmt: skip
 
 
+def test_why_there_is_no_published_number(made_page):
+    text = made_page(cell(0.5, model="small"), args=("--anchors",))
+    assert "<p>No published numbers here: none for the model small (there are for" in text
+
+
 def test_page_is_whole_and_asks_for_nothing(made_page):
     text = made_page(*CELLS, args=("--anchors",))
     page = Reader(text)

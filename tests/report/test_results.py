@@ -335,6 +335,40 @@ def test_to_a_file(cli, folder, tmp_path):
     assert cli("report", folder, "-o", out, "--force").code == 0
 
 
+def test_latex_of_a_layout(cli, folder):
+    """What LaTeX acts on is escaped; rows of a poison stand together; sources stand below."""
+    made = cell(0.5, poison="sp", frame="st", label="50%_a&b {x} ^~\\")
+    write(folder, made)
+    text = cli("report", folder, "--layout", 1, "--format", "latex", "--anchors").out
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0].startswith("% \\usepackage{booktabs}")
+    assert lines[4] == "\\caption{Accuracy on clean test images, \\%, cifar10}"
+    assert lines[5] == "\\begin{tabular}{llrr}"
+    assert lines[7:9] == ["poison & frame & resnet18 & vgg16-bn \\\\", "\\midrule"]
+    assert "em-class & nt & 30.00 {[}ST paper 32.28{]} & -- \\\\" in lines
+    odd = "50\\%\\_a\\&b \\{x\\} \\textasciicircum{}\\textasciitilde{}\\textbackslash{}"
+    assert f" & {odd} & 50.00 ($+$30.00)" in text
+    assert lines.count("\\addlinespace") == 3 and "\\par\\footnotesize ST paper: Hu et al." in text
+    assert text.count("\\begin") == text.count("\\end") == 2 and text.isascii()
+    unlaid = cli("report", folder, "--format", "latex")
+    assert unlaid.code == 2 and "pass --layout 1|2|4|5|7|8" in unlaid.err
+
+
+def test_a_row_an_epoch(cli, tmp_path):
+    write(tmp_path, cell(0.9, epochs=3), cell(0.5, frame="st"))
+    text = cli("report", tmp_path, "--epochs").out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(row["frame"], row["epoch"]) for row in rows] == [
+        ("nt", "1"), ("nt", "2"), ("nt", "3"), ("st", "1"), ("st", "2"),
+    ]  # fmt: skip
+    assert [float(row["accuracy"]) for row in rows] == [0.5, 0.5, 0.9, 0.5, 0.5]
+    assert rows[3] == rows[3] | {"tau": "1", "verdict": "roll back", "acm": "0.001", "step": "10"}
+    assert rows[0]["tau"] == "" and rows[0]["loss"] == "0.1" and "holdout_accuracy" not in rows[0]
+    as_json = cli("report", tmp_path, "--epochs", "--json").json
+    assert as_json[0]["tau"] is None and as_json[4]["epoch"] == 2
+    assert cli("report", tmp_path, "--epochs", "--layout", 1).code == 2
+
+
 def test_layout_with_published_numbers(cli, folder):
     text = cli("report", folder, "--layout", 1, "--anchors").out
     assert "20.00 [ST paper 24.08, APBench 13.06, ISS 19.07, BridgePure 13.85]" in text

@@ -81,7 +81,7 @@ def guess(content: Any, kind: str, clean: Images, options: Options) -> Layout:
     for layout in reversed(LAYOUTS.values()):
         if layout.kind == kind and layout.matches(content, options):
             return layout
-    return LAYOUTS["named" if kind == "folder" else own.guess(content, clean, options)]
+    return LAYOUTS[own.guess(content, clean, options)]
 
 
 def _poisoned(
