@@ -24,8 +24,8 @@ from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
 SHARED = (
-    "app", "claims", "grids", "keeping", "options", "output", "runs", "saving", "shrunk", "telling",
-    "worker",
+    "app", "claims", "class_noise", "grids", "keeping", "options", "output", "photographs", "runs",
+    "saving", "shrunk", "telling", "worker",
 )  # fmt: skip
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 

@@ -37,6 +37,7 @@ def data(
     ] = None,
     seed: Annotated[int, typer.Option(help="Which images --holdout leaves out.")] = 0,
     data_root: o.DataRoot = None,
+    recursive: o.Recursive = False,
     strict: o.Strict = False,
     force: o.Force = False,
     json: o.Json = False,
@@ -53,8 +54,9 @@ def data(
     skipped: list[Skipped] = []
     with claims.held(out, force=force):
         images = o.open_source(
-            source, split, data_root, size=size, limit=limit, strict=strict, skipped=skipped
-        )
+            source, split, data_root, size=size, limit=limit, strict=strict, recursive=recursive,
+            skipped=skipped,
+        )  # fmt: skip
         if holdout is not None:
             from stkit.data.holdout import part as part_of
 

@@ -97,6 +97,10 @@ SyncBn = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Fail where a file in a folder would be left out.")
 ]
+Recursive = Annotated[
+    bool,
+    typer.Option("--recursive", help="Of a folder: also images in folders below a class folder."),
+]
 Threads = Annotated[
     int | None,
     typer.Option(help="Of a CPU; they decide the last bits.  [default: as many as PyTorch takes]"),
@@ -230,24 +234,33 @@ def open_source(
     size: int | None = None,
     limit: int | None = None,
     strict: bool = False,
+    recursive: bool = False,
+    transparent: bool = False,
     skipped: "list[Skipped] | None" = None,
     runtime: "Runtime | None" = None,
 ) -> "Images":
     """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same.
 
-    What a folder has that is not read is said on stderr, and appended to `skipped`.
+    What a folder has that is not read is said on stderr, and appended to `skipped`; transparent:
+    its transparency is read elsewhere.
     """
+    from dataclasses import replace
+
     from stkit.data import pictures
     from stkit.data.load import load
 
     pictures.hush()
     left_out = [] if skipped is None else skipped
 
+    def leave_out(each: "Skipped") -> None:
+        left_out.append(replace(each, transparent=0) if transparent else each)
+
     def read() -> "Images":
         with bar("reading images") as progress:
             images = load(
                 source, split, default_split=default_split, size=size, limit=limit,
-                data_root=data_root, progress=progress, strict=strict, on_skipped=left_out.append,
+                data_root=data_root, progress=progress, strict=strict, recursive=recursive,
+                on_skipped=leave_out,
             )  # fmt: skip
         for each in left_out:
             _say_skipped(each, source)
