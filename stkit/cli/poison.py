@@ -148,19 +148,11 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
         nullcontext()
         if asked.dry_run
         else claims.held(
-            asked.out,
-            force=asked.force,
-            resume=asked.resume,
-            folder=asked.keep_size,
+            asked.out, force=asked.force, resume=asked.resume, folder=asked.keep_size,
             runtime=runtime,
         )
-    ):
-        images = o.open_source(
-            asked.source, asked.split, asked.data_root,
-            size=photographs.SIZE if asked.keep_size and asked.size is None else asked.size,
-            recursive=asked.recursive, transparent=asked.keep_size,
-            strict=asked.strict, skipped=asked.skipped, runtime=runtime,
-        )  # fmt: skip
+    ):  # fmt: skip
+        images = _read(asked, runtime)
         poisons.check(images, recipe, asked.seed, asked.poison_rate)
         surveyed = photographs.survey(images, asked) if asked.keep_size else None
         crafting = None
@@ -176,6 +168,16 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
                 photographs.carry(crafting, asked, surveyed)
         else:
             _make(images, recipe, asked, surveyed)
+
+
+def _read(asked: Request, runtime: "Runtime | None") -> "Images":
+    """The clean images, of the size that noise is made for."""
+    return o.open_source(
+        asked.source, asked.split, asked.data_root,
+        size=photographs.SIZE if asked.keep_size and asked.size is None else asked.size,
+        recursive=asked.recursive, transparent=asked.keep_size,
+        strict=asked.strict, skipped=asked.skipped, runtime=runtime,
+    )  # fmt: skip
 
 
 def _make(

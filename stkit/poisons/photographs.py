@@ -252,10 +252,10 @@ def _means(noise: np.ndarray, axes: tuple[Axis, Axis]) -> np.ndarray:
 
 def _weights(axis: Axis) -> np.ndarray:
     """How much each pixel of the training size has part in each of the photograph, [L,N]."""
-    parts = 16  # samples a pixel
-    length, share = len(axis.at), (np.arange(parts * len(axis.at)) + 0.5) / parts / axis.scale
+    fine = 16  # samples a pixel
+    length, share = len(axis.at), (np.arange(fine * len(axis.at)) + 0.5) / fine / axis.scale
     first = int(np.floor(0.5 / axis.scale)) - int(axis.at[0])
-    fine = Axis(np.floor(share).astype(np.int64) - first, axis.size, axis.scale).mirrored
+    sampled = Axis(np.floor(share).astype(np.int64) - first, axis.size, axis.scale).mirrored
     weights = np.zeros((length, axis.size))
-    np.add.at(weights, (np.arange(length).repeat(parts), fine), 1 / parts)
+    np.add.at(weights, (np.arange(length).repeat(fine), sampled), 1 / fine)
     return weights
