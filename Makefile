@@ -7,7 +7,7 @@ WORKERS := -n 2 --dist loadfile
 PIP := $(BIN)/pip install -q --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test types tests results
+.PHONY: demo test types tests results docs
 # The two commands of the README. Each builds .venv from nothing when it is not there.
 
 demo: .venv/.installed
@@ -27,6 +27,9 @@ tests: .venv/.installed-dev
 results: .venv/.installed # tables of results/, see docs/results.md
 	$(BIN)/python docs/make_results.py
 
+docs: .venv/.installed-docs # the site, into site/index.html; links that lead nowhere end it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -e .
@@ -35,4 +38,9 @@ results: .venv/.installed # tables of results/, see docs/results.md
 .venv/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[dev]'
+	touch .venv/.installed $@
+
+.venv/.installed-docs: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[docs]'
 	touch .venv/.installed $@

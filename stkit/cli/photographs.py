@@ -1,12 +1,13 @@
 """`stkit poison --keep-size`: photographs come back at their own size, as a folder of PNG files."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import claims, output, saving
+from stkit.cli import claims, numbers, output, saving, usage
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 from stkit.recipes.catalogue import DATASETS
@@ -19,26 +20,40 @@ if TYPE_CHECKING:
 
 SIZE = 224
 """Pixels that a trainer makes of a photograph, where nobody says; most nets for photographs do."""
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "--recursive", rich_help_panel=usage.DATA,
+        help="Of a folder: also images in folders below a class folder.",
+    ),
+]  # fmt: skip
 KeepSize = Annotated[
     bool,
     typer.Option(
         "--keep-size",
+        rich_help_panel=usage.OUTPUT,
         help="SOURCE is a folder of photographs: write each at its own size as a PNG of its name, "
-        "FILE being a new folder.",
+        "which JPEG would weaken, in the new folder FILE.",
     ),
 ]
 Size = Annotated[
     int | None,
     typer.Option(
+        parser=numbers.whole,
+        rich_help_panel=usage.DATA,
         help="Short side to this many pixels, then centre crop; with --keep-size what the noise is "
         f"made for, the size that a trainer is thought to use.  [default: as it is; {SIZE}]",
     ),
 ]
 KeepMetadata = Annotated[
-    bool, typer.Option("--keep-metadata", help="With --keep-size: EXIF too, but for its preview.")
-]
+    bool,
+    typer.Option(
+        "--keep-metadata", rich_help_panel=usage.OUTPUT,
+        help="With --keep-size: EXIF too, but for its preview.",
+    ),
+]  # fmt: skip
 OPTIONS: dict[str, tuple[Any, Any]] = {
-    "size": (Size, None), "recursive": (o.Recursive, False), "keep_size": (KeepSize, False),
+    "size": (Size, None), "recursive": (Recursive, False), "keep_size": (KeepSize, False),
     "keep_metadata": (KeepMetadata, False),
 }  # fmt: skip
 """What `stkit poison` takes for them."""
@@ -108,6 +123,7 @@ def write(
         "output": str(asked.out), "method": asked.method, "n": len(clean), "size": kept.size,
         "linf": kept.linf, "l2_mean": kept.l2_mean, "l0_max": kept.l0_max, "rms": kept.rms,
         "left": kept.left, "seconds": perf_counter() - start,
-        **(o.skipped_keys(asked.skipped) if asked.json else {}),
+        **(o.skipped_keys([replace(each, transparent=0) for each in asked.skipped])
+           if asked.json else {}),
     }  # fmt: skip
     output.result(result, as_json=asked.json, quiet=asked.quiet, brief=asked.out)

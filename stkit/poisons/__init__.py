@@ -91,13 +91,13 @@ def poison(
     the others stay as they are; a larger rate keeps the images of a smaller one; 0 is allowed, but
     no larger rate that rounds to none.
 
-    Arguments: recipe, or a method's name for its defaults. For methods that train a surrogate:
-    surrogate, a net of one's own in place of `recipe.model`, of which a copy learns (float
-    [N,3,H,W] in [0,1] -> [N,K]; the header has its class's name for a model); runtime, see
-    `engine.runtime.pick`, by default a GPU where there is one; on_record, called with what is told
-    on the way. Errors: RecipeError for settings out of range or not fitting the images or the
-    method, DataError for a set that is poisoned already, or of one class where the method tells
-    classes apart (OPS does not: it looks at each class alone).
+    recipe: the settings, or a method's name for its defaults. surrogate: for methods that train
+    one, a net of one's own in place of `recipe.model`, of which a copy learns (float [N,3,H,W] in
+    [0,1] -> [N,K]; the header has its class's name for a model). runtime: of such methods, see
+    `pick`; None: a GPU where there is one. on_record: called with what is told on the way.
+    RecipeError: settings out of range or not fitting the images or the method. DataError: a set
+    that is poisoned already, or of one class where the method tells classes apart (OPS does not:
+    it looks at each class alone).
 
         poisoned = poison(load("digits"), EM(model="small"), on_record=print)
     """

@@ -35,8 +35,11 @@ class Verdict(Enum):
     """What becomes of the steps since the last accepted check; the value is what files say."""
 
     KEEP = "keep"
+    """They are accepted."""
     ROLL_BACK = "roll back"
+    """The last accepted state comes back, and the next stage begins."""
     STOP = "stop"
+    """The same, and the training ends there."""
 
 
 @dataclass(frozen=True, repr=False)
