@@ -118,7 +118,7 @@ def write(
         forms = ", ".join(f"{count:,} of {form}" for form, count in kept.converted.items())
         output.note(f"note: photographs written as 8-bit RGB: {forms}")
     if not asked.quiet:
-        output.note("note: PNG keeps the noise as it is; JPEG would weaken it")
+        output.note("note: PNG keeps the noise as it is; JPEG weakens it, small photographs' most")
     result = {
         "output": str(asked.out), "method": asked.method, "n": len(clean), "size": kept.size,
         "linf": kept.linf, "l2_mean": kept.l2_mean, "l0_max": kept.l0_max, "rms": kept.rms,
