@@ -57,7 +57,7 @@ def make(images: Images, recipe: OPS, *, poisoned: Tensor, seed: int) -> Made:
 
 
 def on_photograph(pixels: np.ndarray, axes: tuple[Axis, Axis], sample: Sample) -> None:
-    """The block of each changed pixel in its colour, see `stkit.poisons.photographs`."""
+    """All that a trainer's resize makes a changed pixel of in its colour: what comes out is it."""
     for row, column in zip(*np.nonzero((sample.noisy != sample.clean).any(0)), strict=True):
         block = axes[0].block(row), axes[1].block(column)
         pixels[block] = sample.noisy[:, row, column]

@@ -32,13 +32,13 @@ BAND = 1 << 20  # pixel values worked on at a time
 
 @dataclass(frozen=True)
 class Axis:
-    """One side of a photograph: how many of its pixels there are for one of the training size.
+    """One side of a photograph, and where its pixels lie on the side of a trainer's square.
 
-    at: for each of its pixels that of the training size, int64; outside the square below 0, or
-    `size` and more.
+    middles: of its pixels, in pixels of the square, float64; outside it below 0, or above `size`.
+    scale: how many pixels of the photograph there are for one of the square.
     """
 
-    at: np.ndarray
+    middles: np.ndarray
     size: int
     scale: float
 
@@ -47,22 +47,28 @@ class Axis:
         """A side of `length` pixels that a trainer makes `resized` ones, of which it takes the
         middle `size`."""
         scale = length / resized
-        middles = (np.arange(length) + 0.5) / scale
-        at = np.floor(middles).astype(np.int64) - (resized - size) // 2
-        return cls(at, size, scale)
+        middles = (np.arange(length) + 0.5) / scale - (resized - size) // 2
+        return cls(middles, size, scale)
 
     @property
     def mirrored(self) -> np.ndarray:
-        """`at`, with what is outside the square taken from within it."""
-        folded = self.at % (2 * self.size)
-        result: np.ndarray = np.minimum(folded, 2 * self.size - 1 - folded)
-        return result
+        """The pixel of the square for each of the photograph; outside, as in a mirror."""
+        return _folded(self.middles, self.size)
 
     def block(self, at: int) -> slice:
-        """The pixels for one of the training size, at least one."""
-        low = int(np.searchsorted(self.at, at))
-        high = int(np.searchsorted(self.at, at, side="right"))
+        """The pixels that a trainer's resize makes pixel `at` of, at least one: it is a mean with
+        weights that fall off to nothing at the middles of its neighbours."""
+        reach = 1.0 if self.scale > 1 else 0.5
+        low = int(np.searchsorted(self.middles, at + 0.5 - reach, side="right"))
+        high = int(np.searchsorted(self.middles, at + 0.5 + reach))
         return slice(low, high) if high > low else slice(max(0, low - 1), max(1, low))
+
+
+def _folded(places: np.ndarray, size: int) -> np.ndarray:
+    """The pixel of `size` at each place, int64, where what lies outside is mirrored."""
+    at = np.floor(places).astype(np.int64) % (2 * size)
+    result: np.ndarray = np.minimum(at, 2 * size - 1 - at)
+    return result
 
 
 @dataclass(frozen=True)
@@ -251,11 +257,10 @@ def _means(noise: np.ndarray, axes: tuple[Axis, Axis]) -> np.ndarray:
 
 
 def _weights(axis: Axis) -> np.ndarray:
-    """How much each pixel of the training size has part in each of the photograph, [L,N]."""
-    fine = 16  # samples a pixel
-    length, share = len(axis.at), (np.arange(fine * len(axis.at)) + 0.5) / fine / axis.scale
-    first = int(np.floor(0.5 / axis.scale)) - int(axis.at[0])
-    sampled = Axis(np.floor(share).astype(np.int64) - first, axis.size, axis.scale).mirrored
+    """How much each pixel of the training size has of each of the photograph, [L,N]."""
+    fine, length = 16, len(axis.middles)  # samples a pixel
+    within = ((np.arange(fine) + 0.5) / fine - 0.5) / axis.scale
+    sampled = _folded(axis.middles[:, None] + within, axis.size)
     weights = np.zeros((length, axis.size))
-    np.add.at(weights, (np.arange(length).repeat(fine), sampled), 1 / fine)
+    np.add.at(weights, (np.arange(length)[:, None], sampled), 1 / fine)
     return weights

@@ -71,7 +71,7 @@ def test_a_block_is_a_pixel_and_what_is_beyond_the_square_is_mirrored():
     assert (pixels.transpose(2, 0, 1).astype(int) - 100 == wide.repeat(3, 1)[:, :, columns]).all()
 
 
-ALIKE = {"sp": 0.9, "ops": 0.6, "ar": 0.7, "cuda": 0.9}
+ALIKE = {"sp": 0.9, "ops": 0.5, "ar": 0.7, "cuda": 0.9}
 
 
 def smooth(path, seed, size):
@@ -104,17 +104,21 @@ def test_a_trainers_resize_leaves_the_noise(recipe, tmp_path):
     assert alike.min() > ALIKE[poisoned.header["recipe"]["method"]]
 
 
-def test_the_pixel_of_ops_is_a_block_of_one_colour(folder, clean, tmp_path):
+def test_a_trainers_resize_makes_the_pixel_of_ops_out_of_its_block(folder, clean, tmp_path):
     poisoned = poison(clean, OPS())
     kept = keep_size(poisoned, clean, folder, tmp_path / "out", recursive=True)
+    seen = load(tmp_path / "out", size=SIZE, recursive=True)
+    where = (poisoned.pixels != clean.pixels).any(1)
+    apart = (seen.pixels.int() - poisoned.pixels.int()).abs().amax(1)[where]
+    small = torch.tensor([min(SIZES[int(n.split("/")[-1][0])]) < SIZE for n in clean.names])
+    assert apart[~small].max() <= 1
     for name, delta in deltas(folder, tmp_path / "out").items():
         rows, columns = np.nonzero(delta.any(2))
-        height, width = delta.shape[:2]
-        side = int(np.ceil(max(1, min(height, width) / SIZE)))
-        assert 0 < len(rows) <= side**2
+        scale = min(delta.shape[:2]) / SIZE
+        assert 0 < len(rows) <= (1 if scale <= 1 else np.ceil(2 * scale) ** 2)
         after = read_image(tmp_path / "out" / name)[rows, columns]
         assert (after == after[0]).all() and set(after[0].tolist()) <= {0, 255}
-    assert kept.l0_max <= 25
+    assert kept.l0_max <= 64
 
 
 def test_what_is_no_folder_of_classes_is_refused(folder, clean, tmp_path):
