@@ -23,8 +23,9 @@ from stkit.cli.output import error, rank
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
 SHARED = (
-    "app", "claims", "completing", "events", "fitted", "grids", "keeping", "numbers", "options",
-    "output", "runs", "saving", "shrunk", "telling", "train_options", "usage", "watching",
+    "app", "claims", "class_noise", "completing", "events", "fitted", "grids", "keeping",
+    "numbers", "options", "output", "photographs", "runs", "saving", "shrunk", "telling",
+    "train_options", "usage", "watching",
     "worker",
 )  # fmt: skip
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""

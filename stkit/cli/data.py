@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stkit.cli import claims, numbers, output
+from stkit.cli import claims, numbers, output, photographs
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 
@@ -47,6 +47,7 @@ def data(
         int, typer.Option(parser=numbers.whole, help="Which images --holdout leaves out.")
     ] = 0,
     data_root: o.DataRoot = None,
+    recursive: photographs.Recursive = False,
     strict: o.Strict = False,
     force: o.Force = False,
     json: o.Json = False,
@@ -63,8 +64,9 @@ def data(
     skipped: list[Skipped] = []
     with claims.held(out, force=force):
         images = o.open_source(
-            source, split, data_root, size=size, limit=limit, strict=strict, skipped=skipped
-        )
+            source, split, data_root, size=size, limit=limit, strict=strict, recursive=recursive,
+            skipped=skipped,
+        )  # fmt: skip
         if holdout is not None:
             from stkit.data.holdout import part as part_of
 

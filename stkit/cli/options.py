@@ -248,12 +248,13 @@ def open_source(
     size: int | None = None,
     limit: int | None = None,
     strict: bool = False,
+    recursive: bool = False,
+    keeps_alpha: bool = False,
     skipped: "list[Skipped] | None" = None,
     runtime: "Runtime | None" = None,
 ) -> "Images":
-    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same.
-
-    What a folder has that is not read is said on stderr, and appended to `skipped`.
+    """`stkit.load` with a progress bar on a terminal; of several ranks all must read the same. What
+    a folder has that is not read is said on stderr, and appended to `skipped`.
     """
     from stkit.data import pictures
     from stkit.data.load import load
@@ -265,10 +266,11 @@ def open_source(
         with bar("reading images") as progress:
             images = load(
                 source, split, default_split=default_split, size=size, limit=limit,
-                data_root=data_root, progress=progress, strict=strict, on_skipped=left_out.append,
+                data_root=data_root, progress=progress, strict=strict, recursive=recursive,
+                on_skipped=left_out.append,
             )  # fmt: skip
         for each in left_out:
-            _say_skipped(each, source)
+            _say_skipped(each, source, keeps_alpha)
         return images
 
     if runtime is None or runtime.world_size == 1:
@@ -279,10 +281,10 @@ def open_source(
     return images
 
 
-def _say_skipped(skipped: "Skipped", source: str) -> None:
+def _say_skipped(skipped: "Skipped", source: str, keeps_alpha: bool) -> None:
     if skipped.count:
         note(f"note: {source}: {skipped.about}")
-    if skipped.transparent:
+    if skipped.transparent and not keeps_alpha:  # which are read again, with it
         note(f"note: {source}: images whose transparency was dropped: {skipped.transparent:,}")
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from stkit.cli import claims, numbers, output, saving, usage
+from stkit.cli import claims, class_noise, numbers, output, photographs, saving, usage
 from stkit.cli import options as o
 from stkit.core.checks import as_dict, given, number
-from stkit.core.errors import ArtifactError, RecipeError
+from stkit.core.errors import RecipeError
 from stkit.recipes.poisons import LONG, METHODS
 from stkit.recipes.settings import Recipe, Setting, settings
 
 if TYPE_CHECKING:
+    from stkit.data.exporting.photographs import About
     from stkit.data.folders import Skipped
     from stkit.data.images import Images
     from stkit.engine.runtime import Runtime
@@ -50,7 +51,9 @@ def register(app: typer.Typer) -> None:
     for name, recipe in METHODS.items():
         about = recipe.about[0].upper() + recipe.about[1:]
         example = f"stkit poison {name} cifar10 -o {name}.safetensors"
-        methods.command(name, help=f"{about}.\n\n\b\nExample:\n  {example}")(command(name, recipe))
+        photos = f"stkit poison {name} photos/ --keep-size -o protected/"
+        help = f"{about}.\n\n\b\nExample:\n  {example}\n  {photos}"
+        methods.command(name, help=help)(command(name, recipe))
     app.add_typer(methods, name="poison")
 
 
@@ -70,6 +73,10 @@ class Request:
     json: bool
     quiet: bool
     strict: bool = False
+    size: int | None = None
+    recursive: bool = False
+    keep_size: bool = False
+    keep_metadata: bool = False
     device: str = "auto"
     precision: str = "auto"
     step: str = "auto"
@@ -87,7 +94,7 @@ def command(method: str, recipe: type[Recipe[Any]]) -> Callable[..., None]:
         "source": (o.Source, o.REQUIRED), "out": (o.Output, o.REQUIRED),
         **{field.name: _option(field) for field in fields(recipe)},
         "seed": (o.Seed, 0), "poison_rate": (Rate, 1.0), "split": (o.Split, None),
-        "data_root": (o.DataRoot, None),
+        "data_root": (o.DataRoot, None), **photographs.OPTIONS,
     }  # fmt: skip
     if recipe.trains_surrogate:
         taken |= {"device": (o.Device, "auto"), "precision": (o.Precision, "auto")}
@@ -127,6 +134,7 @@ def _option(field: Field[Any]) -> tuple[Any, Any]:
 def _run(recipe: Recipe[Any], asked: Request) -> None:
     """Read, poison, write, and say what was done; or, with --dry-run, what would be."""
     number("poison-rate", asked.poison_rate, 0, 1)
+    photographs.check(asked)
     kept = asked.class_noise
     if kept is not None and as_dict(recipe)["scope"] != "class":
         raise RecipeError(
@@ -147,13 +155,14 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
     with (
         nullcontext()
         if asked.dry_run
-        else claims.held(asked.out, force=asked.force, resume=asked.resume, runtime=runtime)
-    ):
-        images = o.open_source(
-            asked.source, asked.split, asked.data_root,
-            strict=asked.strict, skipped=asked.skipped, runtime=runtime,
-        )  # fmt: skip
+        else claims.held(
+            asked.out, force=asked.force, resume=asked.resume, folder=asked.keep_size,
+            runtime=runtime,
+        )
+    ):  # fmt: skip
+        images = _read(asked, runtime)
         poisons.check(images, recipe, asked.seed, asked.poison_rate)
+        surveyed = photographs.survey(images, asked) if asked.keep_size else None
         crafting = None
         if runtime:
             crafting = poisons.craft(images, recipe, seed=asked.seed, runtime=runtime)
@@ -161,18 +170,36 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
             plan = _plan(images, poisons.resolved(images, recipe), asked, crafting)
             output.result(plan, as_json=asked.json, quiet=asked.quiet, brief=asked.out)
         elif crafting:
-            _craft(crafting, asked)
+            if surveyed is None:
+                _craft(crafting, asked)
+            else:
+                photographs.carry(crafting, asked, surveyed)
         else:
-            _make(images, recipe, asked)
+            _make(images, recipe, asked, surveyed)
 
 
-def _make(images: "Images", recipe: Recipe[Any], asked: Request) -> None:
+def _read(asked: Request, runtime: "Runtime | None") -> "Images":
+    """The clean images, of the size that noise is made for."""
+    return o.open_source(
+        asked.source, asked.split, asked.data_root,
+        size=photographs.SIZE if asked.keep_size and asked.size is None else asked.size,
+        recursive=asked.recursive, keeps_alpha=asked.keep_size,
+        strict=asked.strict, skipped=asked.skipped, runtime=runtime,
+    )  # fmt: skip
+
+
+def _make(
+    images: "Images", recipe: Recipe[Any], asked: Request, surveyed: "list[About] | None"
+) -> None:
     """A poison that needs no surrogate; `seconds` is the computing alone."""
     from stkit.poisons import poison
 
     start = perf_counter()
     poisoned = poison(images, recipe, seed=asked.seed, poison_rate=asked.poison_rate)
     seconds = perf_counter() - start
+    if surveyed is not None:
+        photographs.write(poisoned, images, asked, surveyed, start)
+        return
     poisoned.save(asked.out, replace=asked.force)
     say(poisoned.header["statistics"], seconds, asked, len(images))
 
@@ -189,7 +216,10 @@ def _craft(crafting: "Crafting", asked: Request) -> None:
             say(done["statistics"], None, asked, count, runtime)
             return
     if asked.class_noise is not None:
-        again = _again(crafting, expected, asked, asked.class_noise)
+        again = class_noise.again(
+            crafting, expected, asked.class_noise, asked.out,
+            precision=asked.precision, force=asked.force,
+        )  # fmt: skip
         if again is not None:
             if runtime.first:
                 say(again, perf_counter() - start, asked, count, runtime)
@@ -202,51 +232,13 @@ def _craft(crafting: "Crafting", asked: Request) -> None:
         poisoned = finish(crafting, asked.poison_rate)
         statistics.update(poisoned.header.get("statistics", {}))  # of the first rank's alone
         if asked.class_noise is not None:
-            _keep(crafting, poisoned, asked.class_noise)
+            class_noise.keep(crafting, poisoned, asked.class_noise)
         return poisoned.save
 
     line = None if asked.quiet else _line
     saving.run(crafting, asked.out, finished, label=asked.method, line=line, force=asked.force)
     if runtime.first:
         say(statistics, perf_counter() - start, asked, count, runtime)
-
-
-def _again(
-    crafting: "Crafting", expected: dict[str, Any], asked: Request, kept: Path
-) -> dict[str, Any] | None:
-    """The statistics of the poison put together from kept noise; None where there is none of its.
-
-    A file that does not fit stays as it is, with a word about it.
-    """
-    from stkit.poisons import noise
-
-    fixed = {"precision": crafting.runtime.precision} if asked.precision != "auto" else {}
-    statistics, runtime = None, crafting.runtime
-    with runtime.together():
-        if runtime.first and kept.exists():
-            try:
-                images = noise.again(kept, crafting.images, expected, fixed=fixed)
-            except ArtifactError as error:
-                output.note(f"note: {error}; the noise is made anew; remove it to keep that")
-            else:
-                saving.place(images.save, asked.out, force=asked.force)
-                statistics = images.header["statistics"]
-    shared: dict[str, Any] | None = runtime.shared(statistics)
-    return shared
-
-
-def _keep(crafting: "Crafting", poisoned: "Images", kept: Path) -> None:
-    """Write the noise of finished images to a file that is not there yet.
-
-    They are not lost where that cannot be written.
-    """
-    from stkit.poisons import noise
-
-    if crafting.runtime.first and not kept.exists():
-        try:
-            noise.write(kept, poisoned, crafting.images)
-        except ArtifactError as error:
-            output.note(f"note: {error}; the noise is not kept")
 
 
 def _line(record: "Record") -> str:

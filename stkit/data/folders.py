@@ -1,8 +1,9 @@
 """Which files of a folder are a data set's images, and which are left out.
 
 A folder of class folders, or one whose train/ and test/ (or val/) hold class folders. Images lie in
-the class folders themselves and have the suffix of a format that is decoded. All else is `Skipped`,
-but for what no person put there: hidden files and folders, Thumbs.db and desktop.ini.
+the class folders themselves, or with `recursive` in any folder below them too, and have the suffix
+of a format that is decoded. All else is `Skipped`, but for what no person put there: hidden files
+and folders, Thumbs.db and desktop.ini.
 """
 
 import os
@@ -42,7 +43,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Listing:
-    """The class folders, the images in each, and what else there is.
+    """The class folders, the images in each by their paths in it, and what else there is.
 
     others: the paths of all other files, relative to the folder that was asked for, sorted.
     """
@@ -57,10 +58,10 @@ class Listing:
         return Skipped(len(self.others), self.others[:SHOWN], transparent)
 
 
-def listing(root: Path, split: str) -> Listing:
+def listing(root: Path, split: str, *, recursive: bool = False) -> Listing:
     """The images of a split of a folder, by sorted class and file name. DataError: there are none,
     or a folder cannot be listed."""
-    top = _split_folder(root, split)
+    top = split_folder(root, split, recursive=recursive)
     folders = _folders(top)
     if not folders:
         raise DataError(f"{top}: found no class folders; expected one folder of images a class")
@@ -74,9 +75,9 @@ def listing(root: Path, split: str) -> Listing:
         ]
     images = []
     for folder in folders:
-        pictures, rest = _parted(folder)
+        pictures, rest = _parted(folder, recursive)
         if not pictures:
-            raise DataError(f"{folder}: no images in this class folder; {_remedy(rest)}")
+            raise DataError(f"{folder}: no images in this class folder; {_remedy(folder, rest)}")
         if folder.name != folder.name.encode(errors="replace").decode():
             raise DataError(f"{folder}: the class's name is not UTF-8; rename the folder")
         images.append(tuple(pictures))
@@ -85,17 +86,19 @@ def listing(root: Path, split: str) -> Listing:
     return Listing(top, tuple(folder.name for folder in folders), tuple(images), names)
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def split_folder(root: Path, split: str, *, recursive: bool = False) -> Path:
     """The folder whose sub-folders are the classes: `root` itself, or its train/ or test/.
 
     The level decides, not the name: `root` holds the splits where its train/, test/ or val/ has
     folders of images; where they hold images themselves, they are classes that are called so.
+    DataError: it is no folder, or holds no images so.
     """
     if not root.is_dir():
         raise DataError(no_source(str(root)))
     splits = [root / name for name in SPLITS if (root / name).is_dir()]
-    if not any(_has_images(folder) for top in splits for folder in _folders(top)) and any(
-        _has_images(folder) for folder in _folders(root)
+    deep = [folder for top in splits for folder in _folders(top)]
+    if not any(_has_images(folder, recursive) for folder in deep) and any(
+        _has_images(folder, recursive) for folder in _folders(root)
     ):
         return root
     for name in ("train",) if split == "train" else ("test", "val"):
@@ -103,10 +106,27 @@ def _split_folder(root: Path, split: str) -> Path:
             return root / name
     if (root / "train").is_dir():
         raise DataError(f"{root}: has train/ but no test/ or val/; pass another folder or --split")
+    if _has_images(root):
+        raise DataError(
+            f"{root}: found images but no class folders; unlearnable examples need two or more "
+            "classes, which their noise tells apart: put each class's images into a folder of its "
+            "own"
+        )
+    if not recursive and any(_has_images(folder, True) for folder in _folders(root)):
+        raise DataError(
+            f"{root}: found no images in the class folders themselves, but in folders below them; "
+            "pass --recursive to stkit data or poison"
+        )
     raise DataError(
         f"{root}: found no images; expected class folders that hold images, "
         "or train/ and test/ that hold class folders"
     )
+
+
+def apart(out: Path, folder: Path) -> None:
+    """DataError where what is to be written would lie in a folder that is read."""
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{out}: lies in {folder}, whose images are read; pass another -o")
 
 
 def _items(folder: str | Path) -> list["os.DirEntry[str]"]:
@@ -128,16 +148,28 @@ def _folders(top: Path) -> list[Path]:
     return [Path(item.path) for item in _items(top) if _is_folder(item)]
 
 
-def _has_images(folder: Path) -> bool:
-    return any(_is_image(item) for item in _items(folder))
+def _has_images(folder: Path, recursive: bool = False) -> bool:
+    return any(_is_image(item) for item in _items(folder)) or (
+        recursive and bool(_parted(folder, recursive)[0])
+    )
 
 
-def _parted(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the images in a class folder, and the paths of all other files in it."""
-    items = _items(folder)
-    images = [item.name for item in items if _is_image(item)]
-    taken = set(images)
-    return images, [path for e in items if e.name not in taken for path in _files(e)]
+def _parted(folder: Path, recursive: bool) -> tuple[list[str], list[str]]:
+    """The images in a class folder by their paths in it, sorted, and the paths of all other files;
+    links to folders are not followed."""
+    images: list[str] = []
+    others: list[str] = []
+    left = [("", str(folder))]
+    while left:
+        above, here = left.pop()
+        for item in _items(here):
+            if _is_image(item):
+                images.append(above + item.name)
+            elif recursive and _is_folder(item, follow=False):
+                left.append((f"{above}{item.name}/", item.path))
+            else:
+                others += _files(item)
+    return sorted(images), others
 
 
 def _is_image(item: "os.DirEntry[str]") -> bool:
@@ -172,10 +204,12 @@ def _files(item: "os.DirEntry[str]") -> Iterator[str]:
             yield item.path
 
 
-def _remedy(others: list[str]) -> str:
+def _remedy(folder: Path, others: list[str]) -> str:
     """What to do about a class folder without images that has so many other files."""
     remedy = "add some or remove the folder"
     if not others:
         return remedy
+    if not folder.is_symlink() and _parted(folder, recursive=True)[0]:
+        remedy = "they lie in folders below it: pass --recursive to stkit data or poison"
     skipped = Skipped(len(others), (os.path.basename(others[0]),))
     return f"{remedy}; {skipped.about} (expected {', '.join(KNOWN)})"

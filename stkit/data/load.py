@@ -36,24 +36,25 @@ def load(
     data_root: Path | None = None,
     progress: sources.Progress | None = None,
     strict: bool = False,
+    recursive: bool = False,
     on_skipped: Callable[[Skipped], None] | None = None,
 ) -> Images:
-    """A split of a source: a stkit file, a folder of class folders, or a data set by its name.
+    """A split of a source: a stkit file, a folder of class folders, digits, cifar10 or cifar100.
 
     split: "train" or "test"; None takes `default_split`, or the one split that a file holds.
     size: short side to so many pixels, antialiased, centre crop. limit: a class-balanced choice of
-    so many images; of shapes, which are drawn, any number. data_root: where cifar10 and cifar100
-    are, or are downloaded to; None: the variable STKIT_DATA, else ~/.cache/stkit. progress: called
-    with (done, total) as a folder is read. strict: raise DataError where a file in a folder would
-    be left out. on_skipped: called once a folder is read with what was left out, which may be
-    nothing.
+    so many images. data_root: where cifar10 and cifar100 are, or are downloaded to; None: the
+    variable STKIT_DATA, else ~/.cache/stkit. progress: called with (done, total) as a folder is
+    read. strict: raise DataError where a file in a folder would be left out. recursive: also the
+    images in folders below a folder's class folders, which belong to the class. on_skipped: called
+    once a folder is read with what was left out, which may be nothing.
 
     Gives pixels uint8 [N,3,H,W], all of one size, and labels int64 [N]; a folder's images are
     shuffled once, all else is in its source's order. Raises DataError for what is missing,
     unreadable or does not fit, ArtifactError for a damaged or other file, RecipeError for settings
     out of range.
 
-        train, test = load("shapes"), load("shapes", "test")
+        train, test = load("digits"), load("digits", "test")
     """
     if split is not None:
         choose("split", split, SPLITS)
@@ -66,7 +67,7 @@ def load(
     if str(source) not in DATASETS and header.is_stkit(path):
         return _narrowed(read(path, split), size, limit)
     split = split or default_split
-    raw = _raw(str(source), split, size, limit, data_root, progress, strict)
+    raw = _raw(str(source), split, size, limit, data_root, progress, strict, recursive)
     if on_skipped and raw.skipped:
         on_skipped(raw.skipped)
     name = str(source) if str(source) in DATASETS else "folder"
@@ -84,6 +85,7 @@ def _raw(
     data_root: Path | None,
     progress: sources.Progress | None,
     strict: bool,
+    recursive: bool,
 ) -> sources.Raw:
     """The images of a source that is no stkit file."""
     if source == "shapes":
@@ -93,7 +95,9 @@ def _raw(
     if source in DATASETS:
         root = data_root or Path(os.environ.get("STKIT_DATA", "~/.cache/stkit")).expanduser()
         return sources.torchvision_set(source, split, size, limit, root)
-    return sources.folder(Path(source), split, size, limit, progress, strict=strict)
+    return sources.folder(
+        Path(source), split, size, limit, progress, strict=strict, recursive=recursive
+    )
 
 
 def _enough(limit: int | None, classes: int) -> None:

@@ -9,12 +9,14 @@ they need from one `Memory`.
 import ctypes
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
@@ -23,6 +25,8 @@ from PIL.ImageFile import ImageFile
 from stkit.core.errors import DataError
 from stkit.core.files import open_regular
 from stkit.data.loans import Memory, trim
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,17 @@ def read_picture(path: Path, size: int | None = None, *, memory: Memory = MEMORY
     may take together. ArtifactError for what is no regular file; DataError, which names the file,
     for what is no image, damaged, or too large.
     """
+    return decoded(path, size, partial(_picture, size=size), memory=memory)
+
+
+def decoded(path: Path, size: int | None, decode: Callable[[ImageFile], T], *, memory: Memory) -> T:
+    """What `decode` makes of an opened image, once memory is free for as much as `size` asks for.
+
+    Errors as `read_picture`.
+    """
     with open_regular(path, "repair or remove it") as file:
         try:
-            return _read(file, size, memory)
+            return _read(file, size, decode, memory)
         except DataError as error:
             raise DataError(f"{path}: {error}; make it smaller or remove it") from None
         except Exception as error:  # on damaged bytes, decoders raise of every kind
@@ -125,8 +137,11 @@ def read_picture(path: Path, size: int | None = None, *, memory: Memory = MEMORY
             raise DataError(f"{path}: unreadable image ({reason}); repair or remove it") from None
 
 
-def _read(file: BinaryIO, size: int | None, memory: Memory, amount: int = 0) -> Picture:
-    """The picture, once so many bytes are free, and what it turns out to need besides."""
+def _read(
+    file: BinaryIO, size: int | None, decode: Callable[[ImageFile], T], memory: Memory,
+    amount: int = 0,
+) -> T:  # fmt: skip
+    """What it decodes to, once so many bytes are free, and what it turns out to need besides."""
     length = os.fstat(file.fileno()).st_size
     if length > LARGEST:
         raise DataError(f"found {length:,} bytes, expected {LARGEST:,} at most")
@@ -146,14 +161,14 @@ def _read(file: BinaryIO, size: int | None, memory: Memory, amount: int = 0) -> 
         texts = min(texts, CHUNK * sum(map(data.count, TEXTS)))
         amount = COPIES * length + texts + pixels
         if loan.change(amount):
-            picture = _picture(image, size)
+            made = decode(image)
             del data, image
             if pixels > LARGE:
                 trim()
-            return picture
+            return made
     del data, image  # others may need what they take
     file.seek(0)
-    return _read(file, size, memory, amount)
+    return _read(file, size, decode, memory, amount)
 
 
 def _needed(image: ImageFile, data: bytes, size: int | None) -> int:
@@ -180,8 +195,8 @@ def _needed(image: ImageFile, data: bytes, size: int | None) -> int:
     )
     if size is None:
         return area * (decoding + own + max(turning, converting + 3))
-    wide = _wide(width, height, size)
-    return area * (decoding + own + max(turning, converting)) + 4 * wide[0] * (height + wide[1])
+    across, down = wide(width, height, size)
+    return area * (decoding + own + max(turning, converting)) + 4 * across * (height + down)
 
 
 def _quick(image: ImageFile, coding: str, scans: int) -> None:
@@ -201,19 +216,23 @@ def _quick(image: ImageFile, coding: str, scans: int) -> None:
 
 def _picture(image: Image.Image, size: int | None) -> Picture:
     """An opened image decoded."""
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
+    image = upright(image)
     alpha = image.getbands()[-1]
     transparent = alpha in ("A", "a") and image.getchannel(alpha).getextrema() != (255, 255)
     if image.mode != "RGB":
         image = image.convert("RGB")
-    return Picture(_array(resize(image, size) if size else image), transparent)
+    return Picture(array(resize(image, size) if size else image), transparent)
 
 
-def _array(image: Image.Image) -> np.ndarray:
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image turned as its EXIF says, 8 bits a channel, with what transparency it has."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGBA") if "transparency" in image.info else image
+
+
+def array(image: Image.Image) -> np.ndarray:
     """An RGB image as uint8 [H,W,3]; a large one in bands, as Pillow copies what it gives twice."""
     rows = max(1, BAND // image.width)
     if image.height <= rows:
@@ -229,21 +248,21 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     """Short side to `size`, antialiased, then the centre square. DataError: it would be huge."""
     if image.size == (size, size):
         return image
-    image = image.resize(_wide(image.width, image.height, size), Image.Resampling.BILINEAR)
+    image = image.resize(wide(image.width, image.height, size), Image.Resampling.BILINEAR)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
 
 
-def _wide(width: int, height: int, size: int) -> tuple[int, int]:
+def wide(width: int, height: int, size: int) -> tuple[int, int]:
     """The width and height once the short side is `size`."""
     scale = size / min(width, height)
-    wide = (max(size, round(width * scale)), max(size, round(height * scale)))
-    if wide[0] * wide[1] > WIDE:
+    across, down = max(size, round(width * scale)), max(size, round(height * scale))
+    if across * down > WIDE:
         raise DataError(
-            f"found {width}x{height} pixels, which would be {wide[0]:,}x{wide[1]:,} with a short "
+            f"found {width}x{height} pixels, which would be {across:,}x{down:,} with a short "
             f"side of {size}, expected {WIDE:,} at most"
         )
-    return wide
+    return across, down
 
 
 def hush() -> None:

@@ -119,14 +119,15 @@ def folder(
     progress: Progress | None = None,
     *,
     strict: bool = False,
+    recursive: bool = False,
 ) -> Raw:
-    """A folder of class folders, decoded by all cores.
+    """A folder of class folders, decoded by all cores; recursive: with the folders below these.
 
     Classes in sorted order; `index` counts sorted class and file name; the walking order is one
     fixed shuffle, because EM's model steps walk the set in order and would see one class at a time.
     strict: DataError where a file would be left out.
     """
-    listed = listing(root, split)
+    listed = listing(root, split, recursive=recursive)
     if strict and listed.others:
         raise DataError(
             f"{root}: {listed.skipped().about}; expected {', '.join(KNOWN)} in class folders alone:"

@@ -21,6 +21,7 @@ from stkit.core import arrays
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.poisons.interface import Made
+from stkit.poisons.photographs import Axis, Sample, bands
 from stkit.recipes.poisons import resolve
 from stkit.recipes.poisons.cuda import CUDA, ResolvedCUDA
 
@@ -47,6 +48,35 @@ def make(images: Images, recipe: CUDA, *, poisoned: Tensor, seed: int) -> Made:
     return Made(pixels, perturbation.statistics(images.pixels, pixels, int(poisoned.sum())))
 
 
+def on_photograph(pixels: np.ndarray, axes: tuple[Axis, Axis], sample: Sample) -> None:
+    """The filter with its weights as far apart as pixels of the training size lie in a photograph.
+
+    What is left of it at that size is the filter itself. Over the largest value there, too.
+    """
+    recipe = sample.header["recipe"]
+    settings = CUDA(kernel=recipe["kernel"], blur=recipe["blur"], rounding=recipe["rounding"])
+    full = resolve(settings, sample.clean.shape[-2:], sample.classes)
+    weights = filters(sample.classes, full, sample.header["seed"])[sample.label]
+    peak = convolved(sample.clean[None], weights[None]).max()
+    if not peak:
+        return
+    weights, before = weights / peak, pixels.copy()
+    height, width = pixels.shape[:2]
+    steps = np.arange(full.kernel) - full.kernel // 2
+    down, across = (np.rint(steps * axis.scale).astype(int).tolist() for axis in axes)
+    for band in bands(pixels):
+        total = np.zeros(pixels[band].shape, np.float32)
+        for row, y in enumerate(down):
+            above = band.start + y
+            top, low = max(0, above), min(height, above + len(total))
+            for column, x in enumerate(across):
+                if low > top and abs(x) < width:
+                    inside = total[top - above : low - above, max(0, -x) : width + min(0, -x)]
+                    source = before[top:low, max(0, x) : width + min(0, x)]
+                    inside += source * np.float32(weights[row, column])
+        pixels[band] = perturbation.grey_levels(total.clip(0, 1), full.rounding)
+
+
 def filters(classes: int, recipe: ResolvedCUDA, seed: int) -> np.ndarray:
     """A filter for each class, float64 [K,kernel,kernel], rounded to float32 as the authors' are.
 
@@ -63,6 +93,14 @@ def filters(classes: int, recipe: ResolvedCUDA, seed: int) -> np.ndarray:
 
 def blurred(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Images uint8 [n,3,H,W], each by its filter [n,k,k], over its largest value: float64."""
+    total = convolved(pixels, weights)
+    peak = total.max((1, 2, 3), keepdims=True)
+    result: np.ndarray = np.divide(total, peak, out=total, where=peak > 0)
+    return result
+
+
+def convolved(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Images uint8 [n,3,H,W], each by its filter [n,k,k]: float64."""
     side, (height, width) = weights.shape[-1], pixels.shape[-2:]
     edge = (side // 2, side // 2)
     padded = np.pad(pixels.astype(np.float64), ((0, 0), (0, 0), edge, edge))
@@ -71,6 +109,4 @@ def blurred(pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         for column in range(side):
             shifted = padded[..., row : row + height, column : column + width]
             total += np.multiply(shifted, weights[:, row, column, None, None, None], out=term)
-    peak = total.max((1, 2, 3), keepdims=True)
-    result: np.ndarray = np.divide(total, peak, out=total, where=peak > 0)
-    return result
+    return total

@@ -7,6 +7,12 @@ it takes long: it is iterated, saved between two steps, and resumed.
     class Crafting: def __init__(self, images: Images, recipe, *, seed: int, runtime: Runtime,
                                  surrogate: nn.Module | None = None)
 
+Where noise is to go on photographs that keep their size, each pixel of it is added to a block of
+them, see `photographs`. A module whose images are not clean ones with noise added says what is done
+instead, as OPS and CUDA do:
+
+    def on_photograph(pixels: np.ndarray, axes: tuple[Axis, Axis], sample: Sample) -> None
+
 recipe: open or resolved; poisoned: bool [N], the images that are to get noise.
 """
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from stkit.data import perturbation
 from stkit.data.images import Images
 from stkit.poisons.interface import Made
+from stkit.poisons.photographs import Axis, Sample
 from stkit.recipes.poisons import OPS, resolve
 
 COLOURS = np.array([[v >> 2 & 1, v >> 1 & 1, v & 1] for v in range(8)])  # v = 4R + 2G + B
@@ -53,6 +54,13 @@ def make(images: Images, recipe: OPS, *, poisoned: Tensor, seed: int) -> Made:
     # Nothing else changed, so that these pixels alone give the statistics.
     changed = torch.from_numpy(before), torch.from_numpy(after)
     return Made(torch.from_numpy(pixels), perturbation.statistics(*changed, int(poisoned.sum())))
+
+
+def on_photograph(pixels: np.ndarray, axes: tuple[Axis, Axis], sample: Sample) -> None:
+    """All that a trainer's resize makes a changed pixel of in its colour: what comes out is it."""
+    for row, column in zip(*np.nonzero((sample.noisy != sample.clean).any(0)), strict=True):
+        block = axes[0].block(row), axes[1].block(column)
+        pixels[block] = sample.noisy[:, row, column]
 
 
 def search(images: Tensor, labels: Tensor, classes: int, recipe: OPS) -> np.ndarray:
