@@ -29,7 +29,7 @@ README = (ROOT / "README.md").read_text()
 SCRIPTS = ("examples/demo.sh", "examples/cifar10.sh", "examples/table6.sh")
 DOCUMENTS = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "results/README.md",
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 )  # fmt: skip
 RUN = ("README.md", "docs/poisons.md")
 """Documents whose commands are run, one after the other, with small sets and nets."""
@@ -235,6 +235,13 @@ def test_links_and_targets_are_there(document: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)$", "\n".join(fenced(text, "sh")), re.M):
         assert f"\n{target}:" in makefile
+
+
+def test_the_site_shows_every_document() -> None:
+    named = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    made = {"index.md", "commands.md", "api.md", "CHANGELOG.md", "CONTRIBUTING.md"}  # by docs/site.py
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(named) == sorted(pages | made)
 
 
 def test_changelog_speaks_of_this_version() -> None:
