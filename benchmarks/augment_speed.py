@@ -27,7 +27,10 @@ JITTER_GREY = [
 ]
 ROWS = {
     "crop flip": (("crop", "flip"), CROP_FLIP),
-    "crop flip jitter grey": (("crop", "flip", "jitter", "grey"), CROP_FLIP + JITTER_GREY),
+    "crop flip jitter random-gray": (
+        ("crop", "flip", "jitter", "random-gray"),
+        CROP_FLIP + JITTER_GREY,
+    ),
 }
 
 

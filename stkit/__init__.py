@@ -23,7 +23,7 @@ _WHERE = {
     "StagedTraining": "training.staged", "layer_groups": "training.staged",
     "Verdict": "training.schedule",
     "Checkpoint": "measure.subject", "load_checkpoint": "training.checkpoint",
-    "load_model": "training.checkpoint",
+    "load_model": "training.checkpoint", "check": "training.check",
     "acm": "measure.acm", "acm_by_layer": "measure.acm", "gradients": "measure.gradients",
     "compare": "measure.comparison", "evaluate": "measure.accuracy",
     "landscape": "measure.landscape", "probe": "measure.separability",
@@ -37,9 +37,9 @@ _WHERE = {
 __all__ = [
     "AR", "CUDA", "EM", "FRAMES", "OPS", "REM", "SP", "Adversary", "Check", "Checkpoint", "Epoch",
     "Frame", "Images", "Phase", "Run", "Runtime", "Staged", "StagedTraining", "StkitError",
-    "Verdict", "__version__", "acm", "acm_by_layer", "compare", "configure", "evaluate", "features",
-    "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint", "load_model",
-    "pick", "poison", "probe", "separability", "train",
+    "Verdict", "__version__", "acm", "acm_by_layer", "check", "compare", "configure", "evaluate",
+    "features", "gradients", "landscape", "layer_groups", "layers", "load", "load_checkpoint",
+    "load_model", "pick", "poison", "probe", "separability", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from stkit.recipes.frames import FRAMES, Adversary, Frame, Phase
     from stkit.recipes.poisons import AR, CUDA, EM, OPS, REM, SP
     from stkit.recipes.staged import Staged
+    from stkit.training.check import check
     from stkit.training.checkpoint import load_checkpoint, load_model
     from stkit.training.run import Run, train
     from stkit.training.schedule import Check, Epoch, Verdict

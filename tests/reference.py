@@ -4,6 +4,8 @@ Loops over images, pixels and pairs, in float64, with no regard for speed: the f
 `stkit/` are tested equal to these. Each function names the section or equation it follows.
 """
 
+import math
+
 
 def pgd(gradient, images, noise, epsilon, step_size, steps, ascend, low, high):
     """The loop of EM (its noise step) and REM (its inner adversary), on flat lists: the noise eta.
@@ -596,3 +598,31 @@ def cuda_image(image, weights):
                             out[c][i][j] += weights[r][s] * plane[y][x] / 255
     peak = max(v for plane in out for row in plane for v in row)
     return [[[v / peak * 255 for v in row] for row in plane] for plane in out]
+
+
+def ssim(a, b, window=11, sigma=1.5):
+    """Wang et al. 2004, eq. 13, of two grey images in [0,1], nested lists [H][W]: the mean over all
+    places of the Gaussian window, with the weighted moments of eq. 14 to 16."""
+    height, width = len(a), len(a[0])
+    middle = (window - 1) / 2
+    weight = [
+        [math.exp(-((i - middle) ** 2 + (j - middle) ** 2) / (2 * sigma**2)) for j in range(window)]
+        for i in range(window)
+    ]
+    total = sum(map(sum, weight))
+    c1, c2 = 0.01**2, 0.03**2
+    values = []
+    for top in range(height - window + 1):
+        for left in range(width - window + 1):
+            seen = [
+                (weight[i][j] / total, a[top + i][left + j], b[top + i][left + j])
+                for i in range(window)
+                for j in range(window)
+            ]
+            x, y = sum(w * p for w, p, _ in seen), sum(w * q for w, _, q in seen)
+            xx = sum(w * (p - x) ** 2 for w, p, _ in seen)
+            yy = sum(w * (q - y) ** 2 for w, _, q in seen)
+            xy = sum(w * (p - x) * (q - y) for w, p, q in seen)
+            above = (2 * x * y + c1) * (2 * xy + c2)
+            values.append(above / ((x * x + y * y + c1) * (xx + yy + c2)))
+    return sum(values) / len(values)

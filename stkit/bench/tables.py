@@ -16,6 +16,7 @@ from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.carried import listed
 from stkit.recipes.catalogue import DATASETS
 from stkit.recipes.frames import FRAMES
+from stkit.recipes.ladder import AUTO
 from stkit.recipes.poisons import METHODS
 
 Known = Mapping[str, Collection[str]]
@@ -201,7 +202,9 @@ def _frame(where: str, table: Table, train: Options, known: Known | None) -> Fra
         raise RecipeError(f"{where}: {error}") from None
     own = _options(where, table, ("name", "frame"), known, "train")
     options = {**train, **own}
-    if options.get("purified") and not options.get("holdout"):
+    augment = options.get("augment")
+    climbs = AUTO in listed(str(augment)) if augment else FRAMES[frame].train.ladder is not None
+    if options.get("purified") and not options.get("holdout") and not climbs:
         raise RecipeError(
             f"{where} has purified without holdout, the published images that it washes; write "
             "holdout = N in [train] (that of [data] keeps clean images out, for tests)"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, numbers, output
 from stkit.cli import options as o
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
@@ -47,7 +47,10 @@ def acm(
     ] = PENULTIMATE,
     per_class: Annotated[
         int | None,
-        typer.Option(help="Images a class.  [default: 100 up to 10 classes, else 50]"),
+        typer.Option(
+            parser=numbers.whole,
+            help="Images a class.  [default: 100 up to 10 classes, else 50]",
+        ),
     ] = None,
     out: o.OptionalOutput = None,
     split: o.Split = None,

@@ -18,22 +18,32 @@ from typing import Any
 import typer
 
 from stkit import __version__, cli
-from stkit.cli import output, shrunk
+from stkit.cli import output, shrunk, usage
 from stkit.cli.output import error, rank
-from stkit.core.checks import nearest
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
 SHARED = (
-    "app", "claims", "grids", "keeping", "options", "output", "runs", "saving", "shrunk", "telling",
-    "worker",
+    "app", "claims", "completing", "grids", "keeping", "numbers", "options", "output", "runs",
+    "saving", "shrunk", "telling", "train_options", "usage", "worker",
 )  # fmt: skip
 """The modules of this folder that are no commands; any other has a PLACE, which orders the help."""
 
 
+class _Program(usage.Group):
+    """The program, which lists its commands by their places."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, those of commands of commands among them."""
+        names = [module.__name__.rpartition(".")[2].rstrip("_") for module in COMMANDS]
+        return sorted(super().list_commands(ctx), key=names.index)
+
+
 app = typer.Typer(
     name="stkit",
+    cls=_Program,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Unlearnable examples from end to end: poison a data set, train on it by the frames that "
     "are said to undo the poison, measure ACM and accuracy. Each command reads and writes one "
     "safetensors file.",
@@ -53,12 +63,13 @@ COMMANDS = sorted(
 )
 for module in COMMANDS:
     module.register(app)
+usage.fit(app)
 
 
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(False, "-V", "--version", help="Print the version and stop."),
 ) -> None:
     """Say the version, or the help where no command is given."""
     if version or context.invoked_subcommand is None:
@@ -152,7 +163,7 @@ def _failed(problem: BaseException) -> int | None:
         case RuntimeError():
             return _of_torch(problem)
         case Exception() if hasattr(problem, "format_message"):
-            return _said(_usage(problem), 2)  # Typer's, under a name that depends on its age
+            return _said(usage.line(problem), 2)  # Typer's, under a name that depends on its age
     return None
 
 
@@ -235,19 +246,6 @@ def _said(message: str, code: int, *, by_all: bool = False) -> int:
     elif not said_by_first(rank()):
         error(f"rank {rank()}: {message}", code)
     return code
-
-
-def _usage(wrong: Any) -> str:
-    """A usage error in one line, with the nearest command where one is unknown."""
-    message = " ".join(wrong.format_message().split()).rstrip(".")
-    context = getattr(wrong, "ctx", None)
-    if context is None:
-        return message
-    known = getattr(context.command, "commands", None)
-    if known and message.startswith("No such command"):
-        kind = "method" if context.command.name == "poison" else "command"
-        return nearest(kind, message.split("'")[1], known)
-    return f"{message}; see `{context.command_path} --help`"
 
 
 def _stop(number: int, _: object) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stkit.cli import numbers, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.core.checks import number
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.frames import FRAMES
@@ -83,8 +83,9 @@ Only = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
+        parser=numbers.whole,
         help="Tasks side by side; on a CPU each has one thread, or [train] threads.  "
-        "[default: one a GPU, or one a core]"
+        "[default: one a GPU, or one a core]",
     ),
 ]
 Devices = Annotated[
@@ -92,7 +93,9 @@ Devices = Annotated[
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(metavar="MINUTES", help="Stop then; saving takes some seconds more."),
+    typer.Option(
+        parser=numbers.real, metavar="MINUTES", help="Stop then; saving takes some seconds more."
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the runs, their time and disk, and stop.")

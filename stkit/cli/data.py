@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, numbers, output
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 
@@ -24,18 +24,28 @@ def data(
     out: o.Output,
     split: o.Split = None,
     size: Annotated[
-        int | None, typer.Option(help="Short side to this many pixels, then centre crop.")
+        int | None,
+        typer.Option(
+            parser=numbers.whole, help="Short side to this many pixels, then centre crop."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="So many images, class-balanced.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(parser=numbers.whole, help="So many images, class-balanced.")
+    ] = None,
     holdout: Annotated[
         int | None,
-        typer.Option(help="Leave so many images out, class-balanced; --part held takes only them."),
+        typer.Option(
+            parser=numbers.whole,
+            help="Leave so many images out, class-balanced; --part held takes only them.",
+        ),
     ] = None,
     part: Annotated[
         str | None,
         typer.Option(metavar="rest|held", help="With --holdout.  [default: rest]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which images --holdout leaves out.")] = 0,
+    seed: Annotated[
+        int, typer.Option(parser=numbers.whole, help="Which images --holdout leaves out.")
+    ] = 0,
     data_root: o.DataRoot = None,
     strict: o.Strict = False,
     force: o.Force = False,

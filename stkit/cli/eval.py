@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, numbers, output
 from stkit.cli import options as o
 
 PLACE = 90
@@ -23,10 +23,13 @@ def evaluate(
     split: o.Split = None,
     adversary: Annotated[
         float | None,
-        typer.Option(parser=o.budget, help="Also robust accuracy: PGD-20 of this radius."),
+        typer.Option(parser=numbers.budget, help="Also robust accuracy: PGD-20 of this radius."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images at a time.  [default: 512, above 32 px fewer]")
+        int | None,
+        typer.Option(
+            parser=numbers.whole, help="Images at a time.  [default: 512, above 32 px fewer]"
+        ),
     ] = None,
     out: o.OptionalOutput = None,
     seed: o.Seed = 0,

@@ -13,7 +13,7 @@ from stkit.bench import grid, queue, toml
 from stkit.bench.tables import OWN, Instead
 from stkit.bench.tasks import Grid, Run, Task
 from stkit.bench.toml import Table
-from stkit.cli import poison, train
+from stkit.cli import poison, train, train_options, usage
 from stkit.core import header
 from stkit.core.checks import choose, given, whole
 from stkit.core.errors import ArtifactError, DataError, RecipeError, StkitError
@@ -134,7 +134,7 @@ def _check(path: Path, task: Task, command: Any) -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error, of Typer's own kind
             raise
-        raise RecipeError(f"{path}: {task.name}: {error.format_message()}") from None
+        raise RecipeError(f"{path}: {task.name}: {usage.told(error)}") from None
 
 
 def _check_training(params: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def _check_training(params: dict[str, Any]) -> None:
     options = {
         name: params[(option.flag or name).replace("-", "_")] for name, option in OPTIONS.items()
     }
-    options["check_every"] = train.interval(options["check_every"])
+    options["check_every"] = train_options.interval(options["check_every"])
     frame = frame_with(params["frame"], **options)
     own = {field.name for field in fields(TrainingRecipe)} & params.keys() - {"frame"}
     TrainingRecipe(frame, **{name: params[name] for name in own})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stkit.cli import claims, output
+from stkit.cli import claims, numbers, output
 from stkit.cli import options as o
 from stkit.data.importing.layouts import LAYOUTS
 
@@ -19,6 +19,7 @@ Nothing in FILE is ever run. It holds {", ".join(FIRST)}, or {LAST}.
 Example:
   stkit import perturbation.pt --clean cifar10 --epsilon 8/255 -o em.safetensors
   stkit import simple_data.npy --labels simple_label.npy --clean cifar10 -o sp.safetensors
+  stkit import noise.npy --clean photos/ --name mine -o mine.safetensors
 """
 
 
@@ -64,11 +65,25 @@ def bring(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(parser=o.budget, help="Refuse noise that is larger, such as 8/255."),
+        typer.Option(parser=numbers.budget, help="Refuse noise that is larger, such as 8/255."),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The .npy labels of SP noise or NTGA images."),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The .npy positions of the images, from 0 in the source's order, where noise or "
+            "images are for some of them only; the others stay clean.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What reports call the poison.  [default: as FILE, no ending]"
+        ),
     ] = None,
     seed: o.Seed = 0,
     split: o.Split = None,
@@ -84,8 +99,9 @@ def bring(
 
     choose("format", format, ("auto", *LAYOUTS))
     asked = Options(
-        scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, seed=seed
-    )
+        scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, index=index,
+        name=name, seed=seed,
+    )  # fmt: skip
     with claims.held(out, force=force):
         images = o.open_source(clean, split, data_root)
         poisoned, notes = load(file, images, layout=format, options=asked)
@@ -93,8 +109,10 @@ def bring(
     for i, line in enumerate(() if quiet else notes):
         output.note(f"note: {line}" if i else line)
     head = poisoned.header
+    recipe = head["recipe"]
+    about = {"layout": recipe.get("imported"), "content": recipe.get("content")}
     made = {
-        "output": str(out), "method": head["method"], "layout": head["recipe"]["imported"],
-        "content": head["recipe"]["content"], **head["statistics"],
+        "output": str(out), "method": head["method"],
+        **{key: value for key, value in about.items() if value is not None}, **head["statistics"],
     }  # fmt: skip
     output.result(made, as_json=json, quiet=quiet, brief=out)

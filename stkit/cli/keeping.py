@@ -30,7 +30,7 @@ def _span(text: str) -> range:
     ends = (first, last if dash else first)
     whole = all(end.isascii() and end.isdigit() and len(end) <= DIGITS for end in ends)
     if not whole or not 1 <= int(ends[0]) <= int(ends[1]):
-        raise typer.BadParameter(f"{text!r} is no epoch; write whole numbers from 1: 1,3,10-20")
+        raise typer.BadParameter(f"found {text!r}, expected whole numbers from 1, as in 1,3,10-20")
     return range(int(ends[0]), int(ends[1]) + 1)
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, as annotated types, and how their texts are read."""
+"""Options that several commands share, as annotated types, and how what they name is opened."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli.numbers import whole
 from stkit.cli.output import bar, note
+from stkit.cli.usage import DATA, FRAME, OUTPUT, RUN
 from stkit.core import header
 from stkit.core.errors import ArtifactError
-from stkit.recipes.carried import Jitter
 from stkit.recipes.training import THREADS
 
 if TYPE_CHECKING:
@@ -21,104 +22,121 @@ if TYPE_CHECKING:
     from stkit.measure.subject import Checkpoint as Trained
     from stkit.training.transplant import Donor
 
-
-def fraction(text: str | float) -> float:
-    """A number such as 0.03 or 8/255."""
-    try:
-        above, _, below = str(text).partition("/")
-        return float(above) / float(below) if below else float(above)
-    except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a number; write 0.03 or 8/255") from None
-
-
-def budget(text: str | float) -> float:
-    """A fraction within [0,1]."""
-    value = fraction(text)
-    if not 0 <= value <= 1:
-        raise typer.BadParameter(f"{text!r} is outside [0,1]; write a fraction such as 8/255")
-    return value
-
-
-def triple(text: str) -> tuple[float, ...]:
-    """Three numbers, or one for all channels: 0.5 or 0.49,0.48,0.45."""
-    values = tuple(fraction(text) for text in str(text).split(","))
-    if len(values) not in (1, 3):
-        raise typer.BadParameter(f"{text!r} are {len(values)} numbers; write one, or three: r,g,b")
-    return values * 3 if len(values) == 1 else values
-
-
-def strengths(text: str) -> Jitter:
-    """Of the colour jitter: one number, or four."""
-    values = tuple(fraction(each) for each in str(text).split(","))
-    if len(values) == 1:
-        return values[0]
-    if len(values) != 4:
-        raise typer.BadParameter(
-            f"{text!r} are {len(values)} numbers; write one, or four: brightness, contrast, "
-            "saturation, hue"
-        )
-    return (values[0], values[1], values[2], values[3])
-
-
 SOURCE = "a stkit file, a folder of class folders, digits, cifar10 or cifar100"
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {SOURCE}.")]
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CHECKPOINT", help="A file written by stkit train.")
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write.")]
-OptionalOutput = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Also write a file.")
+Output = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="The file to write.", rich_help_panel=OUTPUT
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only the file's path or value.")]
-Seed = Annotated[int, typer.Option(help="The seed of every random draw.")]
+OptionalOutput = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also write a file.",
+                 rich_help_panel=OUTPUT),
+]  # fmt: skip
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace the output if it exists.", rich_help_panel=OUTPUT),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", help="Print only the file's path or value.", rich_help_panel=OUTPUT
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(parser=whole, help="The seed of every random draw.", rich_help_panel=RUN)
+]
 Split = Annotated[
-    str | None, typer.Option(metavar="train|test", help="The split of SOURCE to take.")
+    str | None,
+    typer.Option(metavar="train|test", help="The split of SOURCE to take.", rich_help_panel=DATA),
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(envvar="STKIT_DATA", help="Where cifar10 and cifar100 are kept."),
+    typer.Option(
+        envvar="STKIT_DATA", help="Where cifar10 and cifar100 are kept.", rich_help_panel=DATA
+    ),
 ]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.")]
+Device = Annotated[
+    str,
+    typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.", rich_help_panel=RUN),
+]
 Precision = Annotated[
-    str, typer.Option(metavar="auto|fp32|bf16", help="auto: bf16 on a GPU, fp32 on a CPU.")
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16", help="auto: bf16 on a GPU, fp32 on a CPU.", rich_help_panel=RUN
+    ),
 ]
 Step = Annotated[
     str,
     typer.Option(
         metavar="auto|eager|graph|compile",
         help="How a step runs on a GPU: auto replays it as a CUDA graph.",
+        rich_help_panel=RUN,
     ),
 ]
 SyncBn = Annotated[
-    bool, typer.Option("--sync-bn", help="On several ranks: BatchNorm over the global batch.")
+    bool,
+    typer.Option(
+        "--sync-bn", help="On several ranks: BatchNorm over the global batch.", rich_help_panel=RUN
+    ),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail where a file in a folder would be left out.")
+    bool,
+    typer.Option(
+        "--strict", help="Fail where a file in a folder would be left out.", rich_help_panel=DATA
+    ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Of a CPU; they decide the last bits.  [default: as many as PyTorch takes]"),
+    typer.Option(
+        parser=whole,
+        help="Of a CPU; they decide the last bits.  [default: as many as PyTorch takes]",
+        rich_help_panel=RUN,
+    ),
 ]
 Deterministic = Annotated[
     bool,
-    typer.Option("--deterministic", help="The same bytes again, on a GPU too, which is slower."),
+    typer.Option(
+        "--deterministic",
+        help="The same bytes again, on a GPU too, which is slower.",
+        rich_help_panel=RUN,
+    ),
 ]
 InitFrom = Annotated[
     Path | None,
-    typer.Option(metavar="CHECKPOINT", help="Start from its weights instead of random ones."),
+    typer.Option(
+        metavar="CHECKPOINT",
+        help="Start from its weights instead of random ones.",
+        rich_help_panel=FRAME,
+    ),
 ]
 InitLayers = Annotated[
     str | None,
     typer.Option(
         metavar="first:N|last:N|NAME,...",
         help="Take only these of its layers: so many before the classifier, or modules.",
+        rich_help_panel=FRAME,
     ),
 ]
-Freeze = Annotated[bool, typer.Option("--freeze", help="What is taken over does not learn.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from FILE.part where there is one.")]
+Freeze = Annotated[
+    bool,
+    typer.Option("--freeze", help="What is taken over does not learn.", rich_help_panel=FRAME),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and stop.", rich_help_panel=RUN)
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on from FILE.part where there is one.", rich_help_panel=RUN),
+]
 
 
 def warn_of_training_images(images: "Images", source: str) -> None:

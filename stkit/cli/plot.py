@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from stkit.cli import claims, output, saving
+from stkit.cli import claims, numbers, output, saving
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 from stkit.recipes.settings import Setting
@@ -19,9 +19,10 @@ from stkit.report.plots.asked import Asked, option
 PLACE = 120
 HERE = Path("-")
 """For --data: stdout."""
-UNITS = {"fraction": o.fraction}
+UNITS = {"fraction": numbers.fraction}
+NUMBERS = {int: numbers.whole, float: numbers.real}
 
-Kind = Annotated[str, typer.Argument(metavar="|".join(plots.KINDS))]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="One of the list above.")]
 Files = Annotated[
     list[Path] | None,
     typer.Argument(metavar="PATH", help="Files written by stkit, or folders of stkit bench."),
@@ -82,7 +83,9 @@ def _option(field: Field[Any]) -> Any:
         return Annotated[float | None, read]
     if kind is bool:
         return Annotated[bool | None, typer.Option(option(field.name), help=help)]
-    named = typer.Option(option(field.name), metavar=about.metavar, help=help, envvar=env)
+    named = typer.Option(
+        option(field.name), parser=NUMBERS.get(kind), metavar=about.metavar, help=help, envvar=env
+    )
     return Annotated[kind | None, named]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from stkit.cli import claims, output, saving
+from stkit.cli import claims, numbers, output, saving, usage
 from stkit.cli import options as o
 from stkit.core.checks import as_dict, given, number
 from stkit.core.errors import ArtifactError, RecipeError
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from stkit.poisons.interface import Crafting, Record
 
 Rate = Annotated[
-    float, typer.Option("--poison-rate", help="The share of images that get noise, 0 to 1.")
+    float,
+    typer.Option(
+        "--poison-rate", parser=numbers.real, help="The share of images that get noise, 0 to 1."
+    ),
 ]
 Noise = Annotated[
     Path | None,
@@ -33,15 +36,17 @@ Noise = Annotated[
         "it is of these settings and images; where none is there, keep the noise in it.",
     ),
 ]
-UNITS = {"budget": o.budget, "fraction": o.fraction}
+UNITS = {"budget": numbers.budget, "fraction": numbers.fraction}
 """How a setting of this unit is read."""
+NUMBERS = {int: numbers.whole, float: numbers.real}
+"""The same, of one without a unit."""
 PLACE = 30
 ALL_RANKS = LONG
 
 
 def register(app: typer.Typer) -> None:
     """Add a sub-command for every method."""
-    methods = typer.Typer(rich_markup_mode=None, help="Make a poisoned data set.")
+    methods = typer.Typer(cls=usage.Group, rich_markup_mode=None, help="Make a poisoned data set.")
     for name, recipe in METHODS.items():
         about = recipe.about[0].upper() + recipe.about[1:]
         example = f"stkit poison {name} cifar10 -o {name}.safetensors"
@@ -115,7 +120,8 @@ def _option(field: Field[Any]) -> tuple[Any, Any]:
         option = typer.Option(name, parser=UNITS[about.unit], metavar="FRACTION", help=help)
         return Annotated[float | None, option], None
     kind: Any = next(iter(get_args(field.type)), field.type)  # of `int | None`, int
-    return Annotated[kind | None, typer.Option(name, metavar=about.metavar, help=help)], None
+    option = typer.Option(name, parser=NUMBERS.get(kind), metavar=about.metavar, help=help)
+    return Annotated[kind | None, option], None
 
 
 def _run(recipe: Recipe[Any], asked: Request) -> None:

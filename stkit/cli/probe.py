@@ -27,7 +27,7 @@ def probe(
     prepare: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LIST",
+            metavar="PREPARATION,...",
             help="Also after these preparations, named as train --augment does; more than once. "
             f"[default: {BY_DEFAULT}]",
         ),

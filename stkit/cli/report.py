@@ -16,7 +16,7 @@ from stkit.recipes.frames import NATURAL
 if TYPE_CHECKING:
     from stkit.report.gather import Gathered
     from stkit.report.groups import Group, Measure
-    from stkit.report.result import Result, Row, Value
+    from stkit.report.result import Row, Value
 
 FORMATS = ("table", "markdown", "csv", "json", "html")
 LAYOUTS = ("1", "2", "4", "5", "7", "8")
@@ -92,11 +92,14 @@ def _report(files: list[Path], format: str, layout: str | None, measure: str, an
     if format == "html":
         return _page(gathered, made, files, shown, anchors)
     if layout is None:
-        text = _rows(gathered, format, anchors)
+        made = [groups.Group((result,), result.frame) for result in gathered.results]
+        text = _rows(gathered, format, made if anchors else [])
     elif format in ("csv", "json"):
         text = output.rows(tables.records(made, with_anchors=anchors), format)
     else:
         text = _tables(made, layout, shown, format, anchors)
+    if anchors:
+        text += _sources(made, format)
     if gathered.skipped and format in ("table", "markdown"):
         text += f"\n\nSkipped files: {len(gathered.skipped)}"
     return text
@@ -130,22 +133,39 @@ def _tables(
     from stkit.report import tables
 
     shown = harmless.markdown if format == "markdown" else harmless.plain
-    text = "\n\n".join(
+    return "\n\n".join(
         f"{shown(table.title)}\n\n{output.rows(table.texts(with_anchors=anchors), format)}"
         for table in tables.arrange(made, layout) if table.rows
     ) or (UNPOISONED if made else measure.absent)  # fmt: skip
-    sources = tables.sources(made) if anchors else []
-    return "\n\n".join([text, *(["\n".join(sources)] if sources else [])])
 
 
-def _rows(gathered: "Gathered", format: str, anchors: bool) -> str:
-    """One row a file, settings that all share on a line of their own."""
+def _sources(made: "list[Group]", format: str) -> str:
+    """Below a report where published numbers come from and their setting, and why some are not
+    there; beside one for machines, whose rows say their setting, the latter is a note."""
+    from stkit.report import tables, unanchored
+
+    absent = unanchored.absent(made)
+    if format in ("csv", "json"):
+        if absent:
+            output.note(f"note: {absent}")
+        return ""
+    shown = harmless.markdown if format == "markdown" else harmless.plain
+    lines = [*tables.sources(made), *([absent] if absent else [])]
+    return "\n\n" + "\n".join(map(shown, lines))
+
+
+def _rows(gathered: "Gathered", format: str, anchored: "list[Group]") -> str:
+    """One row a file, settings that all share on a line of their own.
+
+    anchored: the trainings that are to have published numbers beside them.
+    """
     from stkit.report.result import COLUMNS
 
-    rows = gathered.rows
-    if anchors:
-        beside = {result.file: result for result in gathered.results}
-        rows = [row | _anchors(beside.get(str(row["file"]))) for row in rows]
+    machines = format in ("csv", "json")
+    beside: dict[str, Row] = {
+        group.first.file: group.with_settings if machines else group.numbers for group in anchored
+    }
+    rows = [row | beside.get(str(row["file"]), {}) for row in gathered.rows]
     if format == "json":
         return output.rows(rows, format)
     keys = _keys(rows)
@@ -175,14 +195,6 @@ def _keys(rows: "list[Row]") -> list[str]:
                 keys.insert(place, key)
             place = keys.index(key) + 1
     return keys
-
-
-def _anchors(result: "Result | None") -> "Row":
-    from stkit.report.groups import Group
-
-    if result is None:
-        return {}
-    return {key: a.accuracy for key, a in Group((result,), result.frame).anchors.items()}
 
 
 def _shared(rows: "list[Row]") -> "Row":

@@ -3,21 +3,18 @@
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from stkit.cli import claims, keeping, output, saving, telling
 from stkit.cli import options as o
-from stkit.core.files import DIGITS
-from stkit.recipes.acm import VARIANTS
+from stkit.cli import train_options as t
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
-from stkit.recipes.catalogue import MODELS, TIMM, model_name
+from stkit.recipes.catalogue import model_name
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.ladder import AUTO
-from stkit.recipes.layers import MEASURED, layer
-from stkit.recipes.options import OPTIONS, frame_with
-from stkit.recipes.staged import INDICATORS, RESTORES
+from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:
@@ -39,9 +36,9 @@ def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     app.command(
         help="Train a model on SOURCE by a frame and write a checkpoint.\n\n\b\nFrames:\n"
-        + "\n".join(f"  {name:<12} {frame.about}" for name, frame in FRAMES.items())
+        + "\n".join(f"  {name:<13} {frame.about}" for name, frame in FRAMES.items())
         + "\n\n\b\n--augment takes one or more, in any frame:\n"
-        + "\n".join(f"  {kind:<12} {' '.join(names)}" for kind, names in KNOWN.items())
+        + "\n".join(f"  {kind:<13} {' '.join(names)}" for kind, names in KNOWN.items())
         + "\n\n\b\nExample:\n"
         "  stkit train sp.safetensors --frame st --test cifar10 -o st.safetensors"
     )(train)
@@ -50,119 +47,36 @@ def register(app: typer.Typer) -> None:
 def train(
     source: o.Source,
     out: o.Output,
-    frame: Annotated[
-        str, typer.Option("--frame", metavar="FRAME", help=f"One of {', '.join(FRAMES)}.")
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", metavar="MODEL", help=f"{', '.join(MODELS)}, or any of timm's: {TIMM}NAME."
-        ),
-    ] = "resnet18",
-    pretrained: Annotated[
-        bool,
-        typer.Option("--pretrained", help="Start from timm's weights, in its cache or downloaded."),
-    ] = False,
+    frame: t.Frame,
+    test: t.Test = None,
+    holdout: t.Holdout = TrainingRecipe.holdout,
+    split: o.Split = None,
+    data_root: o.DataRoot = None,
+    mean: t.Mean = None,
+    std: t.Std = None,
+    model: t.Model = TrainingRecipe.model,
+    epochs: t.Epochs = None,
+    batch_size: t.BatchSize = TrainingRecipe.batch_size,
+    lr: t.Lr = None,
+    weight_decay: t.WeightDecay = None,
+    augment: t.Augment = None,
+    jitter: t.Jitter = None,
+    adversary: t.Adversary = None,
+    fine_tune_epochs: t.FineTuneEpochs = None,
+    fine_tune_lr: t.FineTuneLr = None,
+    pretrained: t.Pretrained = TrainingRecipe.pretrained,
     init_from: o.InitFrom = None,
     init_layers: o.InitLayers = None,
     freeze: o.Freeze = False,
-    test: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="Measure accuracy on its test split every epoch."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help=OPTIONS["epochs"].help)] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    lr: Annotated[float | None, typer.Option(help=OPTIONS["lr"].help)] = None,
-    fine_tune_epochs: Annotated[
-        int | None, typer.Option(help=OPTIONS["fine_tune_epochs"].help)
-    ] = None,
-    fine_tune_lr: Annotated[float | None, typer.Option(help=OPTIONS["fine_tune_lr"].help)] = None,
-    indicator: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(INDICATORS), help=OPTIONS["indicator"].help),
-    ] = None,
-    gamma: Annotated[
-        float | None,
-        typer.Option(help=OPTIONS["gamma"].help),
-    ] = None,
-    beta: Annotated[
-        float | None, typer.Option(parser=o.fraction, help=OPTIONS["beta"].help)
-    ] = None,
-    acm_variant: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(VARIANTS), help=OPTIONS["variant"].help),
-    ] = None,
-    acm_layer: Annotated[
-        Any, typer.Option(parser=layer, metavar="LAYER", help=OPTIONS["layer"].help)
-    ] = None,
-    check_every: Annotated[
-        str | None,
-        typer.Option(metavar="epoch|STEPS", help=OPTIONS["check_every"].help),
-    ] = None,
-    restore: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(RESTORES),
-            help=OPTIONS["restore"].help,
-        ),
-    ] = None,
-    gate: Annotated[bool, typer.Option("--gate", help=OPTIONS["gate"].help)] = False,
-    adversary: Annotated[
-        float | None,
-        typer.Option(parser=o.budget, help=OPTIONS["adversary"].help),
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help=OPTIONS["augment"].help),
-    ] = None,
-    jitter: Annotated[
-        Any,
-        typer.Option(parser=o.strengths, metavar="X|B,C,S,H", help=OPTIONS["jitter"].help),
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help=OPTIONS["weight_decay"].help)] = None,
-    holdout: Annotated[int, typer.Option(help="Training images kept out for validation.")] = 0,
-    purified: Annotated[
-        bool,
-        typer.Option(
-            "--purified",
-            help="Measure the held-out images washed, too: what a shortcut does not survive.",
-        ),
-    ] = False,
-    mean: Annotated[
-        Any,
-        typer.Option(
-            parser=o.triple,
-            metavar="R,G,B",
-            help="Subtracted in the model.  [default: 0; a timm model's own]",
-        ),
-    ] = None,
-    std: Annotated[
-        Any,
-        typer.Option(
-            parser=o.triple,
-            metavar="R,G,B",
-            help="Divided by in the model.  [default: 1; a timm model's own]",
-        ),
-    ] = None,
-    keep: Annotated[
-        Any,
-        typer.Option(
-            parser=keeping.spans,
-            metavar="EPOCHS",
-            help="Also write the weights of these epochs, beside FILE: 1,3,10-20.",
-        ),
-    ] = None,
-    record: Annotated[
-        str | None,
-        typer.Option(
-            metavar="acm,gradients[:LAYER,...]",
-            help="Measure at each epoch's end; layers by number or name.  "
-            f"[default layers: {', '.join(f'{k} {v}' for k, v in MEASURED.items())}]",
-        ),
-    ] = None,
-    seed: o.Seed = 0,
-    split: o.Split = None,
-    data_root: o.DataRoot = None,
+    indicator: t.Indicator = None,
+    gamma: t.Gamma = None,
+    beta: t.Beta = None,
+    acm_variant: t.AcmVariant = None,
+    acm_layer: t.AcmLayer = None,
+    check_every: t.CheckEvery = None,
+    restore: t.Restore = None,
+    gate: t.Gate = False,
+    seed: o.Seed = TrainingRecipe.seed,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     step: o.Step = "auto",
@@ -171,6 +85,9 @@ def train(
     deterministic: o.Deterministic = False,
     dry_run: o.DryRun = False,
     resume: o.Resume = False,
+    keep: t.Keep = None,
+    record: t.Record = None,
+    purified: t.Purified = TrainingRecipe.purified,
     force: o.Force = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -179,7 +96,7 @@ def train(
     chosen = frame_with(
         frame, epochs=epochs, lr=lr, fine_tune_epochs=fine_tune_epochs, fine_tune_lr=fine_tune_lr,
         indicator=indicator, gamma=gamma, beta=beta, variant=acm_variant, layer=acm_layer,
-        check_every=interval(check_every), adversary=adversary, augment=augment,
+        check_every=t.interval(check_every), adversary=adversary, augment=augment,
         weight_decay=weight_decay, jitter=jitter, restore=restore, gate=gate,
     )  # fmt: skip
     model_name(model)
@@ -247,17 +164,3 @@ def _run(
         "seconds": seconds, "images_per_second": speed, "peak_memory": runtime.peak_memory(),
         "device": runtime.machine,
     }  # fmt: skip
-
-
-def interval(check_every: str | None) -> int | Literal["epoch"] | None:
-    """What `--check-every` says: a number of steps, or once an epoch; None: as the frame does."""
-    if check_every is None:
-        return None
-    if check_every == "epoch":
-        return "epoch"
-    digits = check_every.isascii() and check_every.isdigit() and len(check_every) <= DIGITS
-    if not digits or int(check_every) < 1:
-        raise typer.BadParameter(
-            f"--check-every is {check_every!r}, expected `epoch` or a number of steps"
-        )
-    return int(check_every)

@@ -30,12 +30,33 @@ MOST = 30
 def nearest(kind: str, name: str, known: Collection[str]) -> str:
     """The message for an unknown name: with the nearest known one, or those there are."""
     names = list(known)
-    near = get_close_matches(str(name).lower(), names, 1)
     more = f", ... ({len(names)} in all)" if len(names) > MOST else ""
-    hint = (
-        f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names[:MOST])}{more}"
-    )
+    hint = suggestion(name, known) or f"choose one of {', '.join(names[:MOST])}{more}"
     return f"unknown {kind} {name!r}; {hint}"
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """The question whether the nearest known name was meant; empty where none is near.
+
+    Who types another number means it: resnet34 is no resnet50, though resnet81 may be resnet18. A
+    number that is left out may have been forgotten: then all are named that differ in it alone.
+    """
+    typed = _digits(name)
+    near = get_close_matches(str(name).lower(), list(known), 9)
+    near = [other for other in near if not typed or _digits(other) in ([], typed)]
+    alike = [other for other in known if near and _letters(other) == _letters(near[0])]
+    meant = near[:1] if typed else alike
+    return f"did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+
+
+def _digits(name: str) -> list[str]:
+    """The digits of a name, in the order of their size."""
+    return sorted(filter(str.isdigit, str(name)))
+
+
+def _letters(name: str) -> str:
+    """What is left of a name without its digits."""
+    return "".join(character for character in name if not character.isdigit())
 
 
 def number(name: str, value: float, low: float, high: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from stkit import __version__
 from stkit.core import files, schema
 from stkit.core.errors import ArtifactError
-from stkit.core.kinds import KINDS, check
+from stkit.core.kinds import KINDS, check, today
 
 Header = dict[str, Any]
 """JSON on disk: the common part (`make`) and what belongs to the kind of file."""
@@ -179,7 +179,7 @@ def read(path: Path, *kinds: str) -> Header:
             )
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
-    return meta
+    return dict(today(meta))
 
 
 def seal(head: Header) -> str:

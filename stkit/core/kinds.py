@@ -18,6 +18,21 @@ WHOLE = (float, -1e30, 1e30)  # no nan, no infinity
 KEPT = {"epoch": COUNT, "epochs": COUNT}
 """Of a checkpoint from the way: which epoch it is of how many."""
 
+RENAMED = {"grey": "random-gray"}
+"""Augmentations by the names that older files have for them -> today's."""
+
+
+def today(value: Any) -> Any:
+    """A header's value with the names of today, so that older work can be gone on with."""
+    if isinstance(value, dict):
+        return {
+            key: [RENAMED.get(str(name), name) for name in inner]
+            if key == "augment" and isinstance(inner, list)
+            else today(inner)
+            for key, inner in value.items()
+        }
+    return [today(inner) for inner in value] if isinstance(value, list) else value
+
 
 def _parent() -> dict[str, Any]:
     """A file that another was made of, with its own parents."""
@@ -31,7 +46,7 @@ COMMON = {**_parent(), "seed": COUNT, "versions": {str: str}}
 """The common part; the format and the kind have been looked at before."""
 READ = {
     "method?": str, "scope?": str, "fast?": bool, "poison_rate?": SHARE, "source?": str,
-    "limit?": COUNT, "holdout?": COUNT, "part?": str,
+    "limit?": COUNT, "holdout?": COUNT, "part?": str, "imported?": str,
 }  # fmt: skip
 """The recipe of images: how they were read, and poisoned."""
 PHASE = {"adversary?": {"epsilon": SHARE}, "staged?": {"variant?": str}}

@@ -13,15 +13,22 @@ from stkit.core.header import Header
 
 @dataclass(frozen=True)
 class Poison:
-    """What was put on the images, as its recipe names it."""
+    """What was put on the images, as its recipe names it.
+
+    imported: others made it, and called it that; none of what stkit knows by this name.
+    """
 
     method: str
     scope: str | None = None
     fast: bool = False
+    imported: bool = False
 
     @property
     def name(self) -> str:
-        """The poison by its name in tables of the literature: method, scope, and -fast."""
+        """The poison by its name in tables of the literature: method, scope, and -fast; where it
+        was imported, the name it was given."""
+        if self.imported:
+            return self.method
         scope = f"-{self.scope}" if self.scope else ""
         return self.method + scope + ("-fast" if self.fast else "")
 
@@ -78,7 +85,7 @@ def of(images: Header) -> Lineage:
         digest=images["digest"],
         clean=clean["digest"],
         source=sources[-1] if sources else None,
-        poison=Poison(method, made_by.get("scope"), bool(made_by.get("fast"))) if method else None,
+        poison=_poison(made_by) if method else None,
         rate=made_by.get("poison_rate"),
         limited=any(recipe.get("limit") for recipe in recipes),
         count=count,
@@ -86,6 +93,12 @@ def of(images: Header) -> Lineage:
         held=recipes[0].get("part") == "held",
         made_by=made_by,
         reading=recipes[-1],
+    )
+
+
+def _poison(recipe: Mapping[str, Any]) -> Poison:
+    return Poison(
+        recipe["method"], recipe.get("scope"), bool(recipe.get("fast")), "imported" in recipe
     )
 
 

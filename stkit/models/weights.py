@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stkit.core.errors import ArtifactError
 
 STATISTICS = ("running_mean", "running_var")  # of a norm: the buffers that training changes
-BESIDE = ("optimizer/", "trusted/", "best/")  # what an unfinished checkpoint has besides the model
+BESIDE = ("optimizer/", "trusted/", "sound/")  # what an unfinished checkpoint has besides the model
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -5,19 +5,15 @@ so that what is put together is the same file: its digest is compared with the o
 How the noise was computed (precision, threads, ranks) is its maker's, and stands in that header.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stkit.core import artifact, header
 from stkit.core.errors import ArtifactError
-from stkit.data import perturbation
 from stkit.data.exporting.noise import one_a_class
 from stkit.data.images import Images
+from stkit.data.importing.kept import LEVELS, assembled
 
-LEVELS = (torch.int8, torch.int16)
 COMPUTED = ("precision", "threads", "deterministic", "ranks", "sync_bn")
 """What of a recipe says how noise was computed, rather than what was asked for."""
 
@@ -53,16 +49,4 @@ def again(
     apart = header.differences(head, {**expected, "recipe": recipe})
     if apart:
         raise ArtifactError(f"{path}: noise of other settings: {'; '.join(apart)}")
-    noise = tensors.get("levels", torch.empty(0))
-    if noise.shape != (len(clean.classes), *clean.pixels.shape[1:]) or noise.dtype not in LEVELS:
-        raise ArtifactError(f"{path}: damaged, its levels are {noise.dtype} {list(noise.shape)}")
-    poisoned = perturbation.draw(len(clean), head["recipe"]["poison_rate"], head["seed"])
-    labels, levels = clean.labels.numpy(), noise.short().numpy()
-    pixels = perturbation.add(clean.pixels, poisoned, lambda rows: levels[labels[rows]])
-    kept = {key: value for key, value in head.items() if key not in ("images", "seal")}
-    images = replace(
-        clean, pixels=pixels, poisoned=poisoned, header={**kept, "kind": "dataset", "digest": ""}
-    )
-    if images.provenance["digest"] != head["images"]:
-        raise ArtifactError(f"{path}: gives other images than it was kept for (the digest differs)")
-    return images
+    return assembled(path, head, tensors, clean)

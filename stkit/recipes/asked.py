@@ -13,6 +13,7 @@ from typing import Any, cast
 from stkit.core import header
 from stkit.core.checks import as_dict, choose, number, whole
 from stkit.core.errors import RecipeError
+from stkit.core.kinds import RENAMED
 from stkit.recipes.catalogue import MODELS, SMALL, model_name
 from stkit.recipes.frames import (
     FRAMES,
@@ -79,7 +80,7 @@ def frame(recipe: Recorded) -> Values:
     if "augment" in recipe:
         raise RecipeError(f"its augmentation is a function in Python, {recipe['augment']!r}")
     base, _, carried = (name, "", "") if name in FRAMES else name.partition("+")
-    augment = carried or None
+    augment = ",".join(RENAMED.get(name, name) for name in carried.split(",")) or None
     recorded = _recorded(recipe["phases"], name)
     options = Options()
     chosen = frame_with(choose("frame", base, FRAMES), augment=augment)

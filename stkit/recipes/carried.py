@@ -14,10 +14,10 @@ from stkit.core.errors import RecipeError
 from stkit.recipes.ladder import AUTO, Ladder
 
 PLAIN = ("crop", "flip")
-CG = (*PLAIN, "jitter", "grey")
+CG = (*PLAIN, "jitter", "random-gray")
 AUGMENTS = {"plain": PLAIN, "cg": CG}
 AUGMENTATIONS = (
-    "crop", "flip", "autoaugment", "jitter", "grey", "plasma", "channel-shuffle", "trivial",
+    "crop", "flip", "autoaugment", "jitter", "random-gray", "plasma", "channel-shuffle", "trivial",
     "cutout",
 )  # fmt: skip
 """Every random augmentation, in the order in which they are applied, however they are listed."""
@@ -38,6 +38,8 @@ MIXES = ("mixup", "cutmix")
 Jitter = float | tuple[float, float, float, float]
 """Strength of the colour jitter: a number, that many times SimCLR's, or the four themselves, by how
 much brightness, contrast, saturation and hue may change."""
+SIMCLR = (0.4, 0.4, 0.4, 0.1)
+"""SimCLR's strengths of the four (Chen et al. 2020, at their 0.5)."""
 UERASER = (*PLAIN, "plasma", "channel-shuffle", "trivial")
 COPIES = 5  # Qin et al. 2023: K = 5 augmented copies in UEraser-Max
 DROPOUT = 0.5  # ST paper, C.5

@@ -1,9 +1,8 @@
 """The models and the data sets there are, a line about each."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from stkit.core.checks import nearest
+from stkit.core.checks import nearest, suggestion
 from stkit.core.errors import RecipeError
 
 DATASETS = {
@@ -15,9 +14,8 @@ DATASETS = {
 
 def no_source(name: str) -> str:
     """What to say of a source that is not there."""
-    near = get_close_matches(name.lower(), list(DATASETS), 1)
     known = f"a folder of class folders, a file made by stkit, or one of {', '.join(DATASETS)}"
-    hint = f"did you mean {near[0]!r}?" if near else f"expected {known}"
+    hint = suggestion(name, DATASETS) or f"expected {known}"
     return f"{name}: no such folder, file or known data set; {hint}"
 
 
@@ -51,4 +49,7 @@ def model_name(name: str) -> str:
         return name
     if name in MODELS:
         return name
-    raise RecipeError(f"{nearest('model', name, MODELS)}; any model of timm is {TIMM}NAME")
+    more = f"or {TIMM}{name}, where timm has such a model"
+    if suggestion(name, MODELS):
+        more = f"any model of timm is {TIMM}NAME"
+    raise RecipeError(f"{nearest('model', name, MODELS)}; {more}")

@@ -34,7 +34,8 @@ class Ladder:
     no larger a batch. budget: all pilots together, by the images that pass through a net in
     training, of those of the training; `pilots` of them are allowed in any case. holdout: images
     kept out to judge by where none are asked for, a tenth of the set at most.
-    left: see `training.ladder.spared`. share, washed, falls: see `training.ladder.fell`.
+    left: see `training.ladder.spared`. sound, lost, falls: see `training.ladder.fell` and
+    `last_sound`.
     """
 
     rungs: tuple[str, ...] = RUNGS
@@ -46,8 +47,8 @@ class Ladder:
     pilots: int = 3
     holdout: int = 1000
     left: float = 1.5
-    share: float = 0.75
-    washed: float = 0.9
+    sound: float = 0.75
+    lost: float = 0.5
     falls: int = 2
 
     __repr__ = brief
@@ -64,7 +65,7 @@ class Ladder:
         whole("ladder's holdout", self.holdout, 1, inf)
         number("ladder's budget", self.budget, 0, inf)
         number("ladder's left", self.left, 1, inf)
-        for name in ("share", "washed"):
+        for name in ("sound", "lost"):
             number(f"ladder's {name}", getattr(self, name), 0, 1)
         if not isinstance(self.rungs, tuple) or len(set(self.rungs)) < max(1, len(self.rungs)):
             raise RecipeError(

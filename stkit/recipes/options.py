@@ -10,8 +10,16 @@ from typing import Literal, TypedDict, Unpack
 from stkit.core.checks import choose, given, number
 from stkit.core.errors import RecipeError
 from stkit.recipes.acm import VARIANTS
-from stkit.recipes.carried import Jitter, listed, read
-from stkit.recipes.frames import FRAMES, NATURAL, PAPER, Adversary, Frame, Phase
+from stkit.recipes.carried import SIMCLR, Jitter, listed, read
+from stkit.recipes.frames import (
+    FRAMES,
+    NATURAL,
+    PAPER,
+    Adversary,
+    Frame,
+    Phase,
+    default_epochs,
+)
 from stkit.recipes.layers import PENULTIMATE
 from stkit.recipes.purifiers import SHARE
 from stkit.recipes.staged import INDICATORS, Staged
@@ -80,11 +88,21 @@ def _rates() -> str:
     return "; ".join([f"{usual:g}", *(f"{lr:g} for {', '.join(n)}" for lr, n in others.items())])
 
 
+def _jitter() -> str:
+    """The four strengths that are the default."""
+    times = Phase().jitter
+    strengths = times if isinstance(times, tuple) else [times * each for each in SIMCLR]
+    return ",".join(f"{strength:g}" for strength in strengths)
+
+
 _TUNES = [frame.fine_tune.lr for frame in FRAMES.values() if frame.fine_tune is not None]
 
 OPTIONS: dict[str, Option] = {
-    "epochs": Option("[default: 60 at 32x32 up to 10 classes, else 100]"),
-    "lr": Option(f"[default: the paper's: {_rates()}]"),
+    "epochs": Option(
+        f"Passes over the images.  [default: {default_epochs(32, 10)} at 32x32 up to 10 classes, "
+        f"else {default_epochs(32, 11)}]"
+    ),
+    "lr": Option(f"Learning rate.  [default: the paper's: {_rates()}]"),
     "fine_tune_epochs": Option(f"{_named(_tuned)}.  [default: as many as --epochs]", _tuned),
     "fine_tune_lr": Option(
         f"{_named(_tuned)}.  [default: {', '.join(f'{lr:g}' for lr in _TUNES)}]", _tuned
@@ -123,9 +141,11 @@ OPTIONS: dict[str, Option] = {
     "augment": Option("In place of the frame's own: see the list above."),
     "jitter": Option(
         "Strength of the colour jitter, X times SimCLR's, or of brightness, contrast, saturation "
-        f"and hue: RAD's are 0.4,0.4,0.4,0.5.  [default: {Phase().jitter}, so 0.4,0.4,0.4,0.1]"
+        f"and hue: RAD's are 0.4,0.4,0.4,0.5.  [default: {Phase().jitter}, so {_jitter()}]"
     ),
-    "weight_decay": Option(f"[default: {f'{Phase().weight_decay:.0e}'.replace('e-0', 'e-')}]"),
+    "weight_decay": Option(
+        f"Of SGD.  [default: {f'{Phase().weight_decay:.0e}'.replace('e-0', 'e-')}]"
+    ),
 }
 """Option -> its help; in the order in which they are checked."""
 

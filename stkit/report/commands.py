@@ -82,7 +82,7 @@ def _dataset(head: Header, parents: Parents, split: str) -> Command:
     if "imported" in recipe:
         raise RecipeError(
             f"it was imported from {recipe.get('content', 'a file')} in the layout "
-            f"{recipe['imported']!r}, which `stkit import` needs"
+            f"{recipe['imported']!r}, which `stkit import --name {quoted(recipe['method'])}` needs"
         )
     if "method" in recipe:
         return _poison(head, parents, split)

@@ -11,7 +11,7 @@ from stkit.recipes.frames import FRAMES, NATURAL
 from stkit.recipes.poisons import variants
 from stkit.report import literature
 from stkit.report.gather import named_apart
-from stkit.report.result import Result
+from stkit.report.result import Result, Row
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,19 @@ class Group:
             dataset=result.dataset, poison=poison, rate=result.rate, frame=frame,
             model=result.model, table=self.table,
         )  # fmt: skip
+
+    @property
+    def numbers(self) -> Row:
+        """The same for people, in [0,1]."""
+        return {key: anchor.accuracy for key, anchor in self.anchors.items()}
+
+    @property
+    def with_settings(self) -> Row:
+        """The same for machines: by source its accuracy, and the setting that it is of."""
+        row: Row = {}
+        for key, anchor in self.anchors.items():
+            row |= {key: anchor.accuracy, f"{key} setting": anchor.setting}
+        return row
 
     def text(self, *, with_anchors: bool = False) -> str:
         """What stands in a table, in percent."""

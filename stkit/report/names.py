@@ -75,8 +75,10 @@ def literature(images: Lineage, recipe: dict[str, Any], given: Header | None) ->
     given: the header of the checkpoint that it started from.
 
     The frame bears the radius of its adversary, where that is unusual, and what it started from.
+    A poison that was imported has no name there, whatever it was called.
     """
     adversary, usual = recipe["phases"][0].get("adversary") or {}, Adversary().epsilon
     radius = round(adversary.get("epsilon", usual) * 255)
     apart = "" if radius == round(usual * 255) else f"-{radius}/255"
-    return poison(images), started(recipe["frame"] + apart, recipe, given)
+    own = images.poison is not None and images.poison.imported
+    return "" if own else poison(images), started(recipe["frame"] + apart, recipe, given)

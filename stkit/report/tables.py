@@ -52,7 +52,7 @@ def records(made: list[Group], *, with_anchors: bool) -> list[Row]:
             f"difference_to_{NATURAL}": group.difference,
         }  # fmt: skip
         if with_anchors:
-            row |= {key: anchor.accuracy for key, anchor in group.anchors.items()}
+            row |= group.with_settings
         rows.append(row)
     return rows
 

@@ -1,10 +1,10 @@
-"""A training that climbs a ladder: the rung it is on, the best state there, and the way up.
+"""A training that climbs a ladder: the rung it is on, the last sound state there, and the way up.
 
-At each epoch's end the retained share is looked at; where it has fallen (`training.ladder.fell`),
-the state at the epoch of the largest washed accuracy on this rung comes back, weights, BatchNorm
-statistics and momentum, and the next rung is taken. The clock goes on. So what the paper's stages
-do by learning rates is done by strengths of preparation. On the last rung it is only recorded; at
-the end of the budget the state comes back and no rung is taken.
+At each epoch's end the washed accuracies are looked at; where they have fallen
+(`training.ladder.fell`), the state of the last sound epoch on this rung comes back, weights,
+BatchNorm statistics and momentum, and the next rung is taken. The clock goes on. So what the
+paper's stages do by learning rates is done by strengths of preparation. On the last rung it is only
+recorded; at the end of the budget the state comes back and no rung is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from stkit.engine.runtime import Runtime
 from stkit.recipes.ladder import AUTO
 from stkit.recipes.purifiers import least_holdout, least_share
 from stkit.recipes.training import TrainingRecipe
-from stkit.training.ladder import Chosen, Switch, after, best, fell
+from stkit.training.ladder import Chosen, Switch, after, fell, kept, last_sound
 from stkit.training.pilots import Pilots, Train, on
 from stkit.training.plan import Plan
 from stkit.training.schedule import Epoch
@@ -29,12 +29,12 @@ from stkit.training.snapshot import copy
 
 TENTH = 10
 """Of how many images one is held out."""
-BEST = "best/"
-"""Before the names of the state at the best epoch on the rung, in an unfinished checkpoint."""
+SOUND = "sound/"
+"""Before the names of the state of the last sound epoch, in an unfinished checkpoint."""
 
 
 class Climb:
-    """Where on its ladder a training is; `best` is the state to go back to.
+    """Where on its ladder a training is; `sound` is the state to go back to.
 
     pilots: decide where it begins. classes: of the images.
     """
@@ -42,7 +42,7 @@ class Climb:
     def __init__(self, pilots: Pilots, *, classes: int, runtime: Runtime) -> None:
         self.pilots, self.ladder = pilots, pilots.ladder
         self.classes, self.runtime = classes, runtime
-        self.best: dict[str, Tensor] = {}
+        self.sound: dict[str, Tensor] = {}
 
     @classmethod
     def of(
@@ -79,17 +79,15 @@ class Climb:
 
     def watch(self, epochs: Sequence[Epoch], now: Mapping[str, Tensor]) -> bool:
         """Whether the last of these epochs fell, on any rung but the last; then `now`, the tensors
-        of the training, have what they had at the best epoch on it. Else the best is kept."""
+        of the training, have what they had at the last sound epoch on it, which is kept."""
         here = self._here(epochs)
         if self.above is None or not here or here[-1] is not epochs[-1]:
             return False
-        shares = [share for share, _, _ in map(_numbers, here)]
-        washed = [accuracy for _, accuracy, _ in map(_numbers, here)]
-        least = [least_share(held, self.classes) for _, _, held in map(_numbers, here)]
-        if fell(self.ladder, shares, washed, least):
-            copy(self.best, now)
+        left = self._left(here)
+        if fell(self.ladder, left, [self._passed(each) for each in here]):
+            copy(self.sound, now)
             return True
-        if best(washed) == len(washed) - 1:
+        if last_sound(self.ladder, left) == len(left) - 1:
             self._keep(now)
         return False
 
@@ -97,11 +95,20 @@ class Climb:
         """Take the next rung after the last of these epochs, which fell."""
         here, above = self._here([*epochs[:-1]]), self.above
         assert above is not None, "nothing falls on the last rung"
-        back = here[best([_numbers(each)[1] for each in here])].epoch
+        back = here[last_sound(self.ladder, self._left(here))].epoch
         step = Switch(epochs[-1].epoch, self.rung, above, back)
         switches = (*self.chosen.switches, step)
         self.pilots.chosen = replace(self.chosen, rung=above, switches=switches)
-        self.best = {}
+        self.sound = {}
+
+    def _left(self, here: Sequence[Epoch]) -> list[float]:
+        return kept([each.purified_accuracy or {} for each in here], classes=self.classes)
+
+    def _passed(self, epoch: Epoch) -> bool:
+        """Whether an epoch's retained share passes."""
+        share, held = epoch.retained_share, epoch.holdout_accuracy
+        assert share is not None and held is not None, "a ladder asks for both"
+        return share >= least_share(held, self.classes)
 
     def _here(self, epochs: Sequence[Epoch]) -> list[Epoch]:
         """The epochs on this rung that were judged; what a check has taken back is not."""
@@ -115,14 +122,14 @@ class Climb:
     @torch.no_grad()
     def _keep(self, now: Mapping[str, Tensor]) -> None:
         for name, value in now.items():
-            if name in self.best:
-                self.best[name].copy_(value)
+            if name in self.sound:
+                self.sound[name].copy_(value)
             else:
-                self.best[name] = value.detach().clone()
+                self.sound[name] = value.detach().clone()
 
     def tensors(self) -> dict[str, Tensor]:
         """What an unfinished checkpoint holds of it."""
-        return {f"{BEST}{name}": value for name, value in self.best.items()}
+        return {f"{SOUND}{name}": value for name, value in self.sound.items()}
 
     def resume(self, chosen: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take up what a header and an unfinished checkpoint hold. ArtifactError for a rung that is
@@ -133,10 +140,10 @@ class Climb:
                 f"damaged, it is on rung {self.rung!r}, expected one of "
                 f"{', '.join(self.ladder.rungs)}; pass --force to start again"
             )
-        self.best = {
-            name.removeprefix(BEST): self.runtime.place(value)
+        self.sound = {
+            name.removeprefix(SOUND): self.runtime.place(value)
             for name, value in tensors.items()
-            if name.startswith(BEST)
+            if name.startswith(SOUND)
         }
 
 
@@ -153,11 +160,3 @@ def settled(recipe: TrainingRecipe, images: Images) -> TrainingRecipe:
             f"expected {least} or more; pass {TENTH * least} images or more, or --holdout {least}"
         )
     return replace(recipe, holdout=recipe.holdout or held, purified=True)
-
-
-def _numbers(epoch: Epoch) -> tuple[float, float, float]:
-    """An epoch's retained share, the washed accuracy that it is of, and the accuracy it is a share
-    of."""
-    share, held = epoch.retained_share, epoch.holdout_accuracy
-    assert share is not None and held is not None, "a ladder asks for both"
-    return share, share * held, held

@@ -173,33 +173,39 @@ def survives(read: Collection[tuple[float, float]], *, classes: int) -> float | 
     return (mirrored - chance) / (direct - chance) if direct > chance else None
 
 
-def best(washed: Sequence[float]) -> int:
-    """Which of the epochs on a rung has the largest washed accuracy; of equal ones the last."""
-    return max(range(len(washed)), key=lambda epoch: (washed[epoch], epoch))
+def kept(washed: Sequence[Mapping[str, float]], *, classes: int) -> list[float]:
+    """Of each epoch on a rung, what is left of what was learned: of the accuracy above chance, by
+    each purifier, over the best of the same so far; the smallest over purifiers.
+
+    washed: by purifier, at the end of each epoch. Each is set beside itself, as a net that learns
+    fine detail keeps less and less of its accuracy under some of them (a blur: 0.95 to 0.6 within
+    four epochs), though it has learned no shortcut.
+    """
+    chance = 1 / classes
+    tops: dict[str, float] = {}
+    left = []
+    for epoch in washed:
+        tops = {each: max(tops.get(each, 0.0), w - chance) for each, w in epoch.items()}
+        over = [(w - chance) / tops[each] for each, w in epoch.items() if tops[each] > 0]
+        left.append(min(over, default=1.0))
+    return left
 
 
-def fell(
-    ladder: Ladder, shares: Sequence[float], washed: Sequence[float], least: Sequence[float]
-) -> bool:
+def last_sound(ladder: Ladder, left: Sequence[float]) -> int:
+    """The last epoch on a rung that kept `ladder.sound`; the first has lost nothing yet."""
+    return max(range(len(left)), key=lambda epoch: (left[epoch] >= ladder.sound, epoch))
+
+
+def fell(ladder: Ladder, left: Sequence[float], passed: Sequence[bool]) -> bool:
     """Whether a training has fallen into a shortcut on a rung: its last `ladder.falls` epochs have.
 
-    shares, washed, least: the retained share, the smallest accuracy on washed images and the share
-    that passes, at the end of each epoch on this rung so far. An epoch has fallen where all three
-    say so: the share does not pass, it is below `ladder.share` of the best before, and the accuracy
-    below `ladder.washed` of the best before: what was learned is lost again. A share that merely
-    falls while the accuracy rises is a net that learns fine detail, as it does on clean images, and
-    at a high rate a single epoch says little.
+    left: what `kept` says of each epoch on this rung so far. passed: whether its retained share
+    does. An epoch has fallen where it does not pass and less than `ladder.lost` is left: what was
+    learned is lost again. At a high rate a single epoch says little.
     """
-
-    def fallen(epoch: int) -> bool:
-        return (
-            shares[epoch] < least[epoch]
-            and shares[epoch] < ladder.share * max(shares[:epoch])
-            and washed[epoch] < ladder.washed * max(washed[:epoch])
-        )
-
-    last = range(len(shares))[-ladder.falls :]
-    return len(shares) > ladder.falls and all(map(fallen, last))
+    last = range(len(left))[-ladder.falls :]
+    fallen = (left[epoch] < ladder.lost and not passed[epoch] for epoch in last)
+    return len(left) > ladder.falls and all(fallen)
 
 
 def after(ladder: Ladder, rung: str, skipped: Collection[str]) -> str | None:

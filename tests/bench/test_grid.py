@@ -174,6 +174,11 @@ def test_clean_images_kept_out_are_not_those_that_a_training_keeps_out() -> None
     assert first.settings["data"]["holdout"] == 100 and first.settings["train"]["holdout"] == 40
 
 
+def test_auto_keeps_images_out_by_itself() -> None:
+    text = PLAIN.replace('"nt", "st"', '"auto"') + "[train]\npurified = true\n"
+    assert made(text).runs[0].task.options[-1] == "--purified"
+
+
 def test_another_source_keeps_the_name(tmp_path):
     path = tmp_path / "g.toml"
     path.write_text(PLAIN.replace("digits", "cifar10"))

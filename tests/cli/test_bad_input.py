@@ -64,12 +64,19 @@ UNKNOWN = [
     ("train clean.safetensors --frame st-cgg -o x", "unknown frame 'st-cgg'; did you mean 'st-cg'"),
     ("train clean.safetensors --frame zz -o x", "unknown frame 'zz'; choose one of nt, nt-cg, at"),
     ("train clean.safetensors --frame nt --model smal -o x", "unknown model .* mean 'small'"),
+    (
+        "train clean.safetensors --frame nt --model resnet34 -o x",
+        "of resnet18, .*timm:resnet34",
+    ),
     (f"train clean.safetensors {NT} --epoch 2 -o x", "No such option.*--epoch.*--epochs"),
     ("poison ops clean.safetensors --epsilon 8/255 -o x", "No such option.*--epsilon"),
     ("list datasts", "unknown kind 'datasts'; did you mean 'datasets'"),
     ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),
     ("probe clean.safetensors --prepare jpg", "unknown preparation 'jpg'; did you mean 'jpeg'"),
+    ("check ops.safetensors", "found no --clean, expected the originals .*; pass --clean SOURCE"),
+    ("check ops.safetensors --clean photos --augment jpg", "unknown augmentation 'jpg'; did you"),
+    ("check ops.safetensors --clean photos --epochs 0", "epochs is 0, expected a number of at"),
     ("acm nt.safetensors clean.safetensors --variant rati", "ACM variant 'rati'.*mean 'ratio'"),
     (f"train clean.safetensors {ST} --acm-variant su -o x", "ACM variant 'su'; did you mean 'sum'"),
     ("poison sp clean.safetensors --bound l3 -o x", "unknown bound 'l3'"),
@@ -89,7 +96,7 @@ RANGES = [
     ("poison sp clean.safetensors --poison-rate 1.5 -o x", "poison-rate is 1.5.*from 0 to 1"),
     ("poison ops clean.safetensors --poison-rate -0.1 -o x", "poison-rate is -0.1"),
     ("poison ops clean.safetensors --poison-rate nan -o x", "poison-rate is nan"),
-    ("poison ops clean.safetensors --poison-rate half -o x", "'--poison-rate'"),
+    ("poison ops clean.safetensors --poison-rate half -o x", "--poison-rate: found 'half', exp"),
     ("poison sp clean.safetensors --epsilon 0 -o x", "epsilon is 0, which makes no noise"),
     ("poison sp clean.safetensors --seed -1 -o x", "seed is -1"),
     ("poison sp clean.safetensors --patch 0 -o x", "patch is 0, expected"),
@@ -98,16 +105,19 @@ RANGES = [
     ("poison ops clean.safetensors --pixels 257 -o x", "pixels is 257, but the images have 256"),
     ("data photos --size 0 -o x", "size is 0, expected 1 or more"),
     ("data photos --limit -1 -o x", "limit is -1, expected 1 or more"),
-    ("data photos --size big -o x", "'--size'"),
+    ("data photos --size big -o x", "--size: found 'big', expected a whole number; see `"),
     (f"data clean.safetensors --limit {10**30} -o x", "limit is 1000.*at most"),
     (f"data photos --size {10**30} -o x", "size is 1000.*, expected 65,536 at most"),
     (f"data photos --holdout 2 --seed {10**30} -o x", "seed is 1000"),
     (f"train clean.safetensors {NT} --batch-size {10**30} -o x", r"expected a number below 10\*\*"),
-    (f"train clean.safetensors {NT} --epochs {'9' * 5000} -o x", "'--epochs'"),
+    (
+        f"train clean.safetensors {NT} --epochs {'9' * 5000} -o x",
+        "--epochs: .*at most 4,300 d",
+    ),
     (f"train clean.safetensors {ST} --check-every {'9' * 5000} -o x", "expected `epoch` or"),
     (f"train clean.safetensors {ST} --beta 1e999999/3 -o x", "beta is inf, expected"),
     (f"train clean.safetensors {NT} --lr 1e999999 -o x", "lr is inf, expected"),
-    ("poison sp clean.safetensors --epsilon 1e999999/3 -o x", "outside"),
+    ("poison sp clean.safetensors --epsilon 1e999999/3 -o x", "expected a number within"),
     (f"acm nt.safetensors clean.safetensors --per-class {'9' * 4000} {CPU}", "per-class is 999"),
     (f"bench nowhere --jobs {10**30}", "jobs is 1000"),
     ("bench nowhere --time-limit 1e999", "time-limit is inf"),
@@ -119,25 +129,36 @@ RANGES = [
     (f"train clean.safetensors {NT} --batch-size 0 -o x", "batch-size is 0, expected"),
     (f"train clean.safetensors {NT} --lr nan -o x", "lr is nan, expected"),
     (f"train clean.safetensors {NT} --lr -1 -o x", "lr is -1.0, expected"),
-    (f"train clean.safetensors {NT} --seed two -o x", "'--seed'"),
+    (
+        f"train clean.safetensors {NT} --seed two -o x",
+        "--seed: found 'two', expected a whole",
+    ),
+    (f"train clean.safetensors {NT} --lr -o", "No such option|--lr: found '-o', expected a number"),
+    (f"train clean.safetensors {NT} -o x --lr", "--lr: found no value after it, expected one"),
     (f"train clean.safetensors {NT} --holdout -1 -o x", "holdout is -1, expected"),
     (f"train clean.safetensors {NT} --holdout 24 -o x", "holdout is 24, but the set has 24 images"),
     ("train clean.safetensors --frame st --indicator purified -o x", "without holdout, the images"),
     (f"train clean.safetensors {NT} --purified -o x", "purified is given without holdout"),
     (f"train clean.safetensors {NT} --holdout 9 --purified -o x", "expected 100 images or more"),
-    (f"train clean.safetensors {NT} --mean 1,2 -o x", "'1,2' are 2 numbers"),
+    (
+        f"train clean.safetensors {NT} --mean 1,2 -o x",
+        "found 2 numbers, '1,2', expected one",
+    ),
     (f"train clean.safetensors {NT} --mean nan -o x", "expected finite numbers"),
     (f"train clean.safetensors {NT} --std 0 -o x", "std above 0"),
     (f"train clean.safetensors {ST} --gamma nan -o x", "gamma is nan, expected"),
     (f"train clean.safetensors {ST} --beta 0 -o x", "beta is 0.0, expected"),
-    (f"train clean.safetensors {ST} --beta 1/0 -o x", "'1/0' is not a number"),
+    (f"train clean.safetensors {ST} --beta 1/0 -o x", "--beta: found '1/0', expected a number"),
     (f"train clean.safetensors {ST} --check-every 0 -o x", "'0', expected `epoch` or a number"),
     (f"train clean.safetensors {ST} --check-every never -o x", "'never', expected `epoch`"),
     (f"train clean.safetensors {NT} --gamma 1 -o x", "gamma does not belong to frame 'nt'"),
     (f"train clean.safetensors {NT} --check-every 5 -o x", "check-every does not belong to"),
     (f"train clean.safetensors {ST} --adversary 4/255 -o x", "adversary does not belong to"),
     (f"train clean.safetensors {ST} --fine-tune-lr 1 -o x", "fine-tune-lr does not belong to"),
-    ("train clean.safetensors --frame at --adversary 2 -o x", "'2' is outside"),
+    (
+        "train clean.safetensors --frame at --adversary 2 -o x",
+        "found '2', expected a number with",
+    ),
     (f"acm nt.safetensors clean.safetensors --per-class 0 {CPU}", "per-class is 0, expected"),
     (f"eval nt.safetensors clean.safetensors --batch-size 0 {CPU}", "batch-size is 0, expected"),
 ]
@@ -150,7 +171,7 @@ def test_wrong_usage(line, pattern, refused):
 
 @pytest.mark.parametrize("text", EPSILON)
 def test_an_epsilon_that_is_no_number_from_0_to_1(text, refused):
-    pattern = r"(outside \[0,1\]|is not a number); write .*8/255"
+    pattern = r"expected a number( within \[0,1\])?; write .*8/255"
     refused(f"poison sp clean.safetensors --epsilon {text} -o x", f"--epsilon.*{pattern}", 2)
     refused(f"eval nt.safetensors photos --adversary {text} {CPU}", f"--adversary.*{pattern}", 2)
 
@@ -420,6 +441,7 @@ def test_a_clean_set_that_is_not_the_one(refused, work):
 
 def test_a_set_that_is_too_small_to_be_probed(refused):
     refused("probe clean.safetensors", "found 24 images of 3 classes, expected 100 or more")
+    refused("check ops.safetensors --clean photos", "found 24 images of 3 classes, expected 100")
 
 
 def test_one_class_has_no_acm(refused, work):

@@ -1,5 +1,6 @@
 """The command line knows no science: every verb by command and by library gives the same."""
 
+import json
 from dataclasses import asdict
 
 import pytest
@@ -13,6 +14,7 @@ from stkit import (
     SP,
     acm,
     acm_by_layer,
+    check,
     compare,
     evaluate,
     load,
@@ -23,6 +25,7 @@ from stkit import (
 )
 from stkit.core import artifact, header
 from stkit.poisons import at_rate
+from stkit.recipes.check import Trial
 from stkit.recipes.frames import FRAMES
 
 CPU = ("--device", "cpu", "--precision", "fp32")
@@ -85,6 +88,25 @@ def test_inspect(cli, tiny, tmp_path):
     shown = cli("inspect", tmp_path / "f", "--clean", tiny / "clean", "--json").json
     wanted = asdict(compare(poisoned, clean))
     assert {key: shown[key] for key in wanted} == wanted
+
+
+def test_check(cli, tmp_path, cpu):
+    """As long as it takes to tell that both do the same; a size that both reduce to."""
+    clean = load("digits", limit=100, size=20)
+    clean.save(tmp_path / "clean")
+    poison(clean, SP()).save(tmp_path / "sp")
+    line = ("check", tmp_path / "sp", "--clean", tmp_path / "clean", "--size", 12, "--seed", 3)
+    more = ("--augment", "gray", "--epochs", 1, *CPU)
+    shown = cli(*line, *more, "--json").json
+    wanted = check(
+        load(tmp_path / "sp"), clean, ["gray"], trial=Trial(epochs=1), size=12, seed=3, runtime=cpu
+    )
+    reread = json.loads(json.dumps(asdict(wanted)))
+    told = {name: getattr(wanted, name) for name in ("loss", "best", "given_back", "verdict")}
+    assert {key: shown[key] for key in (*reread, *told)} == reread | told
+    printed = cli(*line, *more).out
+    assert printed.splitlines()[-1] == wanted.verdict and "12x12, reduced" in printed
+    assert float(cli(*line, *more, "-q").out) == pytest.approx(wanted.loss, abs=1e-4)
 
 
 @pytest.mark.parametrize("frame", [name for name in FRAMES if name != "auto"])  # test_auto.py

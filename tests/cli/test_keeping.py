@@ -129,10 +129,10 @@ def test_an_epoch_is_no_finished_training(train, cli, tmp_path):
 @pytest.mark.parametrize(
     ("keep", "code", "message"),
     [
-        ("0", 2, "'0' is no epoch; write whole numbers from 1: 1,3,10-20"),
-        ("1,last", 2, "'last' is no epoch"),
-        ("3-1", 2, "'3-1' is no epoch"),
-        ("", 2, "'' is no epoch"),
+        ("0", 2, "found '0', expected whole numbers from 1, as in 1,3,10-20"),
+        ("1,last", 2, "found 'last', expected"),
+        ("3-1", 2, "found '3-1', expected"),
+        ("", 2, "found '', expected"),
         ("1-900000000000000000", 2, "--keep is 900000000000000000, expected epochs from 1 to 3"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stkit.core.checks import as_dict, choose, given, nearest, number, whole
+from stkit.core.checks import as_dict, choose, given, nearest, number, suggestion, whole
 from stkit.core.errors import RecipeError
 
 
@@ -24,6 +24,19 @@ def test_an_unknown_name_is_answered_with_the_nearest_or_all() -> None:
         choose("preparation", "GREY", known)
     with pytest.raises(RecipeError, match=r"^unknown preparation 'x'; choose one of jpeg, gray$"):
         choose("preparation", "x", known)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("resent18", "'resnet18'"), ("resnet81", "'resnet18'"), ("RESNET18", "'resnet18'"),
+        ("resnet34", ""), ("resnet19", ""), ("resnet1", ""),  # another number is another net
+        ("resnet", "'resnet18' or 'resnet50'"), ("vgg16", "'vgg16-bn'"), ("smal1", "'small'"),
+    ],
+)  # fmt: skip
+def test_who_types_another_number_means_it(typed: str, meant: str) -> None:
+    known = ("resnet18", "resnet50", "vgg16-bn", "small")
+    assert suggestion(typed, known) == (f"did you mean {meant}?" if meant else "")
 
 
 def test_of_hundreds_of_names_a_line_lists_some_and_how_many_there_are() -> None:

@@ -62,6 +62,16 @@ def test_a_header_is_read_back(tmp_path: Path) -> None:
     assert not header.is_stkit(tmp_path)
 
 
+def test_older_work_is_read_with_the_names_of_today(tmp_path: Path) -> None:
+    phase = {"prepare": ["gray-jpeg"], "augment": ["crop", "grey"]}
+    older = {**HEAD, "recipe": {"augment": "mine.grey", "phases": [phase]}}
+    older |= {"inputs": [{**HEAD, "recipe": older["recipe"]}]}
+    path = stored(tmp_path / "f", {"stkit": header.dumps(older | {"seal": header.seal(older)})})
+    now = {"augment": "mine.grey", "phases": [phase | {"augment": ["crop", "random-gray"]}]}
+    read = header.read(path)
+    assert read["recipe"] == read["inputs"][0]["recipe"] == now
+
+
 @pytest.mark.parametrize(
     ("meta", "size", "message"),
     [

@@ -191,7 +191,8 @@ def archives() -> dict[str, bytes]:
         "bomb": made(zipfile.ZIP_DEFLATED, data=million + b"\0" * (65 << 20), targets=targets),
         "lzma": made(zipfile.ZIP_LZMA, data=data, targets=targets),
         "sum": inner.replace(images.tobytes(), b"\1" + images.tobytes()[1:]),
-        "labels of pictures": made(data=data, targets=data), "no labels": made(data=data),
+        "labels of pictures": made(data=data, targets=data),
+        "no labels": made(data=data, more=data),
         "a label": made(data=data, targets=array(np.array(1))),
         "name": made(**{"\x1b[31m": data, "b\nc": data}),
     }  # fmt: skip

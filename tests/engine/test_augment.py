@@ -94,26 +94,26 @@ def test_all_of_cg_equals_torchvision_image_by_image() -> None:
         for operation in own["order"] if own["on"][0] else ():
             factor = (*own["factors"], *own["hue"])[int(operation)]
             image = TORCHVISION[int(operation)](image, factor)
-        image = tv.rgb_to_grayscale(image, 3) if row["grey"]["on"][0] else image
+        image = tv.rgb_to_grayscale(image, 3) if row["random-gray"]["on"][0] else image
         torch.testing.assert_close(found[k], image, rtol=0, atol=3e-6)
 
 
 def test_what_the_draw_leaves_out_keeps_its_bits() -> None:
     images = torch.rand(200, 3, 8, 8, generator=stream(0, "images"))
-    draws = draw(("jitter", "grey"), 200, 8, seed=0)
+    draws = draw(("jitter", "random-gray"), 200, 8, seed=0)
     found = apply(images, draws)
-    out = (draws["jitter"]["on"] + draws["grey"]["on"]).flatten() == 0
+    out = (draws["jitter"]["on"] + draws["random-gray"]["on"]).flatten() == 0
     assert 10 < out.sum() < 60
     assert torch.equal(found[out], images[out])
     assert (found[~out] != images[~out]).flatten(1).any(1).all()
-    grey = draws["grey"]["on"].flatten() == 1
+    grey = draws["random-gray"]["on"].flatten() == 1
     assert torch.equal(found[grey, 0], found[grey, 1])
     assert torch.equal(augment.augment(images, (), seed=0), images)
 
 
 def test_gradients_are_exact_and_finite() -> None:
     draws = jittered(CG, 4, 4, seed=3)
-    draws["grey"]["on"][:] = torch.tensor([[0.0], [1], [0], [0]])
+    draws["random-gray"]["on"][:] = torch.tensor([[0.0], [1], [0], [0]])
     images = 0.1 + 0.5 * torch.rand(
         4, 3, 4, 4, generator=stream(0, "images"), dtype=torch.float64
     )  # away from kinks
@@ -151,7 +151,7 @@ def test_the_hue_half_a_turn_and_factors_from_zero_equal_torchvision() -> None:
 
 def test_draws_have_torchvisions_distributions() -> None:
     draws = draw(CG, 40000, 32, seed=0)
-    rates = {"flip": 0.5, "jitter": 0.8, "grey": 0.2}
+    rates = {"flip": 0.5, "jitter": 0.8, "random-gray": 0.2}
     for name, rate in rates.items():
         on = draws[name]["on"]
         assert set(on.unique().tolist()) == {0, 1}
@@ -188,6 +188,8 @@ def test_streams_are_by_purpose_seed_and_clock() -> None:
     assert torch.equal(table, (u < 0.5).float())
     u = torch.rand(64, 1, generator=stream(3, "augment/flip", 7))
     assert torch.equal(draw(("flip",), 64, 8, seed=3, clock=7).table, (u < 0.5).float())
+    u = torch.rand(64, 1, generator=stream(3, "augment/grey", 7))  # its name was another
+    assert torch.equal(draw(("random-gray",), 64, 8, seed=3, clock=7).table, (u < 0.2).float())
 
 
 def test_rows_can_be_taken_and_nothing_may_be_carried() -> None:

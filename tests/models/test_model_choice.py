@@ -180,7 +180,7 @@ def test_pretrained_weights_run_nothing(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("--model resnet8", "unknown model 'resnet8'; did you mean 'resnet18'.*timm:NAME"),
+        ("--model resnet8", "unknown model 'resnet8'; choose one of resnet18, .*or timm:resnet8"),
         ("--model VGG16", "unknown model 'VGG16'; did you mean 'vgg16-bn'"),
         ("--model timm:", "unknown model 'timm:'"),
         ("--model timm:resnet_18", "unknown timm model 'resnet_18'; did you mean resnet18 or"),

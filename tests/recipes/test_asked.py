@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from stkit.cli import app
-from stkit.cli.train import interval
+from stkit.cli.train_options import interval
 from stkit.core import header
 from stkit.core.checks import as_dict
 from stkit.core.errors import RecipeError
@@ -71,6 +71,11 @@ def test_every_option_of_every_frame_is_read_back(name: str) -> None:
             options = {k: v for k, v in options.items() if OPTIONS[k].has(FRAMES[name])}
         recipe = recorded(frame_with(name, **options))
         assert recorded(again(recipe)) == recipe, options
+
+
+def test_an_augmentation_is_asked_for_by_its_name_of_today() -> None:
+    older = recorded(frame_with("nt", augment="jpeg,random-gray")) | {"frame": "nt+jpeg,grey"}
+    assert asked.frame(older) == {"frame": "nt", "augment": "jpeg,random-gray", "epochs": 60}
 
 
 def test_only_what_the_frame_does_not_say_is_asked_for() -> None:

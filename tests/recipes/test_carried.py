@@ -21,7 +21,7 @@ from stkit.recipes.staged import Staged
 
 PAPERS = {
     "nt": Frame(Phase()),
-    "nt-cg": Frame(Phase(augment=("crop", "flip", "jitter", "grey"))),
+    "nt-cg": Frame(Phase(augment=("crop", "flip", "jitter", "random-gray"))),
     "at": Frame(Phase(adversary=Adversary(4 / 255, 0.8 / 255, 10))),
     "st": Frame(Phase(staged=Staged(0.25, "literal"))),
     "st-cg": Frame(Phase(lr=0.2, augment=CG, staged=Staged())),
@@ -47,8 +47,8 @@ def test_the_papers_frames_carry_nothing_more() -> None:
         ("plain", Carried()),
         ("none", Carried(augment=())),
         ("cg", Carried(augment=CG)),
-        ("grey", Carried(augment=("crop", "flip", "grey"))),
-        ("none,cg", Carried(augment=("jitter", "grey"))),
+        ("random-gray", Carried(augment=("crop", "flip", "random-gray"))),
+        ("none,cg", Carried(augment=("jitter", "random-gray"))),
         ("none,flip,cutout", Carried(augment=("flip", "cutout"))),
         ("cutout,autoaugment", Carried(augment=("crop", "flip", "autoaugment", "cutout"))),
         ("jpeg,cg", Carried(prepare=("jpeg-10",), augment=CG)),

@@ -41,7 +41,38 @@ def test_rows_with_published_numbers(cli, tmp_path):
     write(tmp_path, cell(0.25, poison="sp"), cell(0.5, poison="sp", source="digits"))
     ours, digits = cli("report", tmp_path, "--json", "--anchors").json
     assert ours["ST paper"] == 0.2408 and ours["BridgePure"] == 0.1385
-    assert "ST paper" not in digits
+    assert "epsilon 8/255" in ours["ST paper setting"] and "ST paper" not in digits
+    text = cli("report", tmp_path, "--anchors").out
+    assert "\nST paper: Hu et al." in text and "(epsilon 8/255 for EM" in text
+    why = "No published numbers beside 1 of 2 of these: none for the data set digits (there are for"
+    assert why in text and why in cli("report", tmp_path, "--format", "csv", "--anchors").err
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "cause"),
+    [
+        ({"model": "small"}, "", "the model small (there are for resnet18, resnet50, "),
+        ({"poison": "lsp"}, "", "the poison lsp (there are for em-sample, em-class, rem, sp and "),
+        ({"poison": "sp", "rate": 0.37}, "", "the poison rate 0.37 (there are for 1, "),
+        ({"frame": "cutout"}, "", "the frame cutout (there are for nt, "),
+        ({"source": "cifar10, 100 images"}, "", "the data set cifar10, 100 images (there are for"),
+        ({}, "--measure best", "this measure, Accuracy on clean {split} images, best epoch"),
+    ],
+)
+def test_why_there_is_no_published_number(cli, tmp_path, made, more, cause):
+    write(tmp_path, cell(0.5, **made))
+    text = cli("report", tmp_path, "--layout", 1, "--anchors", *more.split()).out
+    assert f"\n\nNo published numbers here: none for {cause}" in text, text
+
+
+def test_imported_noise_has_no_published_number(cli, tmp_path):
+    """Whatever it is called; what stkit makes under that name has some."""
+    own = cell(0.5, poison="sp", seed=1)
+    own["inputs"][0]["recipe"]["imported"] = "noise"
+    write(tmp_path, own)
+    assert "none for imported noise, sp (there" in cli("report", tmp_path, "--anchors").out
+    (row,) = cli("report", tmp_path, "--anchors", "--json").json
+    assert "ST paper" not in row and row["data"] == "sp"
 
 
 def test_a_cell_file_by_name(cli, tmp_path):

@@ -158,7 +158,7 @@ def test_both_phases_are_on_the_rung_and_have_what_else_they_carry(digits, scrip
     run = Training(digits, TrainingRecipe(Frame(*phases), "small", 20, holdout=100), runtime=CPU)
     ended(run)
     for phase in run.planned.phases:
-        assert phase.augment == ("crop", "flip", "jitter", "grey") and phase.dropout == 0.5
+        assert phase.augment == ("crop", "flip", "jitter", "random-gray") and phase.dropout == 0.5
     assert all(phase["augment"] == ("crop", "flip") for phase in run.head()["recipe"]["phases"])
 
 

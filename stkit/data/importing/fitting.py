@@ -98,17 +98,23 @@ def aligned(images: Tensor, clean: Tensor) -> None:
 
     `SAMPLE` images, evenly spaced, are compared with the clean images of the same sample.
     """
-    if len(clean) < 2:
-        return
-    chosen = torch.linspace(0, len(clean) - 1, min(SAMPLE, len(clean))).long()
-    distance = torch.cdist(small(images[chosen]), small(clean[chosen]))
-    nearer = (distance < distance.diag()[:, None] * (1 - 1e-5)).any(1)
-    own = 1 - nearer.double().mean().item()
+    own = share_of_own(images, clean)
     if own < OWN:
         raise DataError(
             f"only {own:.0%} of the images are nearest to their own clean image, expected nearly "
             "all; the file is in another order or of another set: pass the clean set it belongs to"
         )
+
+
+def share_of_own(images: Tensor, clean: Tensor) -> float:
+    """The share of images uint8 [N,3,H,W], of those looked at, that are nearest to their own clean
+    image."""
+    if len(clean) < 2:
+        return 1.0
+    chosen = torch.linspace(0, len(clean) - 1, min(SAMPLE, len(clean))).long()
+    distance = torch.cdist(small(images[chosen]), small(clean[chosen]))
+    nearer = (distance < distance.diag()[:, None] * (1 - 1e-5)).any(1)
+    return 1 - nearer.double().mean().item()
 
 
 def small(images: Tensor) -> Tensor:

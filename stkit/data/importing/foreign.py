@@ -18,13 +18,13 @@ from stkit.data.importing import numpy_files, torch_files
 from stkit.data.importing.shapes import readable
 from stkit.data.importing.unpickle import bare_array
 
-NPZ = ("data", "targets")
-EXPECTED = "expected .pt, .pkl, .npy, .npz or a folder of <index>.png files"
+OWN = rb".{8}\{[\" ]"  # safetensors: a length, then JSON
+EXPECTED = "expected .pt, .pkl, .npy, .npz or a folder of .png files"
 
 
 def kind_of(path: Path) -> str:
-    """torch, pickle, npy, npz or folder. DataError for what is none of them, ArtifactError for
-    what is not there or no file."""
+    """torch, pickle, npy, npz, folder, or stkit for a file of stkit's own. DataError for what is
+    none of them, ArtifactError for what is not there or no file."""
     if os.path.isdir(path):  # where `is_dir` raises for names that are too long
         return "folder"
     with open_regular(path, "check the path of the file or folder") as file:
@@ -43,6 +43,8 @@ def kind_of(path: Path) -> str:
                 return "npz"
     if first == torch_files.OLD:
         return "torch"
+    if re.match(OWN, first, re.DOTALL):
+        return "stkit"
     if first.startswith(b"\x80") or path.suffix in (".pkl", ".pickle"):
         return "pickle"
     raise DataError(f"{path}: found an unknown kind of file, {EXPECTED}")
@@ -55,37 +57,39 @@ def content(path: Path, kind: str) -> Any:
     Arrays may be memory-mapped and read-only. DataError names anything unexpected.
     """
     if kind == "npz":
-        return numpy_files.npz(path, NPZ)
+        return numpy_files.npz(path)
     return {
         "torch": torch_files.read, "pickle": bare_array, "npy": numpy_files.npy,
         "folder": _pictures,
     }[kind](path)  # fmt: skip
 
 
-def _pictures(root: Path) -> dict[int, Path]:
-    """index -> path for the files <index>.png of the folder, or of its folder data/."""
-    home = root / "data" if os.path.isdir(root / "data") else root
-    pictures: dict[int, Path] = {}
-    for path in sorted(_listed(home)):
-        if path.suffix.lower() != ".png" or not re.fullmatch(r"[0-9]{1,18}", path.stem):
-            continue
-        if int(path.stem) in pictures:
-            first = pictures[int(path.stem)].name
-            raise DataError(f"{path}: the same index as {first}; remove one")
-        pictures[int(path.stem)] = path
-    if not pictures:
+def _pictures(root: Path) -> dict[str, Path]:
+    """name -> path for all .png files in a folder and the folders in it, names relative to it."""
+    files_by_name: dict[str, Path] = {}
+
+    def unread(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check the path")
+
+    for folder, inner, files in os.walk(root, onerror=unread):
+        inner.sort()
+        for name in sorted(files):
+            if name.lower().endswith(".png"):
+                path = Path(folder, name)
+                files_by_name[path.relative_to(root).as_posix()] = path
+    if not files_by_name:
         raise DataError(
-            f"{root}: found no <index>.png, expected one for each image; a folder of class "
-            "folders needs no import: pass it where a SOURCE is asked for"
+            f"{root}: found no .png file, expected <index>.png for each image, or the names of the "
+            "clean images; pass the folder of the noisy images"
         )
-    return pictures
+    return files_by_name
 
 
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); check the path") from None
+def positions(path: Path) -> np.ndarray:
+    """The numbers in a `.npy` file of positions, as they are."""
+    if kind_of(path) != "npy":
+        raise DataError(f"{path}: expected positions in a .npy file")
+    return numpy_files.npy(path)
 
 
 def own_labels(path: Path | None, count: int, classes: int) -> np.ndarray:

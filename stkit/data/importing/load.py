@@ -1,5 +1,6 @@
 """`load`: noise or poisoned images that others made, as a poisoned data set."""
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,24 @@ import torch
 from torch import Tensor
 
 from stkit.core import header
+from stkit.core import text as harmless
 from stkit.core.checks import choose
 from stkit.core.errors import DataError, RecipeError
 from stkit.data import perturbation
 from stkit.data.images import Images
-from stkit.data.importing import fitting, foreign
+from stkit.data.importing import foreign, kept, own, values
 from stkit.data.importing.layouts import LAYOUTS
 from stkit.data.importing.values import Layout, Options, Reading
 
-LIMITED = ("epsilon", "scope", "sign", "rounding", "labels")  # options that not every layout takes
+LIMITED = (
+    "epsilon",
+    "scope",
+    "sign",
+    "rounding",
+    "labels",
+    "index",
+)
+"""Options that not every layout takes."""
 
 
 def load(
@@ -37,7 +47,11 @@ def load(
             "found a poisoned data set, expected the clean one; pass what the noise was made for"
         )
     kind = foreign.kind_of(path)
-    if layout != "auto" and LAYOUTS[layout].kind != kind:
+    if kind == "stkit":
+        poisoned = kept.read(path, clean, options)
+        return poisoned, [f"found noise that stkit kept, of {poisoned.header['method']}"]
+    name = values.called(_stem(path, kind)) if options.name is None else options.name
+    if layout != "auto" and kind not in (LAYOUTS[layout].kind, *LAYOUTS[layout].also):
         raise DataError(
             f"{path}: found a {kind} file, expected {LAYOUTS[layout].about}; pass another --format"
         )
@@ -51,27 +65,27 @@ def load(
     except DataError as error:
         named = str(error).startswith(str(path))
         raise error if named else DataError(f"{path}: {error}") from None
-    return _poisoned(clean, chosen, options, reading)
+    return _poisoned(clean, chosen, name, options, reading)
+
+
+def _stem(path: Path, kind: str) -> str:
+    """What noise is called that was given no name: as its file, without the ending."""
+    whole = Path(os.path.abspath(path))
+    return harmless.line(whole.name if kind == "folder" else whole.stem)[: values.NAME].strip()
 
 
 def guess(content: Any, kind: str, clean: Images, options: Options) -> Layout:
     """The layout of the content of a file. RecipeError where the user must say it."""
     if kind == "npy":  # its values tell what it is: looked at only where they can fit
-        fitting.frame(content.shape, clean, "the array", last=True)
-    known = [layout for layout in LAYOUTS.values() if layout.kind == kind]
-    for layout in reversed(known):
-        if layout.matches(content, options):
+        own.last(content.shape, clean)
+    for layout in reversed(LAYOUTS.values()):
+        if layout.kind == kind and layout.matches(content, options):
             return layout
-    labelled = " or ".join(layout.name for layout in known if "labels" in layout.options)
-    plain = " or ".join(layout.name for layout in known if "labels" not in layout.options)
-    raise RecipeError(
-        f"cannot tell what the .{kind} file with {content.dtype} {list(content.shape)} is; pass "
-        f"--format {labelled} with --labels FILE, or --format {plain}"
-    )
+    return LAYOUTS["named" if kind == "folder" else own.guess(content, clean, options)]
 
 
 def _poisoned(
-    clean: Images, layout: Layout, options: Options, reading: Reading
+    clean: Images, layout: Layout, name: str, options: Options, reading: Reading
 ) -> tuple[Images, list[str]]:
     """The data set with its marks and header, and the notes."""
     start = clean if reading.rows is None else clean.rows(reading.rows)
@@ -82,15 +96,17 @@ def _poisoned(
         "sign": reading.sign or options.sign,
         "rounding": reading.rounding or options.rounding,
         "content": reading.content,
+        "poison_rate": reading.rate,
     }
     recipe = {key: value for key, value in taken.items() if value is not None}
     statistics = perturbation.statistics(start.pixels, reading.pixels, int(differs.sum()))
     head = header.make(
-        "dataset", {"method": layout.name, "imported": layout.name, **recipe}, seed=options.seed,
+        "dataset", {"method": name, "imported": layout.name, **recipe}, seed=options.seed,
         inputs=[clean.provenance], classes=list(clean.classes), split=clean.header["split"],
-        method=layout.name, statistics=asdict(statistics),
+        method=name, statistics=asdict(statistics),
     )  # fmt: skip
-    notes = [f"found {layout.about}: {reading.content}", *reading.notes]
+    words = f"read as {layout.about}: {reading.content}"
+    notes = [f"{words}; the poison is called {name!r}", *reading.notes]
     if not differs.any():
         notes.append("no image differs from its clean one")
     return replace(start, pixels=reading.pixels, header=head, poisoned=differs), notes

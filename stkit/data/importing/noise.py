@@ -76,18 +76,26 @@ def nhwc(
     return levels
 
 
-def add(levels: Levels, rows: np.ndarray, clean: Images) -> Tensor:
-    """The clean images, each with the noise of its row of the file, as uint8 [N,3,H,W]."""
-    every, images = torch.ones(len(clean), dtype=torch.bool), clean.pixels.numpy()
-    return perturbation.add(clean.pixels, every, lambda some: levels(rows[some], images[some]))
+def add(levels: Levels, rows: np.ndarray, clean: Images, *, marked: Tensor | None = None) -> Tensor:
+    """The clean images, each with the noise of its row of the file, as uint8 [N,3,H,W].
+
+    marked: bool [N], where only some have noise; None: all.
+    """
+    images = clean.pixels.numpy()
+    chosen = torch.ones(len(clean), dtype=torch.bool) if marked is None else marked
+    return perturbation.add(clean.pixels, chosen, lambda some: levels(rows[some], images[some]))
 
 
 @dataclass(frozen=True)
 class Place:
-    """For each clean image the row of its noise in a file, int64 [N]; scope: class or sample."""
+    """For each clean image the row of its noise in a file, int64 [N]; scope: class or sample.
+
+    marked: bool [N], where only some images have noise, and rows of the others mean nothing.
+    """
 
     rows: np.ndarray
     scope: str
+    marked: Tensor | None = None
 
 
 def place(count: int, clean: Images, options: Options, *, choices: int = 0) -> Place:
@@ -127,9 +135,11 @@ def placed(
 
     drawn: the noise was drawn among several, and none was made for one image.
     """
-    doubts = [] if drawn or where.scope == "class" else _doubts(levels, where.rows, clean)
-    pixels = add(levels, where.rows, clean)
-    return Reading(pixels, content, scope=where.scope, notes=tuple(doubts))
+    by_position = drawn or where.scope == "class" or where.marked is not None
+    doubts = [] if by_position else _doubts(levels, where.rows, clean)
+    pixels = add(levels, where.rows, clean, marked=where.marked)
+    rate = None if where.marked is None else int(where.marked.sum()) / len(clean)
+    return Reading(pixels, content, scope=where.scope, rate=rate, notes=tuple(doubts))
 
 
 def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:

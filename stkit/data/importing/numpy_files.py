@@ -23,6 +23,8 @@ FORMAT = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+DATA = ("data", "targets")
+ARRAY, INDEX = "array", "index"
 HEAD = 1 << 14  # bytes in which a header ends: NumPy itself takes 10,000 at most
 CHUNK = 1 << 20  # bytes unpacked at a time
 LARGE, RATIO = 64 << 20, 100  # of a larger member one in so many bytes is in the file
@@ -60,18 +62,23 @@ def npy(path: Path) -> np.ndarray:
         return mapped(file, head.at, head.dtype, head.shape, head.order)
 
 
-def npz(path: Path, names: tuple[str, ...]) -> dict[str, Member]:
-    """The arrays of these names in an .npz, not yet read. DataError where one is not there."""
+def npz(path: Path) -> dict[str, Member]:
+    """The arrays of an .npz that are imported, not yet read: data and targets, or else the only one
+    there is, as `array`, beside its `index`. DataError where it has neither."""
     with open_regular(path) as file, _archive(file, path) as archive:
         there = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        missing = [name for name in names if name not in there]
-        if missing:
-            others = readable(", ".join(there))
+        others = [name for name in there if name != INDEX]
+        chosen = {name: there[name] for name in DATA if name in there}
+        if len(chosen) < len(DATA) and len(others) == 1:
+            chosen = {ARRAY: there[others[0]]}
+            chosen |= {INDEX: there[INDEX]} if INDEX in there else {}
+        elif missing := [name for name in DATA if name not in there]:
             raise DataError(
-                f"{path}: has {others} but no {' and no '.join(missing)}, "
-                "expected data (uint8 images) and targets (labels)"
+                f"{path}: has {readable(', '.join(there))} but no {' and no '.join(missing)}, "
+                "expected data (uint8 images) and targets (labels), or one array of noise or "
+                "images alone, or beside the index of the images it is for"
             )
-        return {name: _member(archive, path, there[name]) for name in names}
+        return {name: _member(archive, path, member) for name, member in chosen.items()}
 
 
 def _archive(file: BinaryIO, path: Path) -> zipfile.ZipFile:

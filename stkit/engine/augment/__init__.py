@@ -2,8 +2,8 @@
 
 The names, in the order in which they are applied, are `recipes.carried.AUGMENTATIONS`; what stands
 behind each, with its source, is in the modules of this folder: `geometry` (crop, flip, cutout),
-`colour` (jitter, grey, channel-shuffle), `policies` (autoaugment, trivial), `plasma`. `kernel` says
-how to add one.
+`colour` (jitter, random-gray, channel-shuffle), `policies` (autoaugment, trivial), `plasma`.
+`kernel` says how to add one.
 
 Drawing is apart from applying: `draw` makes one small table, `apply` is a function of images and
 table that never waits for the device, so that it can be captured in a CUDA graph, whatever the
@@ -94,9 +94,10 @@ def draw(
 ) -> Draws:
     """Draws for `count` images of size x size, on `device`.
 
-    seed, clock, purpose: each name draws from `rng.stream(seed, "PURPOSE/NAME", clock)`. strength:
-    of the colour jitter; at 1 brightness, contrast and saturation change by up to 0.4 and the hue
-    by 0.1, and four numbers are these themselves. RecipeError for a name that is none of `KERNELS`.
+    seed, clock, purpose: each name draws from `rng.stream(seed, "PURPOSE/NAME", clock)`, or as its
+    kernel's `stream` says. strength: of the colour jitter; at 1 brightness, contrast and saturation
+    change by up to 0.4 and the hue by 0.1, and four numbers are these themselves. RecipeError for a
+    name that is none of `KERNELS`.
     """
     for name in names:
         choose("augmentation", name, KERNELS)
@@ -104,7 +105,7 @@ def draw(
     for name, kernel in KERNELS.items():
         if name not in names:
             continue
-        generator = stream(seed, f"{purpose}/{name}", clock, device)
+        generator = stream(seed, f"{purpose}/{kernel.stream or name}", clock, device)
 
         def uniform(width: int, generator: torch.Generator = generator) -> Tensor:
             return torch.rand(count, width, generator=generator, dtype=torch.float32, device=device)

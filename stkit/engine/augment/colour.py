@@ -2,7 +2,7 @@
 
 | name | what it does | source |
 |---|---|---|
-| jitter, grey | CG: colour jitter (p 0.8) and grey (p 0.2) | ST paper, A.1 |
+| jitter, random-gray | CG: colour jitter (p 0.8) and grey (p 0.2) | ST paper, A.1 |
 | channel-shuffle | the channels in another order, p 0.5 | UEraser (Qin et al. 2023) |
 
 The ST paper gives the jitter no strengths, so these are SimCLR's, 0.4, 0.4, 0.4 and 0.1, unless
@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
-from stkit.recipes.carried import Jitter
+from stkit.recipes.carried import SIMCLR, Jitter
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # what the column `order` counts
-STRENGTH, HUE_STRENGTH = 0.4, 0.1
 
 
 def draw_jitter(uniform: Uniform, size: int, strength: Jitter) -> Columns:
@@ -40,7 +39,8 @@ def strengths_of(jitter: Jitter) -> tuple[float, float, float, float]:
     """Of brightness, contrast, saturation and hue: the four, or SimCLR's times the one number."""
     if isinstance(jitter, tuple):
         return jitter
-    return (jitter * STRENGTH, jitter * STRENGTH, jitter * STRENGTH, jitter * HUE_STRENGTH)
+    brightness, contrast, saturation, hue = (jitter * strength for strength in SIMCLR)
+    return brightness, contrast, saturation, hue
 
 
 def _factor(most: float, draw: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def draw_grey(uniform: Uniform, size: int, strength: Jitter) -> Columns:
 def grey(images: Tensor, drawn: Drawn) -> Tensor:
     """The luma in all three channels, where it is drawn."""
     luma = luma_of(images).expand_as(images)
-    return torch.lerp(images, luma, gate(images, drawn["grey"]["on"]))
+    return torch.lerp(images, luma, gate(images, drawn["random-gray"]["on"]))
 
 
 def draw_shuffle(uniform: Uniform, size: int, strength: Jitter) -> Columns:
@@ -81,7 +81,7 @@ def shuffle(images: Tensor, drawn: Drawn) -> Tensor:
 
 KERNELS = {
     "jitter": Kernel({"on": 1, "factors": 3, "hue": 1, "order": 4}, draw_jitter, jitter),
-    "grey": Kernel({"on": 1}, draw_grey, grey),
+    "random-gray": Kernel({"on": 1}, draw_grey, grey, stream="grey"),
     "channel-shuffle": Kernel({"on": 1, "channels": 3}, draw_shuffle, shuffle),
 }
 

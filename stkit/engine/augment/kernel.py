@@ -35,11 +35,14 @@ class Kernel:
     this side in pixels; the strength is 1 where nobody asked for another, and may be ignored.
     apply: float images [N,3,H,W] -> the same shape; may not wait for the device, nor draw. Names
     that are neighbours in the order and share one `apply` are applied by a single call of it.
+    stream: the name of its random stream, where that is not its own: one that has been renamed
+    draws as before.
     """
 
     columns: dict[str, int]
     draw: Callable[[Uniform, int, Jitter], Columns]
     apply: Callable[[Tensor, Drawn], Tensor]
+    stream: str | None = None
 
 
 def gate(images: Tensor, column: Tensor) -> Tensor:

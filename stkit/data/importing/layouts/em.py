@@ -6,7 +6,7 @@ class each image takes one drawn from `stream(seed, "import")` by its index.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import DataError
 from stkit.data.importing.values import LOADER, Layout, Options, Reading
@@ -49,7 +49,15 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
     return replace(reading, sign=sign, rounding=rounding, notes=notes)
 
 
+def matches(content: Any, options: Options) -> bool:
+    """One tensor, but for what EM's has not: colours last, whole numbers, positions beside it."""
+    if isinstance(content, dict):
+        return False
+    last = content.ndim == 4 and content.shape[3] == 3 != content.shape[1]
+    return not last and content.dtype not in ("int8", "uint8") and options.index is None
+
+
 LAYOUT = Layout(
     "em", 10, "torch", "EM, TUE or AUE noise, a .pt tensor", "EM, TUE or AUE noise (.pt)", read,
-    options=("epsilon", "scope", "sign", "rounding"),
+    options=("epsilon", "scope", "sign", "rounding"), matches=matches,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """AVATAR and others: poisoned images `data`, uint8 [N,H,W,3], and their labels `targets`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import DataError
 from stkit.data.importing.values import Layout, Options, Reading
@@ -14,6 +14,8 @@ def read(content: "dict[str, Member]", clean: "Images", options: Options) -> Rea
     """The images, once they are seen to be nearest to their own clean ones."""
     from stkit.data.importing import fitting, images
 
+    if not matches(content, options):
+        raise DataError("found one array, expected data and targets; pass --format noise or images")
     data, targets = content["data"], content["targets"]
     if data.dtype != "uint8":
         raise DataError(f"data is {data.dtype}, expected uint8 images")
@@ -22,4 +24,12 @@ def read(content: "dict[str, Member]", clean: "Images", options: Options) -> Rea
     return images.labelled(data.read().transpose(0, 3, 1, 2), targets.read(), clean, options)
 
 
-LAYOUT = Layout("npz", 80, "npz", "an .npz of data and targets", "data and targets (.npz)", read)
+def matches(content: Any, options: Options) -> bool:
+    """Both are there."""
+    return "targets" in content
+
+
+LAYOUT = Layout(
+    "npz", 80, "npz", "an .npz of data and targets", "data and targets (.npz)", read,
+    matches=matches,
+)  # fmt: skip

@@ -1,8 +1,8 @@
 """APBench, TAP, AR, ISS: a poisoned image for each index, in files <index>.png."""
 
-from concurrent.futures import ThreadPoolExecutor
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import DataError
 from stkit.data.importing.values import Layout, Options, Reading
@@ -10,40 +10,47 @@ from stkit.data.importing.values import Layout, Options, Reading
 if TYPE_CHECKING:
     from stkit.data.images import Images
 
+NAME = re.compile(r"(?:data/)?([0-9]{1,18})\.png", re.IGNORECASE)
 
-def read(content: dict[int, Path], clean: "Images", options: Options) -> Reading:
+
+def read(content: dict[str, Path], clean: "Images", options: Options) -> Reading:
     """The images, once they are seen to be nearest to their own clean ones."""
-    import numpy as np
-    import torch
+    from stkit.data.importing import fitting, images, noisy_files
 
-    from stkit.data.importing import fitting, images
-    from stkit.data.pictures import read_image
-
+    files = _indexed(content)
     index = clean.index.tolist()
-    missing = sorted(set(index) - content.keys())
+    missing = sorted(set(index) - files.keys())
     if missing:
-        first = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         raise DataError(
-            f"{len(missing)} of {len(index)} indices are missing ({first}); expected <index>.png "
-            "for every image of the clean set: get the folder whole"
+            f"{len(missing)} of {len(index)} indices are missing ({noisy_files.few(missing)}); "
+            "expected <index>.png for every image of the clean set: get the folder whole"
         )
-    if len(content) > len(index) and fitting.rows(max(content) + 1, clean) is None:
+    if len(files) > len(index) and fitting.rows(max(files) + 1, clean) is None:
         raise DataError(
-            f"found {len(content)} images, the clean set has {len(index)}; pass the whole set"
+            f"found {len(files)} images, the clean set has {len(index)}; pass the whole set"
         )
-    data = np.empty(clean.pixels.shape, np.uint8)
-
-    def fill(row: int) -> None:
-        picture = read_image(content[index[row]])[None]
-        fitting.frame(picture.shape, clean, content[index[row]].name, last=True)
-        data[row] = picture[0].transpose(2, 0, 1)
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(fill, range(len(index))):
-            pass
-    return images.compared(torch.from_numpy(data), clean, options, f"{len(content)} files")
+    pixels = noisy_files.read([files[each] for each in index], clean)
+    return images.compared(pixels, clean, options, f"{len(files)} files")
 
 
-LAYOUT = Layout(
-    "png", 70, "folder", "a folder of <index>.png", "<index>.png files (a folder)", read
-)
+def _indexed(content: dict[str, Path]) -> dict[int, Path]:
+    """index -> path for the files <index>.png of the folder, or of its folder data/."""
+    inner = any(name.startswith("data/") for name in content)
+    files: dict[int, Path] = {}
+    for name, path in content.items():
+        named = NAME.fullmatch(name)
+        if named is None or name.startswith("data/") is not inner:
+            continue
+        if int(named[1]) in files:
+            first = files[int(named[1])].name
+            raise DataError(f"{path}: the same index as {first}; remove one")
+        files[int(named[1])] = path
+    return files
+
+
+def matches(content: Any, options: Options) -> bool:
+    """There are such files at all."""
+    return bool(_indexed(content))
+
+
+LAYOUT = Layout("png", 70, "folder", "a folder of <index>.png", "", read, matches=matches)
