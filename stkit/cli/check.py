@@ -1,24 +1,25 @@
 """stkit check: does a protection work?"""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stkit.cli import options as o
-from stkit.cli import output
+from stkit.cli import output, usage
+from stkit.cli import train_options as t
+from stkit.cli.numbers import whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.check import AGAINST, SIDE, Trial, against
 from stkit.recipes.probe import PLAIN
-from stkit.recipes.settings import settings
 
 if TYPE_CHECKING:
     from stkit.training.checked import Checked
 
 PLACE = 24
 USUAL = Trial()
-HELP = {name: about.help for name, about in settings(Trial).items()}
+HELP = {each.name: each.metadata["setting"].help for each in fields(Trial) if each.metadata}
 TRIED = " ".join(AGAINST)
 
 
@@ -32,27 +33,42 @@ def check(
         str, typer.Argument(metavar="PUBLISHED", help=f"The images as published: {o.SOURCE}.")
     ],
     clean: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="The originals. Always needed.")
-    ] = None,
-    augment: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
-            metavar="LIST",
-            help="Train on the published images with this too, named as train --augment does; more "
-            f"than once. [default: {TRIED}]",
+            metavar="SOURCE", help="The originals. Always needed.", rich_help_panel=usage.DATA
         ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help=f"Side of what both are reduced to.  [default: at most {SIDE}]"),
+        typer.Option(
+            parser=whole,
+            rich_help_panel=usage.DATA,
+            help=f"Side of what both are reduced to.  [default: at most {SIDE}]",
+        ),
     ] = None,
-    images: Annotated[int | None, typer.Option(help=HELP["images"])] = USUAL.images,
-    epochs: Annotated[int, typer.Option(help=HELP["epochs"])] = USUAL.epochs,
-    batch_size: Annotated[int, typer.Option(help=HELP["batch_size"])] = USUAL.batch_size,
-    model: Annotated[str, typer.Option(help=HELP["model"])] = USUAL.model,
-    seed: o.Seed = 0,
+    images: Annotated[
+        int | None,
+        typer.Option(parser=whole, help=HELP["images"], rich_help_panel=usage.DATA),
+    ] = USUAL.images,
     split: o.Split = None,
     data_root: o.DataRoot = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            rich_help_panel=usage.FRAME,
+            help="Also train on the published images with these, named as train --augment does; "
+            f"more than once. [default: {TRIED}]",
+        ),
+    ] = None,
+    model: t.Model = USUAL.model,
+    epochs: Annotated[
+        int, typer.Option(parser=whole, help=HELP["epochs"], rich_help_panel=usage.FRAME)
+    ] = USUAL.epochs,
+    batch_size: Annotated[
+        int, typer.Option(parser=whole, help=HELP["batch_size"], rich_help_panel=usage.FRAME)
+    ] = USUAL.batch_size,
+    seed: o.Seed = 0,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     threads: o.Threads = None,
@@ -88,48 +104,49 @@ def check(
     )
     start = perf_counter()
     with output.bar("checking") as progress:
-        found = checked(
+        outcome = checked(
             poisoned, original, lists, trial=trial, size=size, seed=seed, runtime=runtime,
             on_progress=progress,
         )  # fmt: skip
-    _show(found, perf_counter() - start, as_json=json, quiet=quiet)
+    show(outcome, perf_counter() - start, as_json=json, quiet=quiet)
 
 
-def _show(found: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
+def show(outcome: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> None:
     """What was looked at, three tables, and the verdict; of a quiet one the loss."""
     if as_json or quiet:
-        made: dict[str, Any] = asdict(found) | {
-            "loss": found.loss, "best": found.best, "given_back": found.given_back,
-            "verdict": found.verdict, "seconds": seconds,
+        made: dict[str, Any] = asdict(outcome) | {
+            "loss": outcome.loss, "best": outcome.best, "given_back": outcome.given_back,
+            "verdict": outcome.verdict, "seconds": seconds,
         }  # fmt: skip
-        output.result(made, as_json=as_json, quiet=quiet, brief=output.text(found.loss))
+        output.result(made, as_json=as_json, quiet=quiet, brief=output.text(outcome.loss))
         return
-    output.result(_about(found), as_json=False, quiet=False)
-    output.say("\n" + output.rows(_readings(found), "table"))
-    output.say("\n" + output.rows(_trainings(found), "table"))
-    output.say(f"\n{found.verdict}")
+    output.result(_about(outcome), as_json=False, quiet=False)
+    output.say("\n" + output.rows(_readings(outcome), "table"))
+    output.say("\n" + output.rows(_trainings(outcome), "table"))
+    output.say(f"\n{outcome.verdict}")
 
 
-def _about(found: "Checked") -> dict[str, Any]:
+def _about(outcome: "Checked") -> dict[str, Any]:
     """The images, the change and the trainings, a line each."""
-    compared, trial, side = found.comparison, found.trial, found.size
-    reduced = ", reduced: at their own size the change may do more" if found.reduced else ""
+    compared, trial, side = outcome.comparison, outcome.trial, outcome.size
+    reduced = ", reduced: at their own size the change may do more" if outcome.reduced else ""
     return {
-        "images": f"{found.images:,} of {found.classes} classes, {side}x{side}{reduced}",
+        "images": f"{outcome.images:,} of {outcome.classes} classes, {side}x{side}{reduced}",
         "changed": f"{compared.poisoned_share:.1%}"
         + (", alike within each class" if compared.class_wise else ""),
         "L-inf": f"{255 * compared.linf:.0f}/255 at most",
         "L2": f"{compared.l2_mean:.3g} on the average, on a scale of 0 to 1 a pixel",
         "PSNR": f"{compared.psnr:.1f} dB",
-        "SSIM": f"{found.ssim:.3f} (1: the same)",
-        "trainings": f"{trial.model}, {trial.epochs} epochs, {trial.batch_size} images a step, on "
-        f"{found.trained_on:,} images; tested on {found.held_out:,} others, clean",
+        "SSIM": f"{outcome.ssim:.3f} (1: the same)",
+        "trainings": f"{trial.model}, {trial.epochs} epoch{'s' * (trial.epochs > 1)}, "
+        f"{trial.batch_size} images a step, on {outcome.trained_on:,} images; "
+        f"tested on {outcome.held_out:,} others, clean",
     }
 
 
-def _readings(found: "Checked") -> list[dict[str, Any]]:
+def _readings(outcome: "Checked") -> list[dict[str, Any]]:
     """Of each preparation, what is read off the published images and off the clean ones."""
-    pairs = zip(found.probed.readings, found.probed_clean.readings, strict=True)
+    pairs = zip(outcome.probed.readings, outcome.probed_clean.readings, strict=True)
     return [
         {
             "labels read after": one.prepared, "linear": one.linear,
@@ -140,16 +157,15 @@ def _readings(found: "Checked") -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _trainings(found: "Checked") -> list[dict[str, Any]]:
-    """A row for each training."""
-    told = [("clean", PLAIN, found.clean), ("published", PLAIN, found.poisoned)]
-    told += [("published", name, value) for name, value in found.prepared.items()]
-    return [
-        {"trained on": images, "with": name, "accuracy": value, "points": _points(value, found)}
+def _trainings(outcome: "Checked") -> list[dict[str, Any]]:
+    """A row for each training, and how far it is from what is learned of clean images."""
+    told = [("published", PLAIN, outcome.poisoned)]
+    told += [("published", name, value) for name, value in outcome.prepared.items()]
+    first = {"trained on": "clean", "with": PLAIN, "accuracy": outcome.clean, "points": "-"}
+    return [first] + [
+        {
+            "trained on": images, "with": name, "accuracy": value,
+            "points": f"{100 * (value - outcome.clean):+.1f}",
+        }
         for images, name, value in told
-    ]
-
-
-def _points(accuracy: float, found: "Checked") -> str:
-    """How far it is from what is learned of clean images."""
-    return "-" if accuracy == found.clean else f"{100 * (accuracy - found.clean):+.1f}"
+    ]  # fmt: skip

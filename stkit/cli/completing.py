@@ -61,6 +61,7 @@ KNOWN: dict[str | None, Offers] = {
     "MODEL": _among([*((name, net.about) for name, net in MODELS.items()), TIMM]),
     "KIND": _among([*plots.KINDS.items()]),
     "SOURCE": _sources,
+    "PUBLISHED": _sources,
     "NAME,...": _lists,
     "PREPARATION,...": _preparations,
 }

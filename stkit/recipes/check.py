@@ -6,7 +6,7 @@ from math import inf
 from stkit.core.checks import brief, number, whole
 from stkit.core.errors import RecipeError
 from stkit.recipes.carried import read
-from stkit.recipes.catalogue import MODELS, model_name
+from stkit.recipes.catalogue import model_name
 from stkit.recipes.probe import PLAIN, spelled
 from stkit.recipes.settings import COUNT, setting
 
@@ -42,7 +42,7 @@ class Trial:
     )  # fmt: skip
     epochs: int = setting(10, "Of each training.", limits=COUNT)
     batch_size: int = setting(128, "Images a step at most.", limits=COUNT)
-    model: str = setting("small", f"What is trained: {', '.join(MODELS)}, or timm:NAME.")
+    model: str = "small"
 
     __repr__ = brief
 

@@ -104,7 +104,8 @@ def check(
 def _looked_at(
     poisoned: Images, clean: Images, trial: Trial, size: int | None, seed: int
 ) -> tuple[Images, Images, bool]:
-    """The images to look at, class-balanced, and their originals; whether they were reduced.
+    """The images to look at, class-balanced, and their originals; whether they were reduced
+    unasked.
 
     DataError where they do not belong together, or are too few.
     """
@@ -120,7 +121,7 @@ def _looked_at(
             "of which a fifth is held out; pass the whole set"
         )
     first, second = (_square(each.rows(rows), side) for each in (poisoned, clean))
-    return first, second, (height, width) != (side, side)
+    return first, second, size is None and (height, width) != (side, side)
 
 
 def _originals(poisoned: Images, clean: Images) -> Images:

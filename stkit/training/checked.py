@@ -15,11 +15,11 @@ class Checked:
     """What a protection does to a short natural training; accuracies on clean images, in [0,1].
 
     images: looked at, of which so many are trained_on and held_out. size: their side in pixels,
-    reduced: from larger or longer ones. trial: how the trainings were. comparison, ssim: what was
-    done to the images; ssim is the mean over those that were changed. probed, probed_clean: what
-    the published and the clean images give away. clean, poisoned: accuracy on held-out clean
-    images of the net that was trained on the clean images, and on the published ones. prepared:
-    the same on the published ones after each of what was tried against them.
+    reduced: from larger or longer ones, as no size was asked for. trial: how the trainings were.
+    comparison, ssim: what was done to the images; ssim is the mean over those that were changed.
+    probed, probed_clean: what the published and the clean images give away. clean, poisoned:
+    accuracy on held-out clean images of the net that was trained on the clean images, and on the
+    published ones. prepared: the same on the published ones after each of what was tried.
     """
 
     images: int

@@ -23,6 +23,7 @@ from stkit import (
     poison,
     train,
 )
+from stkit.cli.check import show
 from stkit.core import artifact, header
 from stkit.poisons import at_rate
 from stkit.recipes.check import Trial
@@ -90,7 +91,7 @@ def test_inspect(cli, tiny, tmp_path):
     assert {key: shown[key] for key in wanted} == wanted
 
 
-def test_check(cli, tmp_path, cpu):
+def test_check(cli, tmp_path, cpu, capsys):
     """As long as it takes to tell that both do the same; a size that both reduce to."""
     clean = load("digits", limit=100, size=20)
     clean.save(tmp_path / "clean")
@@ -104,9 +105,12 @@ def test_check(cli, tmp_path, cpu):
     reread = json.loads(json.dumps(asdict(wanted)))
     told = {name: getattr(wanted, name) for name in ("loss", "best", "given_back", "verdict")}
     assert {key: shown[key] for key in (*reread, *told)} == reread | told
-    printed = cli(*line, *more).out
-    assert printed.splitlines()[-1] == wanted.verdict and "12x12, reduced" in printed
-    assert float(cli(*line, *more, "-q").out) == pytest.approx(wanted.loss, abs=1e-4)
+    capsys.readouterr()
+    show(wanted, 1.0, as_json=False, quiet=False)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == wanted.verdict and "10 classes, 12x12\n" in printed
+    show(wanted, 1.0, as_json=False, quiet=True)
+    assert float(capsys.readouterr().out) == pytest.approx(wanted.loss, abs=1e-4)
 
 
 @pytest.mark.parametrize("frame", [name for name in FRAMES if name != "auto"])  # test_auto.py

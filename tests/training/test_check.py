@@ -45,9 +45,11 @@ def test_what_is_measured_is_what_the_measures_measure(checked, clean, sp):
 
 
 def test_larger_images_are_reduced_and_a_part_is_looked_at(clean, sp):
-    trial = Trial(images=100, epochs=1)
-    found = check(sp, clean, [], trial=trial, size=12, runtime=CPU)
-    assert (found.images, found.size, found.reduced, found.best) == (100, 12, True, None)
+    longer = [
+        replace(each, pixels=torch.nn.functional.pad(each.pixels, (0, 8))) for each in (sp, clean)
+    ]
+    found = check(*longer, [], trial=Trial(images=100, epochs=1), runtime=CPU)
+    assert (found.images, found.size, found.reduced, found.best) == (100, 16, True, None)
 
 
 def test_sizes_of_a_trial():
