@@ -1,26 +1,41 @@
-"""The curves of a page: for each set of images and model, accuracy by epoch and ACM by step.
+"""The curves of a page: for each set of images and model, accuracy and ACM by epoch.
 
-Trainings of one frame share a colour. Where lines are more than colours, those of the paper's
-frames are coloured at first, the others grey.
+Six lines at most have a colour from the first: natural training, the best, the paper's frames,
+then the next best. The others are grey until they are pointed at or ticked, which needs no script.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from stkit.core.text import html
-from stkit.recipes.frames import PAPER
-from stkit.report import charts
+from stkit.recipes.frames import NATURAL, PAPER
+from stkit.recipes.staged import PURIFIED
+from stkit.report import charts, sweeps
+from stkit.report.charts import Line, Points
 from stkit.report.groups import Group, grouped
 from stkit.report.result import Result
 
-HOW = "Point at a name or a line to see which is which; a click keeps it, or lets it go."
+COLOURED = 6
+ABOUT_ACM = (
+    "ACM tells how tight and how far apart a network holds its classes; a dot is a check at which "
+    "it was above its threshold gamma, so that staged training rolled the weights back; after "
+    "the last stage it is only watched."
+)
+ABOUT_SEEDS = "A line is the mean over seeds, its band goes from the lowest to the highest seed."
+Read = Callable[[Result], tuple[Points, Points]]
+"""A line's points, and its roll-backs."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The groups of one set of images and model; numbers: of the colours of their frames."""
+    """The groups of one set of images and model.
 
+    key: no other block's on the page. colours: of the frames that have one from the first.
+    """
+
+    key: str
     groups: list[Group]
-    numbers: dict[str, int]
+    colours: dict[str, int]
 
     @property
     def title(self) -> str:
@@ -28,75 +43,140 @@ class Block:
         first = self.groups[0].first
         return f"{first.data[0]}, {first.called}, {first.model}"
 
-    @property
-    def many(self) -> bool:
-        """Whether there are more lines than colours."""
-        return len(self.groups) > charts.COLOURS
-
-    @property
-    def on(self) -> set[str]:
-        """The frames that are coloured at first, where there are many."""
-        return {group.frame for group in self.groups if self.many and group.frame in PAPER}
+    def lines(self, read: Read, *, judged: bool = False) -> list[Line]:
+        """A line a group; judged: with what ACM was judged by."""
+        made, others = [], 0
+        for number, group in enumerate(self.groups):
+            on = group.frame in self.colours
+            colour = self.colours[group.frame] if on else COLOURED + others
+            others += not on
+            seeds = [read(result) for result in group.results]
+            points, band = charts.merged([points for points, _ in seeds])
+            marks = [mark for _, marks in seeds for mark in marks]
+            gammas = thresholds(group.first) if judged else ()
+            made.append(Line(number, colour, group.frame, points, band, marks, gammas, on))
+        return made
 
 
 def curves(results: list[Result]) -> str:
-    """All curves there are; accuracy by epoch, and ACM by step where it was judged."""
-    blocks = "".join(map(_block, _blocks(grouped(results, None))))
-    return f'<p class="soft">{HOW}</p>{blocks}' if blocks else ""
+    """All curves there are; accuracy by epoch, and ACM where it was judged."""
+    blocks = _blocks(grouped(results, None))
+    shown = "".join(map(_block, blocks))
+    if not shown:
+        return ""
+    about = ABOUT_ACM if "gamma" in shown or "<circle" in shown else ""
+    if any(len(group.results) > 1 for block in blocks for group in block.groups):
+        about = f"{ABOUT_SEEDS} {about}".strip()
+    return (f'<p class="soft">{about}</p>' if about else "") + shown
+
+
+def style(results: list[Result]) -> str:
+    """CSS by which a line that is pointed at or ticked is seen in all charts of its block."""
+    most = max((len(block.groups) for block in _blocks(grouped(results, None))), default=0)
+    return "\n".join(
+        f".curves:has(.k{n}:checked,label.l{n}:hover,.k{n}:focus-visible,.run.l{n}:hover) "
+        f".rest.l{n}{{--k:var(--own);--wide:2px;--seen:visible;--dash:6 2}}"
+        f".curves:has(.run.l{n}:hover) .run:not(.l{n}){{opacity:.3}}"
+        for n in range(most)
+    )
+
+
+def thresholds(training: Result) -> tuple[float, ...]:
+    """What ACM was judged by; none where it was not."""
+    setup = training.setup
+    names = [name for name in setup if name.endswith(".staged.gamma")]
+    values = {
+        sweeps.default(setup, "gamma") if setup[name] is None else float(setup[name])
+        for name in names
+        if setup.get(f"{name.removesuffix('gamma')}indicator") != PURIFIED
+    }
+    return tuple(sorted(values))
 
 
 def _blocks(made: list[Group]) -> list[Block]:
+    """One a ground. A frame has one colour on the page, where that is free in its block."""
     grounds: dict[tuple[str, str, str, float, str], list[Group]] = {}
     for group in made:
         grounds.setdefault(group.first.ground, []).append(group)
-    names = sorted(dict.fromkeys(group.frame for group in made), key=lambda name: name not in PAPER)
-    everywhere = {name: number for number, name in enumerate(names)}
-    return [
-        Block(here, everywhere if len(here) > charts.COLOURS or len(names) <= charts.COLOURS
-              else {group.frame: number for number, group in enumerate(here)})  # none twice
-        for here in grounds.values()
-    ]  # fmt: skip
+    known: dict[str, int] = {}
+    blocks = []
+    for number, here in enumerate(grounds.values()):
+        wanted = [group.frame for group in sorted(here, key=_rank(here))][:COLOURED]
+        colours = _colours(wanted, known)
+        known = colours | known
+        blocks.append(Block(f"b{number}", here, colours))
+    return blocks
+
+
+def _colours(frames: Sequence[str], known: dict[str, int]) -> dict[str, int]:
+    colours: dict[str, int] = {}
+    for frame in sorted(frames, key=lambda frame: frame not in known):
+        free = [number for number in range(COLOURED) if number not in colours.values()]
+        wish = known.get(frame, free[0])
+        colours[frame] = wish if wish in free else free[0]
+    return colours
+
+
+def _rank(here: Iterable[Group]) -> Callable[[Group], tuple[int, float]]:
+    """Natural training, the best, the paper's frames, then by accuracy."""
+    means = {group.frame: group.mean if group.accuracies else -1.0 for group in here}
+    best = max(means, key=lambda frame: means[frame])
+
+    def rank(group: Group) -> tuple[int, float]:
+        order = (group.frame == NATURAL, group.frame == best, group.frame in PAPER, True)
+        return order.index(True), -means[group.frame]
+
+    return rank
 
 
 def _block(block: Block) -> str:
     figures = "".join(f"<figure>{svg}</figure>" for svg in _charts(block) if svg)
     if not figures:
         return ""
-    keys = "".join(_key(group.frame, block) for group in block.groups)
     return (
-        f'<div class="curves{" many" if block.many else ""}"><h3>{html(block.title)}</h3>'
-        f'<p class="keys">{keys}</p><div class="charts">{figures}</div></div>'
+        f'<div class="curves"><h3>{html(block.title)}</h3>'
+        f'<div class="charts">{figures}</div>{_keys(block)}</div>'
     )
 
 
 def _charts(block: Block) -> list[str]:
-    each = [(group.frame, result) for group in block.groups for result in group.results]
-    split, numbers, on = block.groups[0].first.split, block.numbers, block.on
+    split = block.groups[0].first.split
+    judged = block.lines(charts.acm, judged=True)
+    variants = sorted({
+        str(value)
+        for group in block.groups for name, value in group.first.setup.items()
+        if name.endswith(".staged.variant")
+    })  # fmt: skip
     return [
         charts.chart(
-            [charts.Line(numbers[name], name, charts.accuracy(result), [], name in on)
-             for name, result in each],
+            block.lines(lambda result: (charts.accuracy(result), [])), key=f"{block.key}a",
             title=f"{block.title}: accuracy by epoch", x="epoch",
             y=f"Accuracy on clean {split} images, %", log=False,
         ),
         charts.chart(
-            [charts.Line(numbers[name], name, charts.retained(result), [], name in on)
-             for name, result in each],
+            block.lines(lambda result: (charts.retained(result), [])), key=f"{block.key}r",
             title=f"{block.title}: retained share by epoch", x="epoch",
             y="Retained share of accuracy on validation images, %", log=False,
         ),
         charts.chart(
-            [charts.Line(numbers[name], name, *charts.acm(result), name in on)
-             for name, result in each],
-            title=f"{block.title}: ACM by step", x="step",
-            y="ACM as it was judged; dots: rolled back", log=True,
+            judged, key=f"{block.key}m", title=f"{block.title}: ACM by epoch", x="epoch",
+            y=f"ACM as it was judged ({', '.join(variants)}); dots: rolled back", log=True,
         ),
     ]  # fmt: skip
 
 
-def _key(name: str, block: Block) -> str:
-    number, on = block.numbers[name], name in block.on
+def _keys(block: Block) -> str:
+    """What is grey, to be ticked."""
+    rest = [line for line in block.lines(lambda _: ([], [])) if not line.on]
+    if not rest:
+        return ""
+    keys = "".join(
+        f'<label class="{charts.styled("key", line)}">'
+        f'<input type="checkbox" class="k{line.number}"><i></i>{html(line.name)}</label>'
+        for line in rest
+    )
+    many = f"{len(rest)} more frame{'' if len(rest) == 1 else 's'}"
     return (
-        f'<button class="{charts.styled("key", number, on)}" data-line="{number}" '
-        f'aria-pressed="{str(on).lower()}"><i></i>{html(name)}</button>'
+        f"<details><summary>{many}, grey in the charts: point at a line to see which it is, or "
+        f'tick names here</summary><p class="keys">{keys}</p></details>'
     )

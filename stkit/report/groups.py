@@ -163,13 +163,13 @@ def _told_apart(made: list[Group]) -> list[Group]:
         setups = [other.first.setup for other in places[_place(group.first)]]
         keys = sorted({key for setup in setups for key in setup})
         apart = [key for key in keys if len({repr(s.get(key)) for s in setups}) > 1]
-        words = [_word(group.first.setup, key) for key in apart]
+        words = [word(group.first.setup, key) for key in apart]
         name = f"{group.frame} ({', '.join(dict.fromkeys(words))})" if words else group.frame
         named.append(replace(group, frame=name))
     return named
 
 
-def _word(setup: Mapping[str, Any], key: str) -> str:
+def word(setup: Mapping[str, Any], key: str) -> str:
     """A setting by the last of its names, with its value; of a list, all of them.
 
     One of a net that was started from says so."""
@@ -181,12 +181,18 @@ def _word(setup: Mapping[str, Any], key: str) -> str:
     return f"{whose}{name} {','.join(values) or None}"
 
 
-def _difference(group: Group, made: list[Group]) -> float | None:
-    """To natural training on the same images; None where there is not one such, or it is that."""
-    natural = [
+def natural(group: Group, made: Iterable[Group]) -> Group | None:
+    """Natural training on the same images; None where there is not one such."""
+    alike = [
         other
         for other in made
         if other.first.known_as[1] == NATURAL and other.first.ground == group.first.ground
     ]
-    named = [other for other in natural if other.frame == NATURAL] or natural
-    return None if len(named) != 1 or named[0] is group else group.mean - named[0].mean
+    named = [other for other in alike if other.frame == NATURAL] or alike
+    return named[0] if len(named) == 1 else None
+
+
+def _difference(group: Group, made: list[Group]) -> float | None:
+    """To natural training on the same images; None where there is not one such, or it is that."""
+    other = natural(group, made)
+    return None if other is None or other is group else group.mean - other.mean

@@ -1,4 +1,4 @@
-"""Names of any language and length in a picture of matplotlib: in a font that has the letters, cut.
+"""Names of any language and length in a picture: in a font that has the letters, cut, kept apart.
 
 matplotlib draws a box for a letter that its font lacks, and text over whatever stands beside it.
 """
@@ -75,3 +75,30 @@ def _letters(file: str) -> frozenset[int]:
         return frozenset(font_manager.get_font(file).get_charmap())
     except (OSError, RuntimeError):
         return frozenset()
+
+
+def spread(
+    wanted: Sequence[float], heights: Sequence[float], low: float, high: float
+) -> list[float]:
+    """Centres of labels of these heights, as near as can be to where they are wanted.
+
+    None is over another, none leaves low..high, where they fit in there; their order is that of
+    what is wanted. The sum of squared moves is the least: pool adjacent violators, then the limits.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    offsets, top = [], 0.0  # of a label's centre when all are stacked from 0
+    for i in order:
+        offsets.append(top + heights[i] / 2)
+        top += heights[i]
+    pools: list[tuple[float, int]] = []  # mean of what is left when the offset is gone, how many
+    for i, offset in zip(order, offsets, strict=True):
+        mean, count = wanted[i] - offset, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        pools.append((mean, count))
+    bottoms = [min(max(mean, low), high - top) for mean, count in pools for _ in range(count)]
+    places = [0.0] * len(wanted)
+    for i, bottom, offset in zip(order, bottoms, offsets, strict=True):
+        places[i] = bottom + offset
+    return places

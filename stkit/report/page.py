@@ -4,17 +4,25 @@ The frame of the page (style, the sorting script, a policy that forbids requests
 All text from files goes through `core.text.html`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
 from stkit.core.errors import StkitError
 from stkit.core.text import html
 from stkit.recipes.frames import NATURAL
-from stkit.report import curves, literature, pictures, samples, tables
+from stkit.report import (
+    curves,
+    glossary,
+    literature,
+    page_tables,
+    pictures,
+    samples,
+    sentences,
+)
 from stkit.report.gather import Gathered
-from stkit.report.groups import Group
-from stkit.report.result import COLUMNS, Result, Shown, percent
+from stkit.report.groups import Group, grouped
+from stkit.report.result import Result, percent
 
 
 def page(
@@ -26,22 +34,26 @@ def page(
     paths: the files and folders asked for; data sets are looked for there. absent: what to say
     where no accuracies were taken.
     """
-    summary = _summary(made, with_anchors) or f"<p>{html(absent)}</p>"
+    summary = page_tables.summary(made, with_anchors=with_anchors) or f"<p>{html(absent)}</p>"
     sections = [
+        ("said", "In short", _said(made)),
         ("accuracies", "Accuracies", summary),
         ("curves", "Curves", curves.curves(gathered.results)),
         ("images", "Images", _images(gathered.results, pictures.index(paths))),
-        ("trainings", "All trainings", _trainings(gathered.results)),
+        ("trainings", "All trainings", page_tables.trainings(gathered.results)),
         ("published", "Published numbers", _literature(made) if with_anchors else ""),
+        ("words", "Words", _words(gathered.results)),
     ]
     shown = [(key, title, body) for key, title, body in sections if body]
     links = " ".join(f'<a href="#{key}">{title}</a>' for key, title, _ in shown)
-    body = [_head(gathered), f"<nav>{links}</nav>"]
+    body = [_head(gathered), f'<nav aria-label="Sections">{links}</nav>', "<main>"]
     body += [f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in shown]
+    body.append("</main>")
     frame = files("stkit.report").joinpath("page.html").read_text(encoding="utf-8")
     before, after = frame.split("{{body}}")
-    before = before.replace("{{title}}", html(f"stkit: {_datasets(gathered)}"))
-    return before + "\n".join(body) + after
+    head, style = before.split("{{style}}")
+    head = head.replace("{{title}}", html(f"stkit: {_datasets(gathered)}"))
+    return head + curves.style(gathered.results) + style + "\n".join(body) + after
 
 
 def _head(gathered: Gathered) -> str:
@@ -53,7 +65,8 @@ def _head(gathered: Gathered) -> str:
         f'<p class="soft">{_many(len(results), "training")}, {_many(seeds, "seed")}; '
         f"{html(', '.join(versions))}. Tables show means over seeds ± standard deviation; "
         f"in brackets the difference to natural training ({NATURAL}) on the same images. "
-        "An accuracy is that of the last weights, where it is not called another.</p>",
+        "An accuracy is that of the last weights, where it is not called another. "
+        '<a href="#words">What the words mean.</a></p>',
     ]
     mixed = gathered.versions()
     if mixed:
@@ -64,82 +77,20 @@ def _head(gathered: Gathered) -> str:
     return "\n".join(lines)
 
 
+def _said(made: list[Group]) -> str:
+    """What the numbers say, in words."""
+    lines = "".join(
+        f"<li>{html(line).replace(' %', '&nbsp;%')}</li>" for line in sentences.sentences(made)
+    )
+    return f'<ul class="said">{lines}</ul>' if lines else ""
+
+
 def _datasets(gathered: Gathered) -> str:
     return ", ".join(dict.fromkeys(result.dataset for result in gathered.results))
 
 
 def _many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def table(
-    heads: Sequence[str], rows: Iterable[Sequence[Shown]], caption: str = "", style: str = ""
-) -> str:
-    """A sortable table; style: more classes of its box.
-
-    A value is text, a number, a pair (text, number to sort by), or None.
-    """
-    values = list(rows)
-    numbers = [not any(isinstance(row[i], str) for row in values) for i in range(len(heads))]
-    head = "".join(
-        f'<th scope="col"{" class=number" if number else ""}><button>{html(name)}</button></th>'
-        for name, number in zip(heads, numbers, strict=True)
-    )
-    lines = [f"<tr>{''.join(map(_td, row))}</tr>" for row in values]
-    above = f"<caption>{html(caption)}</caption>" if caption else ""
-    body = "\n".join(lines)
-    return (
-        f'<div class="{f"wide {style}".strip()}">'
-        f'<table class="sortable">{above}<thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _td(value: Shown) -> str:
-    if value is None:
-        return '<td class="number"></td>'
-    if isinstance(value, tuple):
-        return f'<td class="number" data-v="{value[1]!r}">{value[0]}</td>'
-    if isinstance(value, (int, float)):
-        return f'<td class="number" data-v="{value!r}">{value:.4g}</td>'
-    return f"<td>{html(str(value))}</td>"
-
-
-def _group(group: Group | None, with_anchors: bool) -> tuple[str, float] | None:
-    """What stands in a table of the paper, as HTML; published values below, with their source."""
-    if group is None:
-        return None
-    text = html(group.text())
-    if with_anchors and group.anchors:
-        values = "<br>".join(
-            f'<span title="{html(f"{a.source}: {a.setting}")}">{html(key)} '
-            f"{a.accuracy * 100:.2f}</span>"
-            for key, a in group.anchors.items()
-        )
-        text += f"<br><small>{values}</small>"
-    return text, group.mean
-
-
-def _summary(made: list[Group], with_anchors: bool) -> str:
-    return "".join(
-        table(
-            each.heads,
-            [[*labels, *(_group(group, with_anchors) for group in groups)]
-             for labels, groups in each.rows],
-            each.title,
-        )
-        for each in tables.overview(made)
-    )  # fmt: skip
-
-
-def _trainings(results: list[Result]) -> str:
-    columns = [
-        column
-        for column in COLUMNS
-        if column.heading and not (column.rare and all(column.read(r) is None for r in results))
-    ]
-    rows = [[column.shown(result) for column in columns] for result in results]
-    return table([column.heading for column in columns], rows, style="tall")
 
 
 def _images(results: list[Result], index: dict[str, Path]) -> str:
@@ -152,7 +103,7 @@ def _images(results: list[Result], index: dict[str, Path]) -> str:
         seen.add(images.digest)
         if images.digest in index and images.clean in index:
             shown.append(_strips(result.called, index[images.clean], index[images.digest]))
-    return f'<div class="charts">{"".join(shown)}</div>' if any(shown) else ""
+    return "".join(shown)
 
 
 def _strips(name: str, clean: Path, poisoned: Path) -> str:
@@ -164,19 +115,50 @@ def _strips(name: str, clean: Path, poisoned: Path) -> str:
         return ""  # headers that say otherwise than the results beside them
     before, after = images.clean.images, images.poisons[0].images
     delta = pictures.difference(before, after)
+    rings = pictures.rings(images.size, delta)
     rows = (
-        (pictures.strip(images.size, before), "clean"),
-        (pictures.strip(images.size, after), "as published"),
-        (pictures.spots(images.size, delta), "difference"),
+        (pictures.strip(images.size, before), "clean", "clean", ()),
+        (pictures.strip(images.size, after), "as published", "as published", rings),
+        (
+            pictures.spots(images.size, delta),
+            "difference",
+            f"difference \N{MULTIPLICATION SIGN} {delta.factor:g}",
+            rings,
+        ),
     )
     strips = "".join(
-        f'<img src="{picture.uri()}" alt="{html(f"{name}, {what}")}">' for picture, what in rows
+        f'<div class="row"><span>{shown}</span><div class="strip">'
+        f'<img src="{picture.uri()}" alt="{html(f"{name}, {what}")}">'
+        f"{_rings(picture, around)}</div></div>"
+        for picture, what, shown, around in rows
     )
-    enlarged = "; a square for each pixel that changed" if any(delta.pixels) else ""
+    ringed = "; a ring is around each pixel that changed" if rings else ""
+    classes = ", ".join(images.classes)
     return (
-        f'<figure class="strips">{strips}<figcaption>{html(name)}: clean, as published, and the '
-        f"difference, times {delta.factor:g}{enlarged}</figcaption></figure>"
+        f'<figure class="strips"><h3>{html(name)}</h3>{strips}<figcaption>From left to right: '
+        f"{html(classes)}{ringed}.</figcaption></figure>"
     )
+
+
+def _rings(picture: pictures.Strip, rings: Iterable[pictures.Ring]) -> str:
+    """Rings over a strip: black in white, they stand out of any image."""
+    circles = "".join(
+        f'<circle class="{edge}" cx="{ring.x:g}" cy="{ring.y:g}" r="{ring.radius:g}"/>'
+        for ring in rings
+        for edge in ("outer", "inner")
+    )
+    box = f"0 0 {picture.width} {picture.height}"
+    return f'<svg viewBox="{box}" aria-hidden="true">{circles}</svg>' if circles else ""
+
+
+def _words(results: list[Result]) -> str:
+    """What words and frames are."""
+    made = grouped(results, None)
+    lists = "".join(
+        f"<dl>{''.join(f'<dt>{html(name)}</dt><dd>{html(what)}</dd>' for name, what in each)}</dl>"
+        for each in (glossary.words(made).items(), glossary.frames(made).items())
+    )
+    return f'<div class="lists">{lists}</div>'
 
 
 def _literature(made: list[Group]) -> str:
@@ -188,4 +170,4 @@ def _literature(made: list[Group]) -> str:
         if (a.dataset, a.poison, a.model) in wanted
     ]
     heads = ["data set", "poison", "rate", "frame", "model", "accuracy, %", "source", "setting"]
-    return table(heads, rows) if rows else ""
+    return page_tables.table(heads, rows, style="tall prose") if rows else ""

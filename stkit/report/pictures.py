@@ -16,6 +16,7 @@ from stkit.core.errors import StkitError
 SIDE = 64  # pixels at most; larger images are shown by every n-th pixel
 FEW = 8  # pixels of an image: where no more differ, each is to be seen
 SPOT = 2  # pixels around one of few that has changed, on either side
+RING = 0.09  # radius of a ring around one, of an image's width
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,25 @@ def spots(size: tuple[int, int], shown: Difference) -> Strip:
                 start = 3 * (line * made.width + place * across + left)
                 pixels[start : start + 3 * (right - left)] = colour * (right - left)
     return Strip(made.width, made.height, bytes(pixels))
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A circle around a pixel of a strip, in its pixels; all of it within the pixel's image."""
+
+    x: float
+    y: float
+    radius: float
+
+
+def rings(size: tuple[int, int], shown: Difference) -> list[Ring]:
+    """Rings in a strip around each of few pixels that changed, or else none."""
+    step = _step(size)
+    height, width = (len(range(0, side, step)) for side in size)
+    radius = RING * width
+    return [
+        Ring(place * width + min(max(pixel % size[1] / step + 0.5, radius), width - radius),
+             min(max(pixel // size[1] / step + 0.5, radius), height - radius), radius)
+        for place, changed in enumerate(shown.pixels)
+        for pixel in changed
+    ]  # fmt: skip

@@ -112,7 +112,7 @@ class Column:
 
     key: in rows of files; empty: on the page alone. heading: on the page; empty: in rows alone.
     show: as the page has it, where that is another than `read`. printed: by `stkit train`, too.
-    machines: too much for a table of rows. rare: on the page where some training has it.
+    machines: too much for a table of rows. The page has what some training has.
     """
 
     key: str
@@ -121,7 +121,6 @@ class Column:
     show: Callable[[Result], Shown] | None = None
     printed: bool = False
     machines: bool = False
-    rare: bool = False
 
     def shown(self, result: Result) -> Shown:
         """What stands on the page."""
@@ -163,7 +162,7 @@ COLUMNS = (
     Column("best_rolled_back", "", lambda r: r.best_rolled_back, printed=True),
     Column("holdout_accuracy", "", lambda r: r.holdout_accuracy, printed=True),
     Column("retained_share", "retained share", lambda r: r.retained_share,
-           printed=True, rare=True),
+           printed=True),
     Column("acm", "ACM", lambda r: r.acm, printed=True),
     Column("stages", "roll-backs",
            lambda r: None if r.stages is None else [asdict(stage) for stage in r.stages],

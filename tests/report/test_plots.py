@@ -11,7 +11,7 @@ from made_up import by_share, cell, write
 
 from stkit.core.errors import ArtifactError, RecipeError
 from stkit.recipes.catalogue import MODELS
-from stkit.report import gather, plots
+from stkit.report import gather, lettering, plots
 from stkit.report.plots import lr_scales, runs, style
 from stkit.report.plots.asked import Asked
 from stkit.training import schedule
@@ -120,13 +120,13 @@ def test_labels_are_apart_within_and_near():
     for _ in range(50):
         heights = [draw.choice((10.0, 20.0)) for _ in range(draw.randint(1, 12))]
         wanted = [draw.uniform(-50, 300) for _ in heights]
-        places = style.spread(wanted, heights, 0, 250)
+        places = lettering.spread(wanted, heights, 0, 250)
         boxes = sorted((p - h / 2, p + h / 2) for p, h in zip(places, heights, strict=True))
         assert boxes[0][0] >= -1e-9 and boxes[-1][1] <= 250 + 1e-9
         assert all(below[1] <= above[0] + 1e-9 for below, above in pairwise(boxes))
-    assert style.spread([50, 10, 90], [10, 10, 10], 0, 100) == [50, 10, 90]
-    assert style.spread([50, 50], [10, 10], 0, 100) == [45, 55]
-    assert style.spread([0, 1], [10, 10], 0, 100) == [5, 15]
+    assert lettering.spread([50, 10, 90], [10, 10, 10], 0, 100) == [50, 10, 90]
+    assert lettering.spread([50, 50], [10, 10], 0, 100) == [45, 55]
+    assert lettering.spread([0, 1], [10, 10], 0, 100) == [5, 15]
 
 
 def test_no_two_lines_look_alike():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stkit.core.errors import ArtifactError
 from stkit.core.text import figure as harmless
+from stkit.report.lettering import spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,30 +228,3 @@ def _lay_out(axes: "Axes") -> "Figure":
     assert engine is not None, "figures are laid out by constraints"
     engine.execute(figure)
     return figure
-
-
-def spread(
-    wanted: Sequence[float], heights: Sequence[float], low: float, high: float
-) -> list[float]:
-    """Centres of labels of these heights, as near as can be to where they are wanted.
-
-    None is over another, none leaves low..high, where they fit in there; their order is that of
-    what is wanted. The sum of squared moves is the least: pool adjacent violators, then the limits.
-    """
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    offsets, top = [], 0.0  # of a label's centre when all are stacked from 0
-    for i in order:
-        offsets.append(top + heights[i] / 2)
-        top += heights[i]
-    pools: list[tuple[float, int]] = []  # mean of what is left when the offset is gone, how many
-    for i, offset in zip(order, offsets, strict=True):
-        mean, count = wanted[i] - offset, 1
-        while pools and pools[-1][0] > mean:
-            before, many = pools.pop()
-            mean, count = (before * many + mean * count) / (many + count), many + count
-        pools.append((mean, count))
-    bottoms = [min(max(mean, low), high - top) for mean, count in pools for _ in range(count)]
-    places = [0.0] * len(wanted)
-    for i, bottom, offset in zip(order, bottoms, offsets, strict=True):
-        places[i] = bottom + offset
-    return places
