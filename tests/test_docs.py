@@ -31,7 +31,7 @@ README = (ROOT / "README.md").read_text()
 SCRIPTS = ("examples/demo.sh", "examples/cifar10.sh", "examples/table6.sh")
 DOCUMENTS = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "results/README.md",
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 )  # fmt: skip
 RUN = ("docs/poisons.md",)
 """Documents whose commands are run, one after the other, with small sets and nets."""
@@ -63,7 +63,7 @@ def parse(args: list[str]) -> dict:
     if name == "poison":
         command = command.commands[rest.pop(0)]
     context = command.make_context(name, rest)
-    assert context.params.get("frame", "nt") in FRAMES
+    assert context.params.get("frame", "nt") in {*FRAMES, "$frame"}  # a loop's
     assert (context.params.get("model") or "small") in MODELS
     return context.params
 
@@ -227,6 +227,19 @@ def test_links_and_targets_are_there(document: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)$", "\n".join(fenced(text, "sh")), re.M):
         assert f"\n{target}:" in makefile
+
+
+def test_the_site_shows_every_document() -> None:
+    named = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    made = {
+        "index.md",
+        "commands.md",
+        "api.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    }  # by docs/site.py
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(named) == sorted(pages | made)
 
 
 def test_changelog_speaks_of_this_version() -> None:

@@ -6,7 +6,7 @@ import pytest
 from blocks import follow
 
 ROOT = Path(__file__).parents[1]
-TUTORIALS = sorted((ROOT / "docs/tutorials").glob("[a-z]*.md"))
+TUTORIALS = [ROOT / "docs/start.md", *sorted((ROOT / "docs/tutorials").glob("[a-z]*.md"))]
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
