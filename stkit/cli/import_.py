@@ -82,7 +82,9 @@ def bring(
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What reports call the poison.  [default: as FILE, no ending]"
+            "--name",
+            metavar="NAME",
+            help="What reports call the poison.  [default: as FILE, no ending]",
         ),
     ] = None,
     seed: o.Seed = 0,

@@ -663,7 +663,8 @@ def test_ctrl_c_in_a_process_of_its_own(made, tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     try:
-        assert child.stderr.readline().startswith("epoch 1/100000")
+        while not child.stderr.readline().startswith("epoch 1/100000"):
+            assert child.poll() is None
         child.send_signal(signal.SIGINT)
         shown, log = child.communicate(timeout=PATIENCE)
     finally:
