@@ -51,9 +51,9 @@ app = typer.Typer(
     "safetensors file.",
     epilog="""\b
 Example:
-  stkit poison sp digits -o sp.safetensors
-  stkit train sp.safetensors --frame st --model small --test digits -o st.safetensors
-  stkit report st.safetensors""",
+  stkit poison sp shapes -o sp.safetensors
+  stkit train sp.safetensors --frame nt --model small --epochs 6 --test shapes -o nt.safetensors
+  stkit report nt.safetensors""",
 )
 COMMANDS = sorted(
     (
