@@ -125,7 +125,9 @@ class Pool:
             return
         self.stopping = True
         if self.running:
-            self.say(f"{why}: {len(self.running)} tasks save and stop")
+            count = len(self.running)
+            stop = "task saves and stops" if count == 1 else "tasks save and stop"
+            self.say(f"{why}: {count} {stop}")
         for process in self.running:
             process.popen.terminate()
 

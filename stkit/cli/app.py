@@ -151,7 +151,7 @@ def _failed(problem: BaseException) -> int | None:
             return _said(str(problem), 1)
         case _Stop():
             number = 128 + problem.args[0]
-            return _said("interrupted; nothing was left to save", number, by_all=True)
+            return _said("interrupted; there was nothing to save yet", number, by_all=True)
         case SystemExit():  # Typer's, when it has said how a shell completes
             return problem.code if isinstance(problem.code, int) else 0
         case BrokenPipeError():

@@ -75,8 +75,17 @@ def bring(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The .npy positions of the images, from 0 in the source's order, where noise or "
-            "images are for some of them only; the others stay clean.",
+            help="The .npy positions of the images, from 0, where noise or images are for some of "
+            "them only; the others stay clean.",
+        ),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rows|index",
+            help="What an array of your own, and --index, count: rows of the clean set, or its "
+            "index: places in the whole source, of a folder names in sorted order.  [default: rows "
+            "where the clean set is a file]",
         ),
     ] = None,
     name: Annotated[
@@ -102,7 +111,7 @@ def bring(
     choose("format", format, ("auto", *LAYOUTS))
     asked = Options(
         scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, index=index,
-        name=name, seed=seed,
+        order=order or ("rows" if Path(clean).is_file() else "index"), name=name, seed=seed,
     )  # fmt: skip
     with claims.held(out, force=force):
         images = o.open_source(clean, split, data_root)

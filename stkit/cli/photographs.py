@@ -119,6 +119,10 @@ def write(
         output.note(f"note: photographs written as 8-bit RGB: {forms}")
     if not asked.quiet:
         output.note("note: PNG keeps the noise as it is; JPEG weakens it, small photographs' most")
+        output.note(
+            f"note: single pixels change by up to {round(255 * kept.linf)} of 255; look at large "
+            "and even areas before you publish: a smaller --epsilon shows less and protects less"
+        )
     result = {
         "output": str(asked.out), "method": asked.method, "n": len(clean), "size": kept.size,
         "linf": kept.linf, "l2_mean": kept.l2_mean, "l0_max": kept.l0_max, "rms": kept.rms,

@@ -38,6 +38,8 @@ def open_regular(path: Path, remedy: str = "check the path") -> BinaryIO:
     try:
         about = os.fstat(number)
         if not stat.S_ISREG(about.st_mode):
+            if stat.S_ISDIR(about.st_mode):
+                remedy = "`stkit data` makes one of a folder of images"
             raise ArtifactError(f"{path}: found {kind(about)}, expected a file; {remedy}")
         on_disk = 512 * getattr(about, "st_blocks", about.st_size)
         if about.st_size > SPARSE and on_disk < about.st_size // DENSE:

@@ -38,7 +38,9 @@ class Skipped:
         """The files that are not read, for people."""
         more = ", ..." if self.count > len(self.names) else ""
         files = "file is" if self.count == 1 else "files are"
-        return f"{self.count:,} {files} not read: {', '.join(self.names)}{more}"
+        said = f"{self.count:,} {files} not read: {', '.join(self.names)}{more}"
+        below = any(os.path.splitext(name)[1].lower() in SUFFIXES for name in self.names)
+        return f"{said}; `stkit data --recursive` takes images in folders below" if below else said
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Probed:
         first = "as published" if names[0] == PLAIN else f"after {names[0]}"
         least_read = shares.index(min(shares))
         after = f", {shares[least_read]:.1%} after {names[least_read]}" if least_read else ""
-        return f"{shares[0]:.1%} of held-out labels {first}{after}"
+        return f"{shares[0]:.1%} of the labels of {self.read:,} held-out images {first}{after}"
 
 
 def probe(

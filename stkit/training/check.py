@@ -129,7 +129,7 @@ def _originals(poisoned: Images, clean: Images) -> Images:
     if poisoned.classes != clean.classes:
         raise DataError(
             f"the published images are of {len(poisoned.classes)} classes, the clean ones of "
-            f"{len(clean.classes)}, or of others by name; expected the same; {REMEDY}"
+            f"{len(clean.classes)}, or of other names; expected the same; {REMEDY}"
         )
     clean = clean.rows(matching(poisoned, clean))
     others = int((poisoned.labels != clean.labels).sum())

@@ -57,6 +57,11 @@ class Checked:
         return None if self.best is None else self.prepared[self.best] - self.poisoned
 
     @property
+    def noise(self) -> float:
+        """A difference up to this counting alone explains: three standard deviations of it."""
+        return _noise(self.clean, self.poisoned, self.held_out)
+
+    @property
     def verdict(self) -> str:
         """Whether it protects, in a sentence: what natural training loses, and what gives it back.
 
@@ -70,7 +75,7 @@ class Checked:
                 f"({told} of {self.held_out} held-out images right, guessing has "
                 f"{_percent(chance)}); check more images, or pass more --epochs."
             )
-        noise = _noise(self.clean, self.poisoned, self.held_out)
+        noise = self.noise
         if self.loss <= noise:
             return (
                 f"In so short a training no protection is seen: {told} on clean images, "

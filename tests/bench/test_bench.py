@@ -181,7 +181,7 @@ def test_the_time_limit_stops_and_the_next_run_goes_on(bench, tmp_path, stand_in
 
     found = bench(path, "-o", "out", "--json", "--time-limit", 30, clock=clock)
     assert found.json["left"] == ["clean_slow_small_s0", "ops_slow_small_s0"]
-    assert "the time is up: 1 tasks save and stop" in found.err
+    assert "the time is up: 1 task saves and stops" in found.err
     assert len(list(tmp_path.rglob("*.part"))) == 1
     plan = bench(path, "-o", "out", "--json", "--dry-run").json
     assert [cell["state"] for cell in plan["cells"]] == ["unfinished", "to do"]

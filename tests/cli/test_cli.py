@@ -679,7 +679,7 @@ def test_a_signal_outside_training_leaves_nothing(number, code, cli, made, tmp_p
     monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), number))
     found = cli("poison", "ops", made / "clean.safetensors", "-o", tmp_path / "f")
     assert (found.code, found.out) == (code, "")
-    assert found.err == "error: interrupted; nothing was left to save\n"
+    assert found.err == "error: interrupted; there was nothing to save yet\n"
     assert snapshot(tmp_path) == {}
 
 
@@ -692,4 +692,4 @@ def test_a_signal_while_images_are_decoded_is_no_unreadable_image(
 
     monkeypatch.setattr("PIL.Image.open", opening)
     found = cli("data", photos, "-o", tmp_path / "f")
-    assert (found.code, found.err) == (130, "error: interrupted; nothing was left to save\n")
+    assert (found.code, found.err) == (130, "error: interrupted; there was nothing to save yet\n")

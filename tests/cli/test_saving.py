@@ -216,5 +216,5 @@ def test_a_signal_that_a_c_extension_loses_is_sent_again(cli, made, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stkit.data.images.Images.save", wait)
         found = cli("data", made / "clean.safetensors", "-o", tmp_path / "f")
-    assert (found.code, found.err) == (143, "error: interrupted; nothing was left to save\n")
+    assert (found.code, found.err) == (143, "error: interrupted; there was nothing to save yet\n")
     assert list(tmp_path.iterdir()) == []

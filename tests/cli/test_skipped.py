@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 NAMES = ["README.md", "train/ant/deep/2.png", "train/bee/1.heic"]
+BELOW = "`stkit data --recursive` takes images in folders below"
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def tree(photos, tmp_path, monkeypatch):
 
 def said(err: str) -> bool:
     return err.startswith(
-        f"note: photos: 3 files are not read: {', '.join(NAMES)}\n"
+        f"note: photos: 3 files are not read: {', '.join(NAMES)}; {BELOW}\n"
         "note: photos: images whose transparency was dropped: 1\n"
     )
 

@@ -100,6 +100,23 @@ def test_images_that_can_only_be_one_thing(clean, tmp_path, unit):
         brought(written(tmp_path / "c.npy", values[::-1]), clean)
 
 
+def test_noise_in_the_order_of_rows(clean, tmp_path):
+    """As who reads the clean file has it; the same for positions."""
+    given = clean.pixels.numpy().astype(int) + LEVELS
+    right = given.clip(0, 255).astype(np.uint8)[clean.index.argsort()]
+    found, notes = brought(written(tmp_path / "r.npy", LEVELS), clean, order="rows")
+    assert np.array_equal(found, right) and "sorted class and file name" not in notes
+    images = written(tmp_path / "i.npy", given.clip(0, 255).astype(np.uint8))
+    assert np.array_equal(brought(images, clean, order="rows")[0], right)
+    at = np.array([3, 20])
+    found, _ = brought(
+        written(tmp_path / "p.npy", LEVELS[at]), clean, order="rows",
+        index=written(tmp_path / "at.npy", at),
+    )  # fmt: skip
+    changed = (found != plain(clean)).any((1, 2, 3)).nonzero()[0]
+    assert sorted(changed) == sorted(clean.index[at].tolist())
+
+
 def test_a_part_by_its_positions(clean, tmp_path):
     """The others stay clean, which is a poison rate."""
     at = np.array([7, 2, 19, 11])

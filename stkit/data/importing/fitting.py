@@ -19,13 +19,16 @@ SIDE = 8  # and to this side they are averaged down before
 OWN = 0.9  # the share that must be: some images of a data set are near copies of others
 
 
-def rows(count: int, clean: Images) -> np.ndarray | None:
+def rows(count: int, clean: Images, *, order: str = "index") -> np.ndarray | None:
     """For each clean image its row in a file of `count` rows, int64 [N]; None where it has none.
 
+    order: `rows` for a file of as many rows as the clean set has, in their order.
     Files are in the order of the clean set's `index`: a row for each image there is. Where the
     clean set is a part of CIFAR or of a folder (--limit), the file may be of all of it.
     """
     index = clean.index.numpy()
+    if count == len(clean) and order == "rows":
+        return np.arange(count)
     if count == len(clean):
         return index.argsort(kind="stable").argsort(kind="stable")
     made = lineage.of(clean.header)

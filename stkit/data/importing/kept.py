@@ -29,7 +29,7 @@ def read(path: Path, clean: Images, options: Options) -> Images:
             f"{path}: found a {kind} of stkit's own, expected noise or images that others made; "
             "pass it as it is to `stkit train`, `eval`, `report`"
         )
-    if options != Options(seed=options.seed):
+    if replace(options, order=Options.order) != Options(seed=options.seed):
         raise RecipeError(
             f"{path}: stkit wrote this noise, and its header says what it is; leave out the options"
         )

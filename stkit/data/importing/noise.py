@@ -98,15 +98,18 @@ class Place:
     marked: Tensor | None = None
 
 
-def place(count: int, clean: Images, options: Options, *, choices: int = 0) -> Place:
+def place(
+    count: int, clean: Images, options: Options, *, choices: int = 0, order: str = "index"
+) -> Place:
     """Whether a file of so many noises has one for each index or for each class, and which.
 
     choices: so many noises a class there are, one class after another, of which one is drawn.
-    RecipeError where the count leaves both open, DataError where it fits neither.
+    order: of noise that has one for each image. RecipeError where the count leaves both open,
+    DataError where it fits neither.
     """
     classes = len(clean.classes)
     by_class = clean.labels.numpy() if count == classes else None
-    by_index = None if choices else fitting.rows(count, clean)
+    by_index = None if choices else fitting.rows(count, clean, order=order)
     if options.scope is None and by_class is not None and by_index is not None:
         raise RecipeError(
             f"{count} noises for {len(clean)} images in {classes} classes may be one an image or "
@@ -148,7 +151,8 @@ def _doubts(levels: Levels, rows: np.ndarray, clean: Images) -> list[str]:
     Noise made for an image leads out of [0,255] by no more than its last step, another's does.
     """
     notes = []
-    if lineage.of(clean.header).source == "folder":
+    in_turn = np.array_equal(rows, np.arange(len(rows)))
+    if lineage.of(clean.header).source == "folder" and not in_turn:
         notes.append(
             "noise is taken in the order of sorted class and file name; "
             "noise for CIFAR in its own order does not fit a folder"

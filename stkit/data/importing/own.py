@@ -33,6 +33,7 @@ class Own:
 
     values [M,3,H,W]; shape: as it lies in the file. unit: 1 where they are in [0,1], 255 for grey
     levels. low, high: the extremes. at: the clean rows of a part, int64 [M], in the array's order.
+    order: of one that is no part, `rows` or `index`.
     """
 
     values: np.ndarray
@@ -41,6 +42,7 @@ class Own:
     low: float
     high: float
     at: np.ndarray | None
+    order: str
 
     @property
     def said(self) -> str:
@@ -56,7 +58,11 @@ class Own:
 
     def rows(self, clean: Images) -> np.ndarray:
         """Of a part the clean rows, else for each clean image its row in the array."""
-        rows = self.at if self.at is not None else fitting.rows(len(self.values), clean)
+        rows = (
+            self.at
+            if self.at is not None
+            else fitting.rows(len(self.values), clean, order=self.order)
+        )
         assert rows is not None, "one an image"
         return rows
 
@@ -112,7 +118,7 @@ def _opened(content: Content, clean: Images, options: Options) -> Own:
     low, high = fitting.extremes(values, "the array")
     unit = 255 if values.dtype.kind != "f" or max(-low, high) > 1 + fitting.SLACK else 1
     values = values.transpose(0, 3, 1, 2) if colours_last else values
-    return Own(values, tuple(held.shape), unit, low, high, at)
+    return Own(values, tuple(held.shape), unit, low, high, at, options.order)
 
 
 def last(shape: tuple[int, ...], clean: Images) -> bool:
@@ -126,8 +132,11 @@ def last(shape: tuple[int, ...], clean: Images) -> bool:
 
 def _positions(content: Content, count: int, clean: Images, options: Options) -> np.ndarray | None:
     """The clean rows of the images that a part is for, int64 [M]; None where none are given."""
+    known_as = clean.index.numpy()
     if options.index is not None:
         given = foreign.positions(options.index)
+        if options.order == "rows":
+            known_as = np.arange(len(clean))
     elif isinstance(content, Mapping) and INDEX in content:
         if content[INDEX].shape != (count,):
             raise DataError(f"its index is {list(content[INDEX].shape)}, expected [{count}]")
@@ -139,14 +148,14 @@ def _positions(content: Content, count: int, clean: Images, options: Options) ->
             f"positions are {given.dtype} {list(given.shape)}, expected {count} whole numbers, one "
             "a row of the array"
         )
-    order = np.argsort(clean.index.numpy(), kind="stable")
-    known = clean.index.numpy()[order]
+    order = np.argsort(known_as, kind="stable")
+    known = known_as[order]
     place = np.searchsorted(known, given).clip(0, len(known) - 1)
     strange = given[known[place] != given]
     if len(strange):
         raise DataError(
             f"{len(strange)} of {count} positions are not of the clean set ({int(strange[0])}, "
-            "...); pass positions in the source's own order, from 0, and the set's split"
+            "...); pass places in its `index`, or in its rows with --index FILE --order rows"
         )
     if len(np.unique(given)) < count:
         raise DataError("positions stand there twice; pass one a row of the array")

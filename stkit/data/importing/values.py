@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOADER = "loader"  # the arithmetic of the authors' loader, see `loaders`
 CLEAN = "clean"  # what reports call images without a poison
+ORDERS = ("rows", "index")
 NAME = 60  # characters of a poison's name at most
 
 
@@ -27,8 +28,10 @@ class Options:
     rounding: floor or nearest, of noise as if it were exact, or LOADER.
     epsilon: in [0,1]; the noise may be no larger (SP: the root mean square of an image's noise);
     without one a cap is put on what is plausible. labels: the `.npy` file with the labels of SP
-    noise or NTGA images. index: the `.npy` file with the positions, in the source's own order, of
-    the images that an array is for, where it is for some only. name: what the poison is called; by
+    noise or NTGA images. index: the `.npy` file with the positions of the images that an array is
+    for, where it is for some only. order: what arrays of one's own, and these positions, count:
+    `rows` of the clean set, or its `index`, by which a part of a set has places in the whole, and
+    a folder its names in sorted order. name: what the poison is called; by
     default as its file. seed: of the draw among several noises a class.
     """
 
@@ -38,6 +41,7 @@ class Options:
     epsilon: float | None = None
     labels: Path | None = None
     index: Path | None = None
+    order: str = "index"
     name: str | None = None
     seed: int = 0
 
@@ -45,6 +49,7 @@ class Options:
         for name, value, known in (
             ("scope", self.scope, ("sample", "class")),
             ("sign", self.sign, ("both", "positive")),
+            ("order", self.order, ORDERS),
             ("rounding", self.rounding, (*ROUNDINGS, LOADER)),
         ):
             if value is not None:

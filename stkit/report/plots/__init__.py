@@ -112,7 +112,8 @@ def draw(
         from matplotlib.figure import Figure
     except ImportError:
         raise ArtifactError(
-            "found no matplotlib, which draws the pictures; run: pip install matplotlib"
+            "found no matplotlib, which draws the pictures; run: pip install 'matplotlib>=3.9', or "
+            "pip install -e '.[plot]' in the clone"
         ) from None
     module = kind(name)
     with style.applied():

@@ -25,7 +25,7 @@ def read(content: "Content", clean: "Images", options: Options) -> Reading:
     array, rounding = own.only(content, clean, options, "noise"), own.rounding_of(options)
     count, words = len(array.values), ""
     if array.at is None:
-        where = noise.place(count, clean, options)
+        where = noise.place(count, clean, options, order=options.order)
     else:
         rows, marked = np.zeros(len(clean), np.int64), torch.zeros(len(clean), dtype=torch.bool)
         rows[array.at], marked[torch.from_numpy(array.at)] = np.arange(count), True
