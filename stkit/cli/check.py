@@ -124,8 +124,8 @@ def show(outcome: "Checked", seconds: float, *, as_json: bool, quiet: bool) -> N
     output.say("\n" + output.rows(_readings(outcome), "table"))
     output.say("\n" + output.rows(_trainings(outcome), "table"))
     output.say(
-        f"\nOn {outcome.held_out:,} images a difference up to {100 * outcome.noise:.0f} points may be "
-        "the noise of counting."
+        f"\nOn {outcome.held_out:,} images a difference up to {100 * outcome.noise:.0f} points "
+        "may be the noise of counting."
     )
     output.say(f"\n{outcome.verdict}")
 
