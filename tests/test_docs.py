@@ -280,9 +280,9 @@ def test_demo_script_calls_what_exists(folder: Path) -> None:
     trained = [parse(args) for args in calls if args[0] == "train"]
     assert len(trained) == 8 and {t["epochs"] for t in trained} == {3}
     assert {t["source"] for t in trained} == {
-        f"{name}.safetensors" for name in ("clean", "sp", "ops", "em")
+        f"{name}.safetensors" for name in ("clean", "sp", "em")
     }
-    assert len(parse(calls[-1])["files"]) == 10
+    assert len(parse(calls[-1])["files"]) == 8
     for args in calls:
         parse(args)
     again = called(script, [str(folder / "out")], folder, PATH=path)
