@@ -41,7 +41,7 @@ train_one() { # train_one DATA FRAME: one training, one line when it has finishe
   fi
   # On the CPU even where there is a GPU, so that the numbers are nearly the same everywhere.
   "$STKIT" train "$data.safetensors" --frame "$frame" --model small --epochs "$EPOCHS" \
-    --batch-size 64 --test test.safetensors --device cpu --resume -o "$name.safetensors" >"$name.txt" 2>"$name.log" || status=$?
+    --batch-size 64 --test shapes --device cpu --resume -o "$name.safetensors" >"$name.txt" 2>"$name.log" || status=$?
   if [ "$status" -ne 0 ]; then
     printf 'stopped    %-13s %s\n' "$name" "$(tail -n 1 "$name.log")" >&2
     return 255 # tells xargs to start no more
@@ -53,7 +53,7 @@ train_one() { # train_one DATA FRAME: one training, one line when it has finishe
 
 poison_em() { # EM trains a surrogate: the small net too
   [ ! -e em.safetensors ] || return 0
-  if show poison em clean.safetensors --scope class --model small --batch-size 128 --max-rounds 3 \
+  if show poison em clean.safetensors --scope class --model small --batch-size 128 --max-rounds 2 \
     --device cpu --resume -o em.safetensors >em.txt 2>em.log; then
     cat em.txt
   else
@@ -70,9 +70,7 @@ all_of() { # all_of LINE...: the commands on the lines, as many at a time as the
 mkdir -p "$out"
 cd "$out"
 [ -e clean.safetensors ] || show data shapes --limit "$LIMIT" -o clean.safetensors
-[ -e test.safetensors ] || show data shapes --split test -o test.safetensors
 [ -e sp.safetensors ] || show poison sp clean.safetensors -o sp.safetensors
-show inspect sp.safetensors --clean clean.safetensors
 
 names=()
 first=(poison_em) # the longest piece of work takes a core while others are trained on

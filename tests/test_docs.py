@@ -286,7 +286,7 @@ def test_demo_script_calls_what_exists(folder: Path) -> None:
     for args in calls:
         parse(args)
     again = called(script, [str(folder / "out")], folder, PATH=path)
-    assert {args[0] for args in again} == {"inspect", "report"}
+    assert {args[0] for args in again} == {"report"}
 
 
 def test_cifar10_script_calls_what_exists_and_keeps_what_is_finished(folder: Path) -> None:
