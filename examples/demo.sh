@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The main job in small, as `make demo` runs it: SP and EM poison of drawn shapes, a small net trained
 # on clean and poisoned shapes by up to three frames, the report, and what it says in words. No
-# download, no GPU, under three minutes on two cores. OPS has no part: its pixel is learned later than
-# the forms are, on CIFAR-10 after six epochs of 10,000 images.
+# download, no GPU, under three minutes on two cores. OPS has no part, as it costs
+# nothing on shapes.
 #
 #   bash examples/demo.sh [OUT]        OUT is demo-out unless given
 #
