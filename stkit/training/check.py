@@ -127,9 +127,10 @@ def _looked_at(
 def _originals(poisoned: Images, clean: Images) -> Images:
     """The original of each image. DataError where the two do not belong together."""
     if poisoned.classes != clean.classes:
+        both = [f"{len(each.classes)}, {each.classes[0]}, ..." for each in (poisoned, clean)]
         raise DataError(
-            f"the published images are of {len(poisoned.classes)} classes, the clean ones of "
-            f"{len(clean.classes)}, or of other names; expected the same; {REMEDY}"
+            f"the published images are of other classes ({both[0]}) than the clean ones "
+            f"({both[1]}); {REMEDY}"
         )
     clean = clean.rows(matching(poisoned, clean))
     others = int((poisoned.labels != clean.labels).sum())

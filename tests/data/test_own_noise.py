@@ -100,6 +100,18 @@ def test_images_that_can_only_be_one_thing(clean, tmp_path, unit):
         brought(written(tmp_path / "c.npy", values[::-1]), clean)
 
 
+def test_noise_with_colours_first_is_nobody_elses(clean, tmp_path):
+    """Patches, one pixel, or nothing at all: SP's and OPS's files have their colours last."""
+    side = SIDE // 2 * 2
+    patches = np.zeros((24, 3, SIDE, SIDE), np.float32)
+    patches[:, :, :side, :side] = 8 / 255
+    pixel = np.zeros_like(patches)
+    pixel[:, 0, 0, 0] = 8 / 255
+    for name, values in (("s", patches), ("o", pixel), ("z", np.zeros_like(patches))):
+        _, notes = brought(written(tmp_path / f"{name}.npy", values), clean)
+        assert "noise of one's own" in notes
+
+
 def test_noise_in_the_order_of_rows(clean, tmp_path):
     """As who reads the clean file has it; the same for positions."""
     given = clean.pixels.numpy().astype(int) + LEVELS
@@ -162,7 +174,7 @@ def test_what_may_be_several_things_is_asked(clean, tmp_path):
         assert "one's own" in brought(path, dark, "noise", scope=scope)[1]
     patches = LEVELS[:, :, ::4, ::4].repeat(4, 2).repeat(4, 3) / 255
     with pytest.raises(RecipeError, match="order of its own: --labels FILE"):
-        brought(written(tmp_path / "p.npy", patches), clean)
+        brought(written(tmp_path / "p.npy", patches.transpose(0, 2, 3, 1)), clean)
     assert np.array_equal(
         brought(tmp_path / "p.npy", clean, "noise")[0], wanted(clean, np.rint(patches * 255))
     )

@@ -188,7 +188,8 @@ def _ways(array: Own, clean: Images, options: Options) -> list[Way]:
         ways = [Way("noise", scope, f"noise, one {WORDS[scope]}") for scope in scopes]
     if "sample" in scopes and options.scope is None and _may_be_images(array, clean):
         ways.append(Way("images", "sample", "noisy images"))
-    if array.unit == 1 and ways and "sample" in scopes and not chosen and _patched(array):
+    like_sp = array.unit == 1 and array.shape[3] == 3 and not chosen and "sample" in scopes
+    if ways and like_sp and _patched(array):
         ways.append(Way("sp", "sample", "SP noise in an order of its own"))
     return [_told(way, ways) for way in ways]
 

@@ -38,10 +38,10 @@ def read(values: "np.ndarray", clean: "Images", options: Options) -> Reading:
 
 
 def matches(content: Any, options: Options) -> bool:
-    """No image has more than one pixel that is not zero."""
+    """Colours last, and no image has more than one pixel that is not zero."""
     from stkit.data.importing import fitting, noise
 
-    if content.ndim != 4 or content.dtype.kind != "f":
+    if content.ndim != 4 or content.shape[3] != 3 or content.dtype.kind != "f":
         return False
     fitting.extremes(content, "the array")
     return noise.most_pixels(content) <= 1
