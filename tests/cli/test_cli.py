@@ -501,6 +501,10 @@ def test_list(cli):
         assert all(row["about"] for row in rows)
         assert cli("list", kind, "-q").out.split() == list(known)
         assert len(cli("list", kind).out.splitlines()) == len(known) + 2
+        (line,) = (line for line in cli("list").out.splitlines() if line.startswith(kind))
+        assert line.split() == [kind, *known]
+        assert cli("list", "--json").json[kind] == rows
+    assert cli("list", "-q").out.split() == ["methods", "frames", "models", "datasets"]
 
 
 def test_env(cli):
