@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from stkit.cli import claims, numbers, output
+from stkit.cli import claims, early, numbers, output
 from stkit.cli import options as o
+from stkit.core.checks import number
 
 PLACE = 90
 ALL_RANKS = True
@@ -47,11 +48,11 @@ def evaluate(
     Example:
       stkit eval st.safetensors cifar10 --adversary 4/255
     """
-    from stkit.core.checks import number
-    from stkit.measure.accuracy import evaluate as evaluation
-
     if batch_size is not None:
         number("batch-size", batch_size, 1, float("inf"))
+    early.look(out, force=force, checkpoints=(checkpoint,), sources=(source,))
+    from stkit.measure.accuracy import evaluate as evaluation
+
     runtime = o.runtime(device, precision, threads=threads)
     runtime.agree(adversary, seed, batch_size)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from stkit.cli import claims, class_noise, numbers, output, photographs, saving, usage
+from stkit.cli import claims, class_noise, early, numbers, output, photographs, saving, usage
 from stkit.cli import options as o
 from stkit.core.checks import as_dict, given, number
 from stkit.core.errors import RecipeError
@@ -142,6 +142,10 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
         )
     if kept is not None and kept.resolve() == asked.out.resolve():
         raise RecipeError(f"-o and --class-noise are both {kept}; pass another file for one")
+    early.look(
+        None if asked.dry_run else asked.out, force=asked.force, resume=asked.resume,
+        folder=asked.keep_size, sources=(asked.source,),
+    )  # fmt: skip
     from stkit import poisons
 
     runtime = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stkit.cli import claims, events, keeping, output, saving, telling
+from stkit.cli import claims, early, events, keeping, output, saving, telling
 from stkit.cli import options as o
 from stkit.cli import train_options as t
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
@@ -103,15 +103,19 @@ def train(
     )  # fmt: skip
     model_name(model)
     events.check(log_dir, resume=resume, force=force)
+    recipe = TrainingRecipe(
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
+        init=init(init_from, init_layers, freeze), purified=purified,
+    )  # fmt: skip
+    early.look(
+        None if dry_run else out, force=force, resume=resume, sources=(source, test),
+        checkpoints=(init_from,),
+    )  # fmt: skip
     from stkit.training.loop import Training
 
     runtime = o.runtime(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
-    )  # fmt: skip
-    recipe = TrainingRecipe(
-        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
-        init=init(init_from, init_layers, freeze), purified=purified,
     )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (
