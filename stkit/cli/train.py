@@ -138,7 +138,7 @@ def train(
             o.warn_of_training_images(tested, str(test))
         if not quiet:
             telling.note_left_out(training)
-            telling.explain_tau(training)
+            telling.explain(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
             came_out = _run(training, out, kept, log_dir, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
