@@ -414,6 +414,8 @@ def test_train_options_reach_the_recipe(cli, made, tmp_path):
         "--fine-tune-lr", 0.01, *line.split(), "--device", "cpu", "-o", out, "--json",
     )  # fmt: skip
     assert 0 <= found.json["holdout_accuracy"] <= 1 and found.json["epochs"] == 3
+    told = "st-full: 1 epoch staged, then a fine-tune of 2, which --fine-tune-epochs changes\n"
+    assert found.err.startswith(told) and "(gamma 5.00e-01), tau" in found.err
     head = header.read(out)
     recipe, (first, second) = head["recipe"], head["recipe"]["phases"]
     assert head["seed"] == 5 and recipe["precision"] == "fp32"
@@ -615,7 +617,7 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bytes(
         found = cli(*line, "-o", out)
     assert found.code == code and found.out == ""
     last = found.err.splitlines()[-1]
-    assert last.startswith(f"error: interrupted at step {step} of 9; it is saved in {out}.part")
+    assert last.startswith(f"error: interrupted at step {step} of 9; what is done is saved in ")
     assert not out.exists()
     row = cli("report", f"{out}.part", "--json").json[0]
     assert row["unfinished"] == f"{step}/9"
