@@ -204,6 +204,8 @@ def test_inspect_prints_the_header(cli, made):
         held = {key: value for key, value in found.items() if key not in header.read(path)}
         images = {"n": 24, "width": SIDE, "height": SIDE, "per_class": [8, 8, 8]}
         assert held == (images if kind == "dataset" else {})
+        shown = cli("inspect", path).out  # for people: names and values, no JSON
+        assert not {*'{}["'} & {*shown} and f"stkit {__version__}" in shown
 
 
 def test_inspect_begins_with_the_images(cli, made, tmp_path):
