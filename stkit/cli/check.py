@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import options as o
 from stkit.cli import early, output, usage
+from stkit.cli import options as o
 from stkit.cli import train_options as t
 from stkit.cli.numbers import whole
 from stkit.core.errors import RecipeError

@@ -1,6 +1,7 @@
 """stkit eval: accuracy of a checkpoint on a data set."""
 
 from contextlib import nullcontext
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from stkit.cli import claims, early, numbers, output
 from stkit.cli import options as o
 from stkit.core.checks import number
+from stkit.core.errors import sized
 
 PLACE = 90
 ALL_RANKS = True
@@ -57,7 +59,8 @@ def evaluate(
     runtime.agree(adversary, seed, batch_size)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)
-        images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
+        with sized(f"{quote(source)} --split {split or 'test'}", trained.header["size"]):
+            images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
         trained.check(images)
         if split is None and not quiet:
             o.warn_of_training_images(images, source)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import options as o
 from stkit.cli import early, output
+from stkit.cli import options as o
 from stkit.recipes.probe import PLAIN, PREPARED, prepared
 
 if TYPE_CHECKING:
