@@ -25,16 +25,16 @@ class DataError(StkitError):
 
 
 class SizesDiffer(DataError):
-    """Images of several sizes, where one is expected; `found` says which.
+    """Images of several sizes, where one is expected; `which` says whose.
 
     source, size: words of the command that makes a set of one, as far as they are known.
     """
 
-    def __init__(self, found: str, source: str = "FOLDER", size: object = "N") -> None:
+    def __init__(self, which: str, source: str = "FOLDER", size: object = "N") -> None:
         super().__init__(
-            f"{found}; one size is expected: run `stkit data {source} --size {size} -o FILE` first"
+            f"{which}; one size is expected: run `stkit data {source} --size {size} -o FILE` first"
         )
-        self.found = found
+        self.which = which
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def sized(source: str, size: int) -> Iterator[None]:
     try:
         yield
     except SizesDiffer as differ:
-        raise SizesDiffer(differ.found, source, size) from None
+        raise SizesDiffer(differ.which, source, size) from None
 
 
 class DivergenceError(StkitError):
