@@ -278,11 +278,13 @@ def test_demo_script_calls_what_exists(folder: Path) -> None:
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     calls = called(script, [str(folder / "out")], folder, PATH=path, EPOCHS="3")
     trained = [parse(args) for args in calls if args[0] == "train"]
-    assert len(trained) == 8 and {t["epochs"] for t in trained} == {3}
+    ways = [(t["frame"], t["augment"]) for t in trained if t["source"] == "sp.safetensors"]
+    assert ways == [("nt", "none"), ("nt", "none,orthogonal"), ("st", "none")]
+    assert len(trained) == 9 and {t["epochs"] for t in trained} == {3}
     assert {t["source"] for t in trained} == {
-        f"{name}.safetensors" for name in ("clean", "sp", "em")
+        f"{name}.safetensors" for name in ("clean", "sp", "ops", "em")
     }
-    assert len(parse(calls[-1])["files"]) == 8
+    assert len(parse(calls[-1])["files"]) == 9
     for args in calls:
         parse(args)
     again = called(script, [str(folder / "out")], folder, PATH=path)
