@@ -34,7 +34,7 @@ def test_rows_of_a_folder(cli, tmp_path):
     assert second["data"] == "sp 0.4" and second["acm"] == 1e-3
     assert second["stages"] == [{"epoch": 1, "step": 10, "tau": 1}]
     text = cli("report", tmp_path).out
-    assert "All: kind cell, model resnet18, epochs 2" in text and "1@1" in text
+    assert "All: kind run, model resnet18, epochs 2" in text and "1@1" in text
 
 
 def test_rows_with_published_numbers(cli, tmp_path):
