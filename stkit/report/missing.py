@@ -13,8 +13,6 @@ from stkit.report import names
 from stkit.report.gather import Gathered
 from stkit.report.result import Result
 
-SHOWN = 4
-"""Runs and poisons that are listed, at most."""
 PARTS = "*.part", "work/*.part"
 """Where in the folder of a bench lies what was begun, if nothing else was asked for."""
 AXES = ("poison", "frame", "model", "seed")
@@ -41,7 +39,7 @@ def _said(gathered: Gathered, folder: Path) -> list[str]:
     bare = [name for name, recipe in gathered.poisons.get(folder, {}).items()
             if isinstance(recipe, dict) and _at_any_rate(recipe) not in used]  # fmt: skip
     if bare:
-        said.append(f"made, and not trained on: {_few(bare)}")
+        said.append(f"made, and not trained on: {names.few(bare)}")
     begun = sum(len(list(folder.glob(pattern))) for pattern in PARTS)
     if begun:
         said.append(f"{begun} {'file is' if begun == 1 else 'files are'} begun (.part)")
@@ -67,10 +65,5 @@ def _holes(results: Sequence[Result]) -> str:
             for p in holes]  # fmt: skip
     return (
         f"{len(there)} of the {len(there) + len(holes)} runs of {crossing} are here, "
-        f"without {_few(lost)}"
+        f"without {names.few(lost)}"
     )
-
-
-def _few(listed: Sequence[str]) -> str:
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more

@@ -56,7 +56,7 @@ def test_rows_with_published_numbers(cli, tmp_path):
         ({"poison": "sp", "rate": 0.37}, "", "the poison rate 0.37 (there are for 1, "),
         ({"frame": "cutout"}, "", "the frame cutout (there are for nt, "),
         ({"source": "cifar10, 100 images"}, "", "the data set cifar10, 100 images (there are for"),
-        ({}, "--measure best", "this measure, Accuracy on clean {split} images, best epoch"),
+        ({}, "--measure best", "this measure, Accuracy on clean test images, best epoch"),
     ],
 )
 def test_why_there_is_no_published_number(cli, tmp_path, made, more, cause):
@@ -336,20 +336,24 @@ def test_to_a_file(cli, folder, tmp_path):
 
 
 def test_latex_of_a_layout(cli, folder):
-    """What LaTeX acts on is escaped; rows of a poison stand together; sources stand below."""
-    made = cell(0.5, poison="sp", frame="st", label="50%_a&b {x} ^~\\")
+    """What LaTeX acts on is escaped; rows of a poison stand together; sources stand below; what may
+    be wider than a column is fitted into it."""
+    made = cell(0.5, poison="sp", frame="st", label="50%_a&b {x} ^~\\--`e\u0301")
     write(folder, made)
     text = cli("report", folder, "--layout", 1, "--format", "latex", "--anchors").out
     lines = [line.strip() for line in text.splitlines()]
-    assert lines[0].startswith("% \\usepackage{booktabs}")
+    assert lines[0] == "% \\usepackage{booktabs,graphicx} in the preamble"
     assert lines[4] == "\\caption{Accuracy on clean test images, \\%, cifar10}"
-    assert lines[5] == "\\begin{tabular}{llrr}"
-    assert lines[7:9] == ["poison & frame & resnet18 & vgg16-bn \\\\", "\\midrule"]
+    assert lines[6].startswith("\\resizebox") and lines[7] == "\\begin{tabular}{llll}"
+    assert lines[9:11] == ["poison & frame & resnet18 & vgg16-bn \\\\", "\\midrule"]
     assert "em-class & nt & 30.00 {[}ST paper 32.28{]} & -- \\\\" in lines
-    odd = "50\\%\\_a\\&b \\{x\\} \\textasciicircum{}\\textasciitilde{}\\textbackslash{}"
+    odd = "50\\%\\_a\\&b \\{x\\} \\textasciicircum{}\\textasciitilde{}\\textbackslash{}-{}-{`}é"
     assert f" & {odd} & 50.00 ($+$30.00)" in text
-    assert lines.count("\\addlinespace") == 3 and "\\par\\footnotesize ST paper: Hu et al." in text
-    assert text.count("\\begin") == text.count("\\end") == 2 and text.isascii()
+    assert lines.count("\\addlinespace") == 3 and "\n    ST paper: Hu et al." in text
+    assert text.count("\\begin") == text.count("\\end") == 3 and text.count("XeLaTeX") == 0
+    write(folder, cell(0.5, frame="st", label="\N{GREEK SMALL LETTER LAMDA}"))
+    bare = cli("report", folder, "--layout", 5, "--format", "latex").out
+    assert "XeLaTeX" in bare.splitlines()[1] and "graphicx" not in bare
     unlaid = cli("report", folder, "--format", "latex")
     assert unlaid.code == 2 and "pass --layout 1|2|4|5|7|8" in unlaid.err
 
