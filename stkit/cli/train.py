@@ -137,6 +137,8 @@ def train(
             telling.explain_tau(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
             came_out = _run(training, out, kept, log_dir, resume=resume, force=force, quiet=quiet)
+        if not quiet:
+            telling.explain_acm(training)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
 
 

@@ -24,7 +24,7 @@ WORDS = {
 }
 ACM = {
     "ACM": "how tight and how far apart a network holds the classes of what it was trained on; "
-    "high values go with a shortcut",
+    "high values go with a shortcut; of the last check, before a roll-back",
     "gamma": "the threshold of ACM in staged training",
     "roll-back": "ACM was above gamma: the weights went back to those of the check before, and "
     "the layers near the images learn more slowly from then on, a stage later each time",
