@@ -359,7 +359,9 @@ def test_latex_of_a_layout(cli, folder):
 
 
 def test_a_row_an_epoch(cli, tmp_path):
-    write(tmp_path, cell(0.9, epochs=3), cell(0.5, frame="st"))
+    washed = cell(0.9, epochs=3)
+    washed["history"][2]["purified_accuracy"] = {"gray,jpeg-10": 0.25}
+    write(tmp_path, washed, cell(0.5, frame="st"))
     text = cli("report", tmp_path, "--epochs").out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [(row["frame"], row["epoch"]) for row in rows] == [
@@ -368,6 +370,7 @@ def test_a_row_an_epoch(cli, tmp_path):
     assert [float(row["accuracy"]) for row in rows] == [0.5, 0.5, 0.9, 0.5, 0.5]
     assert rows[3] == rows[3] | {"tau": "1", "verdict": "roll back", "acm": "0.001", "step": "10"}
     assert rows[0]["tau"] == "" and rows[0]["loss"] == "0.1" and "holdout_accuracy" not in rows[0]
+    assert [row["purified_accuracy:gray+jpeg-10"] for row in rows[1:4]] == ["", "0.25", ""]
     as_json = cli("report", tmp_path, "--epochs", "--json").json
     assert as_json[0]["tau"] is None and as_json[4]["epoch"] == 2
     assert cli("report", tmp_path, "--epochs", "--layout", 1).code == 2
