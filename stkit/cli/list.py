@@ -6,6 +6,7 @@ import typer
 
 from stkit.cli import options as o
 from stkit.cli import output
+from stkit.cli.listed import Json
 from stkit.core.checks import as_dict, choose
 from stkit.recipes.catalogue import DATASETS, MODELS
 from stkit.recipes.frames import FRAMES
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def names(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))],
-    json: o.Json = False,
+    json: Json = False,
     quiet: o.Quiet = False,
 ) -> None:
     """The methods, frames, models or datasets there are.

@@ -1,9 +1,12 @@
-"""The rows of `stkit report`: one a file, for people as for machines."""
+"""The rows of `stkit report`: one a file, for people as for machines, which take a list of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from stkit.cli import fitted, output
+from stkit.cli.usage import OUTPUT
 from stkit.core import text as harmless
 
 if TYPE_CHECKING:
@@ -11,6 +14,9 @@ if TYPE_CHECKING:
     from stkit.report.groups import Group
     from stkit.report.result import Row, Value
 
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON list on stdout.", rich_help_panel=OUTPUT)
+]
 SETTINGS = ("kind", "model", "epochs", "seed", "split")
 TOLD = (*SETTINGS, "data", "frame", "rung", "kept", "method", "variant", "per_class", "n")
 """What goes into the line above where all rows share it: in a pipe, and on a terminal."""

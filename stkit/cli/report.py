@@ -58,7 +58,7 @@ def report(
     ] = False,
     out: o.OptionalOutput = None,
     force: o.Force = False,
-    json: o.Json = False,
+    json: listed.Json = False,
 ) -> None:
     """One row a file: what was trained on what, and how well; or tables of the paper; or a page.
 
