@@ -13,7 +13,7 @@ from stkit.report import names
 from stkit.report.gather import Gathered
 from stkit.report.result import Result
 
-PARTS = "*.part", "work/*.part"
+BEGUN = "*.part", "work/*.part"
 """Where in the folder of a bench lies what was begun, if nothing else was asked for."""
 AXES = ("poison", "frame", "model", "seed")
 
@@ -40,7 +40,7 @@ def _said(gathered: Gathered, folder: Path) -> list[str]:
             if isinstance(recipe, dict) and _at_any_rate(recipe) not in used]  # fmt: skip
     if bare:
         said.append(f"made, and not trained on: {names.few(bare)}")
-    begun = sum(len(list(folder.glob(pattern))) for pattern in PARTS)
+    begun = sum(len(list(folder.glob(pattern))) for pattern in BEGUN)
     if begun:
         said.append(f"{begun} {'file is' if begun == 1 else 'files are'} begun (.part)")
     return said
