@@ -22,8 +22,10 @@ import stkit
 from stkit.cli import app
 from stkit.data import shapes
 from stkit.recipes.catalogue import DATASETS, MODELS
+from stkit.recipes.check import Trial
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
+from stkit.recipes.probe import least
 from stkit.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -176,6 +178,12 @@ def test_learning_rates_are_the_recipes() -> None:
     assert {name: f"{frame.train.lr:g}" for name, frame in FRAMES.items()} == {
         row[0].strip("`"): row[1] for row in table(*TABLES["frames"])
     }
+
+
+def test_the_photographs_that_a_check_takes_are_the_recipe_s() -> None:
+    text = (ROOT / "docs/tutorials/photographs.md").read_text()
+    assert f"It takes {least(2)} pictures or more, and ten a class" in text and least(20) == 200
+    assert f"of {Trial().count(64):,}, which is as many as it looks at" in text
 
 
 def test_the_front_page_is_short_and_names_no_other_project() -> None:
