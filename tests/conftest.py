@@ -23,8 +23,10 @@ import torch
 import typer
 from PIL import Image
 
+from stkit import models
 from stkit.cli import main
 from stkit.engine.step import SGD
+from stkit.models.resnet import BasicBlock, ResNet
 
 offline.forbid()
 torch.set_num_threads(1)
@@ -153,6 +155,16 @@ def signalled():
             yield
 
     return arm
+
+
+@pytest.fixture
+def thin(monkeypatch) -> None:
+    """`small` has half of its channels, a quarter of the work: for what no net's width changes."""
+    strides, blocks = (2, 2, 2, 2), (1, 1, 1, 1)
+    widths = (8, 16, 32, 64)
+    monkeypatch.setitem(
+        models.BUILDERS, "small", lambda n, _: ResNet(BasicBlock, widths, blocks, strides, n)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -79,11 +79,7 @@ def test_what_must_answer_at_once_imports_no_torch(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_the_cli_prints_and_only_rng_seeds(path):
-    calls = {
-        ast.unparse(node.func)
-        for node in nodes(path)
-        if isinstance(node, ast.Call)
-    }
+    calls = {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
     if room(path) != "cli":
         assert not calls & {"print", "typer.echo", "sys.exit"}
     if room(path) not in ("core", "models"):

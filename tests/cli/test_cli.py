@@ -135,7 +135,9 @@ def test_help_list_report_and_inspect_import_nothing_heavy(made):
     lines += [["inspect", f"{made}/ops.safetensors"]]
     heavy = {"torch", "timm", "numpy", "torchvision", "sklearn", "PIL", "rich", "matplotlib"}
     code = (
-        "import sys; from stkit.cli import main\n"
+        "import sys, typer; from stkit.cli import main\n"
+        "module = sys.modules['stkit.cli.app']\n"  # commands are built once, as by `built_once`
+        "module.app = typer.main.get_command(module.app)\n"
         f"for line in {lines!r}:\n"
         "    assert main(line) == 0, line\n"
         f"    found = {heavy!r} & set(sys.modules)\n"
@@ -252,6 +254,7 @@ def test_poison(method, cli, made, tmp_path):
     assert published.poisoned.all() and published.names == clean.names
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("method", poisons.METHODS)
 def test_a_lower_rate_is_the_file_that_poison_would_make(method, cli, made, tmp_path):
     clean, whole = made / "clean.safetensors", tmp_path / "whole"

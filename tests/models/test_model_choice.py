@@ -68,7 +68,7 @@ seconds a step, and no frame asks for a width."""
 
 
 @pytest.fixture
-def thin(monkeypatch) -> None:
+def thinner(monkeypatch, thin) -> None:
     """Nets by name have all of their layers and few of their channels."""
     for name, build in THIN.items():
         monkeypatch.setitem(models.BUILDERS, name, build)
@@ -82,7 +82,7 @@ def thin(monkeypatch) -> None:
 def test_every_model_takes_a_step_by_every_frame(name, frame, sets, request):
     """By ST as they are: it adds a rate a layer, ACM and what it rolls back to. By others thin."""
     if frame != "st":
-        request.getfixturevalue("thin")
+        request.getfixturevalue("thinner")
     recipe = TrainingRecipe(short(FRAMES[frame]), name, batch_size=2)
     run = Training(sets[32 if name == "vgg16-bn" else 8], recipe, runtime=CPU)
     assert len(run.layers) == MODELS[name].layers
@@ -106,7 +106,7 @@ def finished(images: Images, recipe: TrainingRecipe, stop: int | None = None) ->
     return run
 
 
-def test_a_net_with_dropout_resumes_with_the_same_weights(sets, thin):
+def test_a_net_with_dropout_resumes_with_the_same_weights(sets, thinner):
     recipe = TrainingRecipe(frame_with("nt", epochs=3), "vgg16-bn", batch_size=4)
     whole, part = finished(sets[32], recipe), finished(sets[32], recipe, stop=2)
     again = Training(sets[32], recipe, runtime=CPU)

@@ -56,6 +56,7 @@ def in_float64(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     return augment.augment(images.double(), names, seed=generator.initial_seed())
 
 
+@pytest.mark.usefixtures("thin")
 def test_st_is_algorithm_1(digits):
     """Weights after six epochs with keep and roll back, in float64, as by the transcription."""
     some = digits.rows(torch.arange(60))
@@ -134,6 +135,7 @@ def test_at_the_last_stage_acm_is_logged_each_epoch_and_not_judged(digits):
     assert set(checks[0].acm) == {"literal", "sum", "ratio"}
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("frame", [name for name in FRAMES if name != "auto"])  # test_climb.py
 def test_resume_at_any_step_gives_the_same_bytes(frame, few, tmp_path):
     options = {"gamma": 0.05, "check_every": 4} if FRAMES[frame].train.staged else {}
@@ -196,6 +198,7 @@ def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
         again.resume(stored, run.tensors())
 
 
+@pytest.mark.usefixtures("thin")
 def test_every_frame_learns_and_keeps_its_settings(few):
     for name, frame in FRAMES.items():
         if name == "auto":  # takes more images, see test_climb.py
