@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stkit.cli import claims, numbers, output
+from stkit.cli import claims, early, numbers, output
 from stkit.cli import options as o
 from stkit.core.checks import choose
 from stkit.core.errors import RecipeError
@@ -76,7 +76,7 @@ def acm(
             f"layer is {ALL}, but {out} would hold the clusters of one; leave -o out, or pass a "
             "layer's name or number"
         )
-
+    early.look(out, force=force, checkpoints=(checkpoint,), sources=(source,))
     runtime = o.runtime(device, threads=threads)
     runtime.agree(variant, layer, per_class)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):

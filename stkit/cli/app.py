@@ -23,7 +23,7 @@ from stkit.cli.output import error, rank
 from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
 SHARED = (
-    "app", "claims", "class_noise", "completing", "events", "fitted", "grids", "keeping",
+    "app", "claims", "class_noise", "completing", "early", "events", "fitted", "grids", "keeping",
     "numbers", "options", "output", "photographs", "runs", "saving", "shrunk", "telling",
     "train_options", "usage", "watching",
     "worker",

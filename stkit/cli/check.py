@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli import early, output, usage
 from stkit.cli import options as o
-from stkit.cli import output, usage
 from stkit.cli import train_options as t
 from stkit.cli.numbers import whole
 from stkit.core.errors import RecipeError
@@ -95,6 +95,7 @@ def check(
         )
     lists = against(AGAINST if augment is None else augment)
     trial = Trial(images, epochs, batch_size, model)
+    early.look(sources=(source, clean))
     runtime = o.runtime(device, precision, threads=threads)
     from stkit.training.check import check as checked
 

@@ -34,7 +34,7 @@ def held(
     ArtifactError at once when `out`, or unfinished work for it, is in the way, and when another run
     holds it, which is named.
     """
-    from stkit.core import atomic, locks
+    from stkit.core import locks
 
     def busy(holder: str) -> str:
         return (
@@ -42,37 +42,51 @@ def held(
             "wait until it ends, or pass another -o"
         )
 
-    def look() -> None:
-        if folder:
-            atomic.unused(out)
-        else:
-            atomic.free(out, force=force or bool(resume))
-        part = part_of(out)
-        if resume is False and not force and part.exists():
-            raise ArtifactError(
-                f"{part}: unfinished work is there; pass --resume to go on with it, "
-                "or --force to throw it away"
-            )
-
     with ExitStack() as stack:
         with runtime.together() if runtime else nullcontext():
             if output.rank() == 0:
-                lock = out.parent / f"{out.name}.lock"
-                for each in (out, part_of(out)):
-                    atomic.remove_dead(each)
+                clear(out, force=force, resume=resume, folder=folder)
                 try:
-                    look()
-                except ArtifactError:
-                    locks.remove_dead(lock)
-                    raise
-                try:
-                    stack.enter_context(locks.held(lock, busy, needed=False))
+                    stack.enter_context(locks.held(_lock_of(out), busy, needed=False))
                 except OSError as error:
                     raise ArtifactError(
                         f"{out}: cannot be written ({error.strerror}); pass another -o"
                     ) from None
-                look()  # the run that held it may just have ended
+                _look(out, force, resume, folder)  # the run that held it may just have ended
         yield
+
+
+def clear(out: Path, *, force: bool, resume: bool | None = None, folder: bool = False) -> None:
+    """Remove what dead runs left at `out`; ArtifactError when it, or unfinished work for it, is in
+    the way, see `held`."""
+    from stkit.core import atomic, locks
+
+    for each in (out, part_of(out)):
+        atomic.remove_dead(each)
+    try:
+        _look(out, force, resume, folder)
+    except ArtifactError:
+        locks.remove_dead(_lock_of(out))
+        raise
+
+
+def _lock_of(out: Path) -> Path:
+    return out.parent / f"{out.name}.lock"
+
+
+def _look(out: Path, force: bool, resume: bool | None, folder: bool) -> None:
+    from stkit.core import atomic
+
+    if folder:
+        atomic.unused(out)
+    else:
+        atomic.free(out, force=force or bool(resume))
+    part = part_of(out)
+    if resume is False and not force and part.exists():
+        raise ArtifactError(
+            f"{part}: unfinished work is there; pass --resume to go on with it, "
+            "or --force to throw it away"
+        )
 
 
 def finished(

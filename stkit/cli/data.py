@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stkit.cli import claims, numbers, output, photographs
+from stkit.cli import claims, early, numbers, output, photographs
 from stkit.cli import options as o
 from stkit.core.errors import RecipeError
 
@@ -61,6 +61,7 @@ def data(
     """
     if part is not None and holdout is None:
         raise RecipeError("part is given without --holdout, the number of images it leaves out")
+    early.look(out, force=force, sources=(source,))
     skipped: list[Skipped] = []
     with claims.held(out, force=force):
         images = o.open_source(

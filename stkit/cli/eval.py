@@ -1,12 +1,15 @@
 """stkit eval: accuracy of a checkpoint on a data set."""
 
 from contextlib import nullcontext
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
-from stkit.cli import claims, numbers, output
+from stkit.cli import claims, early, numbers, output
 from stkit.cli import options as o
+from stkit.core.checks import number
+from stkit.core.errors import sized
 
 PLACE = 90
 ALL_RANKS = True
@@ -47,16 +50,17 @@ def evaluate(
     Example:
       stkit eval st.safetensors cifar10 --adversary 4/255
     """
-    from stkit.core.checks import number
-    from stkit.measure.accuracy import evaluate as evaluation
-
     if batch_size is not None:
         number("batch-size", batch_size, 1, float("inf"))
+    early.look(out, force=force, checkpoints=(checkpoint,), sources=(source,))
+    from stkit.measure.accuracy import evaluate as evaluation
+
     runtime = o.runtime(device, precision, threads=threads)
     runtime.agree(adversary, seed, batch_size)
     with nullcontext() if out is None else claims.held(out, force=force, runtime=runtime):
         trained = o.open_checkpoint(checkpoint, runtime)
-        images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
+        with sized(f"{quote(source)} --split {split or 'test'}", trained.header["size"]):
+            images = o.open_source(source, split, data_root, default_split="test", runtime=runtime)
         trained.check(images)
         if split is None and not quiet:
             o.warn_of_training_images(images, source)

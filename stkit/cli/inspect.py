@@ -56,7 +56,26 @@ def inspect(
             noisy = read(file)
             original = o.open_source(clean, split, data_root, default_split=noisy.header["split"])
             shown |= asdict(compare(noisy, original))
+        if not json:
+            shown["inputs"] = "; ".join(map(_made_of, head["inputs"])) or None
+            if head.get("records"):
+                shown["records"] = _records(head["records"])
         output.result(shown, as_json=json, quiet=False)
+
+
+def _made_of(head: dict[str, Any]) -> str:
+    """A file that another was made of, and what that was made of, in short."""
+    recipe = head["recipe"]
+    made = recipe.get("method") or recipe.get("frame") or recipe.get("source")
+    first = " ".join(filter(None, (head["kind"], made, head["digest"][:16])))
+    parents = " and ".join(map(_made_of, head["inputs"]))
+    return f"{first}, from {parents}" if parents else first
+
+
+def _records(records: list[dict[str, Any]]) -> str:
+    """How many there are, and the numbers of the last."""
+    last = {key: value for key, value in records[-1].items() if not isinstance(value, dict | list)}
+    return f"{len(records)}, the last: {output.text(last)}"
 
 
 def _images(path: Path, head: dict[str, Any], as_json: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Whatever comes from files and their names goes through `core.text` here, by where it is shown.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -98,14 +97,24 @@ def result(values: dict[str, Any], *, as_json: bool, quiet: bool, brief: Any = N
 
 
 def text(value: Any) -> str:
-    """A value for people: four digits, nothing for None."""
+    """A value for people: four digits, names before values, nothing for None."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, list) and all(isinstance(v, (int, float, str)) for v in value):
-        return " ".join(text(v) for v in value)
-    return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
+    if isinstance(value, list | tuple):
+        flat = all(isinstance(v, (int, float, str)) for v in value)
+        return (" " if flat else "; ").join(text(v) for v in value)
+    if isinstance(value, dict):
+        said = {k: v for k, v in value.items() if v not in (None, [], (), {})}
+        return ", ".join(f"{str(k).replace('_', ' ')} {_within(v)}" for k, v in said.items())
+    return str(value)
+
+
+def _within(value: Any) -> str:
+    """A value among others, with brackets around what has several parts."""
+    shown = text(value)
+    return f"({shown})" if isinstance(value, dict | list | tuple) and {*",;"} & {*shown} else shown
 
 
 def duration(seconds: float | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from stkit.cli import claims, class_noise, numbers, output, photographs, saving, usage
+from stkit.cli import claims, class_noise, early, numbers, output, photographs, saving, usage
 from stkit.cli import options as o
 from stkit.core.checks import as_dict, given, number
 from stkit.core.errors import RecipeError
@@ -133,15 +133,7 @@ def _option(field: Field[Any]) -> tuple[Any, Any]:
 
 def _run(recipe: Recipe[Any], asked: Request) -> None:
     """Read, poison, write, and say what was done; or, with --dry-run, what would be."""
-    number("poison-rate", asked.poison_rate, 0, 1)
-    photographs.check(asked)
-    kept = asked.class_noise
-    if kept is not None and as_dict(recipe)["scope"] != "class":
-        raise RecipeError(
-            "noise is kept where it is one a class; pass --scope class, or no --class-noise"
-        )
-    if kept is not None and kept.resolve() == asked.out.resolve():
-        raise RecipeError(f"-o and --class-noise are both {kept}; pass another file for one")
+    _check(recipe, asked)
     from stkit import poisons
 
     runtime = None
@@ -176,6 +168,23 @@ def _run(recipe: Recipe[Any], asked: Request) -> None:
                 photographs.carry(crafting, asked, surveyed)
         else:
             _make(images, recipe, asked, surveyed)
+
+
+def _check(recipe: Recipe[Any], asked: Request) -> None:
+    """What can be said before torch is loaded."""
+    number("poison-rate", asked.poison_rate, 0, 1)
+    photographs.check(asked)
+    kept = asked.class_noise
+    if kept is not None and as_dict(recipe)["scope"] != "class":
+        raise RecipeError(
+            "noise is kept where it is one a class; pass --scope class, or no --class-noise"
+        )
+    if kept is not None and kept.resolve() == asked.out.resolve():
+        raise RecipeError(f"-o and --class-noise are both {kept}; pass another file for one")
+    early.look(
+        None if asked.dry_run else asked.out, force=asked.force, resume=asked.resume,
+        folder=asked.keep_size, sources=(asked.source,),
+    )  # fmt: skip
 
 
 def _read(asked: Request, runtime: "Runtime | None") -> "Images":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stkit.cli import early, output
 from stkit.cli import options as o
-from stkit.cli import output
 from stkit.recipes.probe import PLAIN, PREPARED, prepared
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def probe(
     lists = [PLAIN, *prepare] if prepare else list(PREPARED)
     for each in lists:
         prepared(each)
+    early.look(sources=(source,))
     from stkit.engine.process import settings
     from stkit.engine.runtime import pick
     from stkit.measure import separability

@@ -36,7 +36,8 @@ def again(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Run them, with all files there; what is made is kept."
+            metavar="FOLDER",
+            help="Run them in this folder, a new one or an empty one: what is there is kept.",
         ),
     ] = None,
     check: Annotated[
@@ -58,7 +59,8 @@ def again(
     """Print the commands that made FILE, or run them.
 
     They come from its header alone, the oldest first. Headers hold no paths: files are named by
-    kind, and a folder of images is FOLDER.
+    kind, and a folder of images is FOLDER. Run the commands in an empty folder, not beside FILE: no
+    file is replaced.
 
     \b
     Example:
@@ -101,6 +103,12 @@ def _show(steps: tuple[Step, ...], data_root: Path | None, *, as_json: bool, qui
         for step in steps:
             if step.note:
                 output.note(f"note: {step.file}: {step.note}")
+        here = [step.file for step in steps if Path(step.file).exists()]
+        if here:
+            output.note(
+                f"note: {', '.join(here)}: here already; run the commands in an empty folder, or "
+                "pass --run with a new one"
+            )
         if rerun.folders(steps):
             output.note(f"note: {FOLDER} is a folder of images; pass where it lies: --source")
 
@@ -143,9 +151,9 @@ class _Files:
                     "other commands without --run"
                 )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for step in todo:
-            if step.command is not None:
-                self._run(step)
+        self.made = [step for step in todo if step.command is not None]
+        for step in self.made:
+            self._run(step)
         there = [step for step in self.steps if (self.folder / step.file).exists()]
         self.headers = {step.file: header.read(self.folder / step.file) for step in there}
 
@@ -159,7 +167,7 @@ class _Files:
         if step.digest not in (None, head["digest"]):
             raise ArtifactError(
                 f"{path}: there is another file, of digest {head['digest'][:16]}, expected "
-                f"{str(step.digest)[:16]}; remove it, or pass another folder"
+                f"{str(step.digest)[:16]}; pass an empty folder, or a new one"
             )
 
     def _run(self, step: Step) -> None:
@@ -209,6 +217,8 @@ class _Files:
         wide = max(map(len, states.values()))
         for file, state in states.items():
             output.say(f"{state:<{wide}}  {commands.quoted(str(self.folder / file))}")
+        if not self.made:
+            output.note("note: all were there, nothing was run; pass an empty folder to make them")
         if different and not check:
             count = f"{len(different)} of {len(self.headers)} files differ"
             output.note(f"note: {count} from those that were recorded; --check says which")

@@ -214,7 +214,7 @@ def _walk(
             clock.save(work, part)
         if stop:
             raise Interrupted(
-                f"interrupted at {work.place}; it is saved in {part}; "
+                f"interrupted at {work.place}; what is done is saved in {part}; "
                 "the same command with --resume goes on",
                 stop,
             )

@@ -71,8 +71,16 @@ def note_left_out(training: "Training") -> None:
             output.note(f"note: purifier {purifier} does not judge: it {why}")
 
 
-def explain_tau(training: "Training") -> None:
-    """Say once, on a terminal, what the lines of the epochs count."""
+def explain(training: "Training") -> None:
+    """Say once what the lines of the epochs count: both phases of a frame; on a terminal also what
+    tau is."""
+    first, *after = training.plan.phases
+    for fine_tune in after:
+        epochs = f"{first.epochs} epoch{'s' * (first.epochs > 1)}{' staged' * bool(first.staged)}"
+        output.note(
+            f"{training.recipe.frame.name}: {epochs}, then a fine-tune of {fine_tune.epochs}, "
+            "which --fine-tune-epochs changes"
+        )
     if sys.stderr.isatty() and any(phase.staged for phase in training.plan.phases):
         output.note(
             "tau: the stage, 0 at first; each roll-back adds 1, and shallow layers learn slower"
@@ -97,7 +105,8 @@ def line(record: "Epoch", training: "Training") -> str:
         staged = training.plan.phases[record.phase - 1].staged
         assert staged is not None
         if not staged.purified:
-            words.append(f"ACM {check.acm[staged.variant]:.2e}, tau {check.tau}")
+            acm, gamma = check.acm[staged.variant], staged.threshold
+            words.append(f"ACM {acm:.2e} (gamma {gamma:.2e}), tau {check.tau}")
         else:
             share = "nothing" if judged is None else f"{judged:.2f}"
             at = "" if judged == record.retained_share else f" at step {check.step}"

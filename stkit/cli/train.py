@@ -2,14 +2,16 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from shlex import quote
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stkit.cli import claims, events, keeping, output, saving, telling
+from stkit.cli import claims, early, events, keeping, output, saving, telling
 from stkit.cli import options as o
 from stkit.cli import train_options as t
+from stkit.core.errors import sized
 from stkit.recipes.carried import AUGMENTATIONS, BUNDLES, MIXES, PREPARATIONS
 from stkit.recipes.catalogue import model_name
 from stkit.recipes.frames import FRAMES
@@ -18,6 +20,8 @@ from stkit.recipes.options import frame_with
 from stkit.recipes.training import TrainingRecipe, init
 
 if TYPE_CHECKING:
+    from stkit.data.images import Images
+    from stkit.engine.runtime import Runtime
     from stkit.training.loop import Training
     from stkit.training.schedule import Epoch
 
@@ -103,24 +107,25 @@ def train(
     )  # fmt: skip
     model_name(model)
     events.check(log_dir, resume=resume, force=force)
+    recipe = TrainingRecipe(
+        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
+        init=init(init_from, init_layers, freeze), purified=purified,
+    )  # fmt: skip
+    early.look(
+        None if dry_run else out, force=force, resume=resume, sources=(source, test),
+        checkpoints=(init_from,),
+    )  # fmt: skip
     from stkit.training.loop import Training
 
     runtime = o.runtime(
         device, precision, step=step, sync_bn=sync_bn, threads=threads,
         deterministic=deterministic, begun=claims.begun(out, resume=resume, force=force),
     )  # fmt: skip
-    recipe = TrainingRecipe(
-        chosen, model, batch_size, seed, holdout, pretrained, mean, std, record=record,
-        init=init(init_from, init_layers, freeze), purified=purified,
-    )  # fmt: skip
     runtime.agree(recipe, recipe.frame.name, resume, keep)
     with (
         nullcontext() if dry_run else claims.held(out, force=force, resume=resume, runtime=runtime)
     ):
-        images = o.open_source(source, split, data_root, runtime=runtime)
-        tested = None
-        if test is not None:
-            tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
+        images, tested = _opened(source, split, test, data_root, runtime)
         given = o.open_donor(init_from, runtime)
         training = Training(
             images, recipe, runtime=runtime, test=tested, donor=given,
@@ -134,10 +139,22 @@ def train(
             o.warn_of_training_images(tested, str(test))
         if not quiet:
             telling.note_left_out(training)
-            telling.explain_tau(training)
+            telling.explain(training)
         with keeping.held(kept.paths, force=force, resume=resume, runtime=runtime):
             came_out = _run(training, out, kept, log_dir, resume=resume, force=force, quiet=quiet)
     output.result(came_out, as_json=json, quiet=quiet, brief=out)
+
+
+def _opened(
+    source: str, split: str | None, test: str | None, data_root: Path | None, runtime: "Runtime"
+) -> "tuple[Images, Images | None]":
+    """What to train on, and to test on if that is asked for."""
+    images = o.open_source(source, split, data_root, runtime=runtime)
+    if test is None:
+        return images, None
+    with sized(f"{quote(test)} --split test", images.size):
+        tested = o.open_source(test, None, data_root, default_split="test", runtime=runtime)
+    return images, tested
 
 
 def _run(

@@ -23,6 +23,8 @@ MANY = 15
 """Options from which on a help is in sections."""
 WIDE = 30
 """Columns for an option's names at most."""
+NARROWING = ("--limit N", "--size N", "--recursive", "--strict")
+"""Options of `stkit data` that are looked for wherever a SOURCE is read."""
 
 
 class Command(TyperCommand):
@@ -133,13 +135,24 @@ def fit(app: typer.Typer) -> None:
 
 
 def line(wrong: Any) -> str:
-    """A usage error of Typer's in one line, with the nearest command where one is unknown."""
+    """A usage error of Typer's in one line, with the nearest command where one is unknown, and with
+    `stkit data` where an option of its own is given to another reader of images."""
     context = getattr(wrong, "ctx", None)
     known = getattr(context.command, "commands", None) if context else None
     if context and known and wrong.format_message().startswith("No such command"):
         kind = "method" if context.command.name == "poison" else "command"
         return nearest(kind, wrong.format_message().split("'")[1], known)
+    narrowing = next((o for o in NARROWING if o.split()[0] == _no_option(wrong)), None)
+    if context and narrowing and "split" in {param.name for param in context.command.params}:
+        made = f"stkit data SOURCE {narrowing} -o part.safetensors"
+        return f"No such option: {narrowing.split()[0]}; pass what `{made}` makes"
     return f"{told(wrong)}; see `{context.command_path} --help`" if context else told(wrong)
+
+
+def _no_option(wrong: Any) -> str | None:
+    """The option that a command has not, where that is what is wrong."""
+    unknown = wrong.format_message().startswith("No such option")
+    return wrong.option_name if unknown else None
 
 
 def told(wrong: Any) -> str:

@@ -4,6 +4,9 @@ The library raises these; only `cli.main` catches them. `RecipeError` is wrong u
 others are failures (exit 1).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class StkitError(Exception):
     """Any failure that a user can cause or repair."""
@@ -19,6 +22,28 @@ class ArtifactError(StkitError):
 
 class DataError(StkitError):
     """Images or labels that cannot be read or do not fit."""
+
+
+class SizesDiffer(DataError):
+    """Images of several sizes, where one is expected; `which` says whose.
+
+    source, size: words of the command that makes a set of one, as far as they are known.
+    """
+
+    def __init__(self, which: str, source: str = "FOLDER", size: object = "N") -> None:
+        super().__init__(
+            f"{which}; one size is expected: run `stkit data {source} --size {size} -o FILE` first"
+        )
+        self.which = which
+
+
+@contextmanager
+def sized(source: str, size: int) -> Iterator[None]:
+    """Name the source and the size where images differ in theirs that have to fit others."""
+    try:
+        yield
+    except SizesDiffer as differ:
+        raise SizesDiffer(differ.which, source, size) from None
 
 
 class DivergenceError(StkitError):

@@ -241,9 +241,10 @@ def fits(data: Images, classes: tuple[str, ...], size: int, what: str) -> None:
         )
     if tuple(data.pixels.shape[-2:]) != (size, size):
         height, width = data.pixels.shape[-2:]
+        split = " --split test" if data.header["split"] == "test" else ""
         raise DataError(
             f"{what} takes {size}x{size} images, the data set has {width}x{height}; "
-            f"make one with `stkit data SOURCE --size {size} -o FILE`"
+            f"make one with `stkit data SOURCE{split} --size {size} -o FILE`"
         )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from stkit.core import arrays
-from stkit.core.errors import DataError
+from stkit.core.errors import DataError, SizesDiffer
 from stkit.core.rng import stream
 from stkit.data.folders import Skipped, listing
 from stkit.data.pictures import KNOWN, read_image, read_picture, resize
@@ -154,10 +154,7 @@ def _decode(paths: list[Path], size: int | None, progress: Progress | None) -> t
         picture = read_picture(paths[row], size)
         h, w = picture.pixels.shape[:2]
         if (h, w) != (height, width):
-            raise DataError(
-                f"{paths[row]}: is {w}x{h}, but {paths[0]} is {width}x{height}; "
-                "one size is expected: run `stkit data FOLDER --size N -o FILE` first"
-            )
+            raise SizesDiffer(f"{paths[row]}: is {w}x{h}, but {paths[0]} is {width}x{height}")
         out[row] = picture.pixels.transpose(2, 0, 1)
         return picture.transparent
 

@@ -98,7 +98,7 @@ def poison(
     surrogate: for methods that train one, a net of one's own in place of `recipe.model`, of which a
     copy learns (float [N,3,H,W] in [0,1] -> [N,K]; the header has its class's name for a model).
     runtime: of such methods, see `pick`; None: a GPU where there is one. progress: of such methods,
-    a bar on stderr. on_record: called with what is told on the way.
+    a bar on stderr, on a terminal or in a notebook. on_record: called with what is told on the way.
     RecipeError: settings out of range or not fitting the images or the method. DataError: a set
     that is poisoned already, or of one class where the method tells classes apart (OPS does not:
     it looks at each class alone).

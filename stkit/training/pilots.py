@@ -158,11 +158,17 @@ class Pilots:
 
     @property
     def place(self) -> str:
-        """Which pilot is at work and how far it has come, for people; nothing when none is."""
-        if self.progress is None:
+        """Which pilot is at work and how far it has come, for people; nothing when it is decided.
+
+        Of a pilot nothing is saved but what it came to.
+        """
+        if self.chosen.rung is not None:
             return ""
+        pilot = f"pilot {len(self.chosen.pilots) + 1}"
+        if self.progress is None:
+            return pilot
         step, steps = self.progress
-        return f"step {step} of {steps} of pilot {len(self.chosen.pilots) + 1}"
+        return f"step {step} of {steps} of {pilot}, which will begin again"
 
     @property
     def progress(self) -> tuple[int, int] | None:

@@ -116,8 +116,8 @@ def train(
     to start from the weights of; init_layers: these alone, `first:N`, `last:N` or names of modules;
     freeze: they do not learn, see `training.transplant`. mean, std: subtracted and divided by in
     the model. device, precision, step, sync_bn, threads, deterministic: see `pick`; runtime: in the
-    place of these. progress: a bar on stderr. on_epoch: called with each record as it is made.
-    options: those of the frame, see `OPTIONS`.
+    place of these. progress: a bar on stderr, on a terminal or in a notebook. on_epoch: called with
+    each record as it is made. options: those of the frame, see `OPTIONS`.
 
     RecipeError for a setting outside its limits, an unknown name (with the nearest), and an option
     that the frame does not have. DataError for a test set that does not fit the images.

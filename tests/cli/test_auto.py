@@ -63,9 +63,10 @@ def test_stopped_within_a_pilot_it_goes_on_to_the_same_bytes(climbed, cli, signa
     line = ("train", climbed / "set.safetensors", *LINE, *MORE, "-o", tmp_path / "f")
     with signalled(signal.SIGTERM, 1):
         found = cli(*line)
-    assert found.code == 143 and "interrupted at step 1 of 2 of pilot 1; it is saved" in found.err
+    said = "interrupted at step 1 of 2 of pilot 1, which will begin again; what is done is saved in"
+    assert found.code == 143 and said in found.err
     again = cli(*line, "--resume", "-q")
-    assert (again.code, again.err) == (0, "resuming at step 0 of 2\n")
+    assert (again.code, again.err) == (0, "resuming at pilot 1\n")
     assert (tmp_path / "f").read_bytes() == (climbed / "auto.safetensors").read_bytes()
 
 

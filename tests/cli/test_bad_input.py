@@ -70,6 +70,15 @@ UNKNOWN = [
     ),
     (f"train clean.safetensors {NT} --epoch 2 -o x", "No such option.*--epoch.*--epochs"),
     ("poison ops clean.safetensors --epsilon 8/255 -o x", "No such option.*--epsilon"),
+    (
+        "poison sp photos --limit 9 -o x",
+        "No such option: --limit; pass what `stkit data .* --limit N -o",
+    ),
+    (
+        f"train photos {NT} --size 8 -o x",
+        "No such option: --size; pass what `stkit data .* --size N -o",
+    ),
+    ("report nt.safetensors --limit 9", "No such option: --limit; see `"),
     ("list datasts", "unknown kind 'datasts'; did you mean 'datasets'"),
     ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),
@@ -421,6 +430,12 @@ def test_a_test_set_that_does_not_fit_the_training_set(refused, work):
     load("photos", size=8).save(work / "small.safetensors")
     refused(f"train photos {NT} --test digits -o x", "the training set knows 3 classes")
     refused(f"train photos {NT} --test small.safetensors -o x", "the training set takes 16x16")
+    picture(work / "photos" / "test" / "bee" / "odd.png", size=(20, 18))
+    for line in (
+        f"train clean.safetensors {NT} --test photos -o x",
+        f"eval nt.safetensors photos {CPU}",
+    ):
+        refused(line, "; one size .*`stkit data photos --split test --size 16 -o FILE` first")
 
 
 def test_images_that_are_not_square(refused, work):

@@ -128,22 +128,36 @@ def test_version(cli):
     assert cli("--version").out == f"stkit {__version__}\n"
 
 
-def test_help_list_report_and_inspect_import_nothing_heavy(made):
+MISSING = (
+    "train {} --frame nt -o x", "train shapes --frame nt -o x --test {}", "probe {}",
+    "poison em {} -o x", "data {} -o x", "acm {} shapes", "eval {} shapes",
+    "check shapes --clean {}",
+)  # fmt: skip
+TAKEN = ("train shapes --frame nt", "poison sp shapes", "data shapes")
+
+
+def test_help_list_report_inspect_and_early_errors_import_nothing_heavy(made, tmp_path):
     """In a process of its own; the measured time is benchmarked, not tested."""
+    (tmp_path / "empty.safetensors").touch()
     lines = [[*name.split(), "--help"] for name in COMMANDS]
-    lines += [["list", "methods"], ["report", f"{made}/nt.safetensors"]]
+    lines += [["list"], ["list", "methods"], ["report", f"{made}/nt.safetensors"]]
     lines += [["inspect", f"{made}/ops.safetensors"]]
+    missing = [line.format(f"{file}.safetensors") for line in MISSING for file in ("no", "empty")]
+    refused = [*missing, *(f"{line} -o empty.safetensors" for line in TAKEN)]
+    lines += [line.split() for line in refused]
     heavy = {"torch", "timm", "numpy", "torchvision", "sklearn", "PIL", "rich", "matplotlib"}
     code = (
         "import sys, typer; from stkit.cli import main\n"
-        "module = sys.modules['stkit.cli.app']\n"  # commands are built once, as by `built_once`
-        "module.app = typer.main.get_command(module.app)\n"
-        f"for line in {lines!r}:\n"
-        "    assert main(line) == 0, line\n"
+        "module = sys.modules['stkit.cli.app']\n"
+        "module.app = typer.main.get_command(module.app)  # once, not for each line\n"
+        f"for number, line in enumerate({lines!r}, {len(refused)} - {len(lines)}):\n"
+        "    assert main(line) == (number >= 0), line\n"
         f"    found = {heavy!r} & set(sys.modules)\n"
         "    assert not found, (line, found)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -190,6 +204,8 @@ def test_inspect_prints_the_header(cli, made):
         held = {key: value for key, value in found.items() if key not in header.read(path)}
         images = {"n": 24, "width": SIDE, "height": SIDE, "per_class": [8, 8, 8]}
         assert held == (images if kind == "dataset" else {})
+        shown = cli("inspect", path).out  # for people: names and values, no JSON
+        assert not {*'{}["'} & {*shown} and f"stkit {__version__}" in shown
 
 
 def test_inspect_begins_with_the_images(cli, made, tmp_path):
@@ -401,6 +417,8 @@ def test_train_options_reach_the_recipe(cli, made, tmp_path):
         "--fine-tune-lr", 0.01, *line.split(), "--device", "cpu", "-o", out, "--json",
     )  # fmt: skip
     assert 0 <= found.json["holdout_accuracy"] <= 1 and found.json["epochs"] == 3
+    told = "st-full: 1 epoch staged, then a fine-tune of 2, which --fine-tune-epochs changes\n"
+    assert found.err.startswith(told) and "(gamma 5.00e-01), tau" in found.err
     head = header.read(out)
     recipe, (first, second) = head["recipe"], head["recipe"]["phases"]
     assert head["seed"] == 5 and recipe["precision"] == "fp32"
@@ -504,6 +522,10 @@ def test_list(cli):
         assert all(row["about"] for row in rows)
         assert cli("list", kind, "-q").out.split() == list(known)
         assert len(cli("list", kind).out.splitlines()) == len(known) + 2
+        (line,) = (line for line in cli("list").out.splitlines() if line.startswith(kind))
+        assert line.split() == [kind, *known]
+        assert cli("list", "--json").json[kind] == rows
+    assert cli("list", "-q").out.split() == ["methods", "frames", "models", "datasets"]
 
 
 def test_env(cli):
@@ -598,7 +620,7 @@ def test_a_signal_saves_and_resume_ends_with_the_same_bytes(
         found = cli(*line, "-o", out)
     assert found.code == code and found.out == ""
     last = found.err.splitlines()[-1]
-    assert last.startswith(f"error: interrupted at step {step} of 9; it is saved in {out}.part")
+    assert last.startswith(f"error: interrupted at step {step} of 9; what is done is saved in ")
     assert not out.exists()
     row = cli("report", f"{out}.part", "--json").json[0]
     assert row["unfinished"] == f"{step}/9"

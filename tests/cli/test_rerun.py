@@ -85,13 +85,17 @@ def test_commands_alone_or_as_json(files: Path, cli) -> None:
 
 
 def test_what_is_there_is_kept_and_what_is_another_is_not_touched(
-    files: Path, cli, tmp_path: Path
+    files: Path, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "clean.safetensors").write_bytes((files / "clean").read_bytes())
     shown = cli("rerun", files / "ops", "--run", tmp_path, "--json", obj=quietly).json
     assert [each["state"] for each in shown["files"]] == ["kept", "made"]
     assert shown["output"] == str(tmp_path / "ops.safetensors") and shown["versions"] == {}
     assert cli("rerun", files / "ops", "--run", tmp_path, "-q").out == f"{shown['output']}\n"
+    monkeypatch.chdir(tmp_path)
+    printed = cli("rerun", files / "ops").err
+    assert "clean.safetensors, ops.safetensors: here already; run the commands in an emp" in printed
+    assert "nothing was run; pass an empty" in cli("rerun", files / "ops", "--run", ".").err
 
     def never(ranks: int, words: list[str]) -> int:
         raise AssertionError(words)
