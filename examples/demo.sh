@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The main job in small, as `make demo` runs it: SP and EM poison of drawn shapes, a small net trained
-# on clean and poisoned shapes by up to three frames, the report, and what it says in words. No
-# download, no GPU, under three minutes on two cores. OPS has no part, as it costs
-# nothing on shapes.
+# The main job in small, as `make demo` runs it: SP, OPS and EM poison of drawn shapes, a small net
+# trained on clean and poisoned shapes in two or three ways, the report, and what it says in words.
+# No download, no GPU, under three minutes on two cores.
+#
+# All train on the images as they are: crop and flip, which `nt` has of itself, move OPS's pixel, and
+# a training this short then learns the shape and not the pixel.
 #
 #   bash examples/demo.sh [OUT]        OUT is demo-out unless given
 #
@@ -15,8 +17,8 @@ cd "$(dirname "$0")/.."
 out=${1:-demo-out}
 EPOCHS=${EPOCHS:-6}
 LIMIT=${LIMIT:-5000}
-# What each set is trained by: staged training on one poison, as all of it is not to take longer.
-frames_of() { if [ "$1" = em ]; then echo nt orthogonal; else echo nt orthogonal st; fi; }
+# How each set is trained: staged training on one poison, as all of it is not to take longer.
+ways_of() { if [ "$1" = sp ]; then echo nt orthogonal st; else echo nt orthogonal; fi; }
 STKIT=${STKIT:-$PWD/.venv/bin/stkit}
 [ -x "$STKIT" ] || STKIT=$(command -v stkit) || {
   echo "error: found no stkit in .venv/bin or on PATH; run \`make demo\`, or pip install this folder" >&2
@@ -33,15 +35,19 @@ show() { # run a command as a user would, and show what was typed
   "$STKIT" "$@"
 }
 
-train_one() { # train_one DATA FRAME: one training, one line when it has finished
-  local data=$1 frame=$2 name=$1-$2 status=0
+train_one() { # train_one DATA WAY: one training, one line when it has finished
+  local data=$1 name=$1-$2 frame=nt augment=none status=0
+  case $2 in
+    orthogonal) augment=none,orthogonal ;; # natural training too, on what is left after a projection
+    st) frame=st ;;
+  esac
   if [ -e "$name.safetensors" ]; then
     printf 'kept       %-13s from an earlier run\n' "$name"
     return 0
   fi
   # On the CPU even where there is a GPU, so that the numbers are nearly the same everywhere.
-  "$STKIT" train "$data.safetensors" --frame "$frame" --model small --epochs "$EPOCHS" \
-    --batch-size 64 --test shapes --device cpu --resume -o "$name.safetensors" >"$name.txt" 2>"$name.log" || status=$?
+  "$STKIT" train "$data.safetensors" --frame "$frame" --augment "$augment" --model small \
+    --epochs "$EPOCHS" --batch-size 64 --test shapes --device cpu --resume -o "$name.safetensors" >"$name.txt" 2>"$name.log" || status=$?
   if [ "$status" -ne 0 ]; then
     printf 'stopped    %-13s %s\n' "$name" "$(tail -n 1 "$name.log")" >&2
     return 255 # tells xargs to start no more
@@ -70,16 +76,18 @@ all_of() { # all_of LINE...: the commands on the lines, as many at a time as the
 mkdir -p "$out"
 cd "$out"
 [ -e clean.safetensors ] || show data shapes --limit "$LIMIT" -o clean.safetensors
-[ -e sp.safetensors ] || show poison sp clean.safetensors -o sp.safetensors
+for poison in sp ops; do
+  [ -e $poison.safetensors ] || show poison $poison clean.safetensors -o $poison.safetensors
+done
 
 names=()
 first=(poison_em) # the longest piece of work takes a core while others are trained on
 last=()
-for data in clean sp em; do
-  for frame in $(frames_of "$data"); do
-    names+=("$data-$frame.safetensors")
-    if [ "$data" = em ]; then last+=("train_one $data $frame"); else
-      first+=("train_one $data $frame")
+for data in clean sp ops em; do
+  for way in $(ways_of "$data"); do
+    names+=("$data-$way.safetensors")
+    if [ "$data" = em ]; then last+=("train_one $data $way"); else
+      first+=("train_one $data $way")
     fi
   done
 done
@@ -89,23 +97,20 @@ all_of "${last[@]}"
 
 show report "${names[@]}"
 
-# In words: what the poison costs, and what of that each other frame gives back.
+# In words: what the poison costs, and what of that each other way to train gives back.
 accuracy() { awk '$1 == "accuracy" { printf "%.1f", 100 * $2 }' "$1.txt"; }
 printf '\nWhat was seen, accuracy on clean images in %%, one seed, %s epochs of a small net:\n' "$EPOCHS"
 clean=$(accuracy clean-nt)
-printf '  clean images, natural training: %s\n' "$clean"
-for data in sp em; do
-  for frame in $(frames_of "$data"); do printf '%s %s ' "$frame" "$(accuracy "$data-$frame")"; done |
+printf '  clean images, natural training: %s; orthogonal: %s\n' "$clean" "$(accuracy clean-orthogonal)"
+for data in sp ops em; do
+  for way in $(ways_of "$data"); do printf '%s %s ' "$way" "$(accuracy "$data-$way")"; done |
     awk -v poison="$(tr a-z A-Z <<<"$data")" -v clean="$clean" '{
       cost = clean - $2 < 1 ? "nothing" : sprintf("%.0f points", clean - $2)
       printf "  %s costs natural training %s (%s)", poison, cost, $2
-      for (i = 3; i < NF; i += 2) # of each other frame its name and accuracy
+      for (i = 3; i < NF; i += 2) # of each other way its name and accuracy
         printf "; %s %s %.0f (%s)", $i, $(i + 1) < $2 ? "loses another" : "gives back", \
           $(i + 1) < $2 ? $2 - $(i + 1) : $(i + 1) - $2, $(i + 1)
       print ""
     }'
 done
-cat <<EOF_NOTE
-On clean images orthogonal comes to $(accuracy clean-orthogonal), st to $(accuracy clean-st): staged training undoes
-epochs and freezes layers, for which $EPOCHS epochs leave little time. The files are in $out/.
-EOF_NOTE
+echo "The files are in $out/."

@@ -22,8 +22,10 @@ import stkit
 from stkit.cli import app
 from stkit.data import shapes
 from stkit.recipes.catalogue import DATASETS, MODELS
+from stkit.recipes.check import Trial
 from stkit.recipes.frames import FRAMES
 from stkit.recipes.poisons import METHODS
+from stkit.recipes.probe import least
 from stkit.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -178,6 +180,12 @@ def test_learning_rates_are_the_recipes() -> None:
     }
 
 
+def test_the_photographs_that_a_check_takes_are_the_recipe_s() -> None:
+    text = (ROOT / "docs/tutorials/photographs.md").read_text()
+    assert f"It takes {least(2)} pictures or more, and ten a class" in text and least(20) == 200
+    assert f"of {Trial().count(64):,}, which is as many as it looks at" in text
+
+
 def test_the_front_page_is_short_and_names_no_other_project() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
@@ -278,11 +286,13 @@ def test_demo_script_calls_what_exists(folder: Path) -> None:
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     calls = called(script, [str(folder / "out")], folder, PATH=path, EPOCHS="3")
     trained = [parse(args) for args in calls if args[0] == "train"]
-    assert len(trained) == 8 and {t["epochs"] for t in trained} == {3}
+    ways = [(t["frame"], t["augment"]) for t in trained if t["source"] == "sp.safetensors"]
+    assert ways == [("nt", "none"), ("nt", "none,orthogonal"), ("st", "none")]
+    assert len(trained) == 9 and {t["epochs"] for t in trained} == {3}
     assert {t["source"] for t in trained} == {
-        f"{name}.safetensors" for name in ("clean", "sp", "em")
+        f"{name}.safetensors" for name in ("clean", "sp", "ops", "em")
     }
-    assert len(parse(calls[-1])["files"]) == 8
+    assert len(parse(calls[-1])["files"]) == 9
     for args in calls:
         parse(args)
     again = called(script, [str(folder / "out")], folder, PATH=path)

@@ -24,7 +24,7 @@ from stkit.core.errors import Interrupted, RankError, RecipeError, StkitError
 
 SHARED = (
     "app", "claims", "class_noise", "completing", "early", "events", "fitted", "grids", "keeping",
-    "numbers", "options", "output", "photographs", "runs", "saving", "shrunk", "telling",
+    "listed", "numbers", "options", "output", "photographs", "runs", "saving", "shrunk", "telling",
     "train_options", "usage", "watching",
     "worker",
 )  # fmt: skip

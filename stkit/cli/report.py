@@ -1,11 +1,12 @@
 """stkit report: what came out, as rows, as the paper's tables, as a page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stkit.cli import claims, fitted, output
+from stkit.cli import claims, fitted, listed, output
 from stkit.cli import options as o
 from stkit.core import atomic
 from stkit.core import text as harmless
@@ -16,20 +17,11 @@ from stkit.recipes.frames import NATURAL
 if TYPE_CHECKING:
     from stkit.report.gather import Gathered
     from stkit.report.groups import Group, Measure
-    from stkit.report.result import Row, Value
 
 FORMATS = ("table", "markdown", "csv", "json", "latex", "html")
 NO_TRAININGS = "found no trainings; pass checkpoints, or the folder of a bench"
 LAYOUTS = ("1", "2", "4", "5", "7", "8")
 MEASURES = ("test", "best", "holdout")
-SETTINGS = ("kind", "model", "epochs", "seed", "split")
-TOLD = (*SETTINGS, "data", "frame", "rung", "kept", "method", "variant", "per_class", "n")
-"""What goes into the line above where all rows share it: in a pipe, and on a terminal."""
-WORTHLESS = (
-    "seconds", "best_rolled_back", "kind", "train_accuracy", "best_accuracy", "variant",
-    "per_class", "n", "epochs", "stages", "retained_share", "acm", "seed", "split", "model",
-)  # fmt: skip
-"""Columns that fall away where a terminal is narrow, the first first."""
 UNPOISONED = "no poisoned images among these; layouts 7 and 8 show them by their rate"
 
 Paths = Annotated[
@@ -66,7 +58,7 @@ def report(
     ] = False,
     out: o.OptionalOutput = None,
     force: o.Force = False,
-    json: o.Json = False,
+    json: listed.Json = False,
 ) -> None:
     """One row a file: what was trained on what, and how well; or tables of the paper; or a page.
 
@@ -110,10 +102,28 @@ def _epochs(files: list[Path], format: str) -> str:
     """A row an epoch of each training."""
     from stkit.report import epochs, gather
 
-    results = gather.noted(files, on_note=output.note).results
-    if not results:
+    gathered = gather.noted(files, on_note=output.note)
+    if not gathered.results:
         raise ArtifactError(NO_TRAININGS)
-    return output.rows(epochs.rows(results), format)
+    return output.rows(epochs.rows(gathered.results), format) + _lost(gathered, format)
+
+
+def _lost(gathered: "Gathered", format: str) -> str:
+    """Below a report what is not in it; beside one for machines, what is not there is a note."""
+    from stkit.report import missing
+
+    lines = missing.missing(gathered)
+    if format not in ("table", "markdown"):
+        for line in lines:
+            output.note(f"note: {line}")
+        return ""
+    lines = [*([f"Skipped files: {len(gathered.skipped)}"] if gathered.skipped else []), *lines]
+    return "".join(f"\n\n{_shown(format)(line)}" for line in lines)
+
+
+def _shown(format: str) -> Callable[[str], str]:
+    """What makes text harmless in tables for people."""
+    return harmless.markdown if format == "markdown" else harmless.plain
 
 
 def _report(
@@ -133,21 +143,19 @@ def _report(
     if layout is not None:
         made = tables.of_table(made, layout)
     if format == "latex":
-        return _latex(made, str(layout), shown, anchors)
+        return _latex(made, str(layout), shown, anchors) + _lost(gathered, format)
     if format == "html":
         return _page(gathered, made, files, shown, anchors)
     if layout is None:
         made = [groups.Group((result,), result.frame) for result in gathered.results]
-        text = _rows(gathered, format, made if anchors else [], wide)
+        text = listed.rows(gathered, format, made if anchors else [], wide)
     elif format in ("csv", "json"):
         text = output.rows(tables.records(made, with_anchors=anchors), format)
     else:
         text = _tables(made, layout, shown, format, anchors, wide)
     if anchors:
         text += _sources(made, format)
-    if gathered.skipped and format in ("table", "markdown"):
-        text += f"\n\nSkipped files: {len(gathered.skipped)}"
-    return text
+    return text + _lost(gathered, format)
 
 
 def _consistent(format: str, layout: str | None, measure: str, out: Path | None) -> None:
@@ -197,11 +205,10 @@ def _tables(
     from stkit.report import tables
 
     arranged = [table for table in tables.arrange(made, layout) if table.rows]
-    shown = harmless.markdown if format == "markdown" else harmless.plain
     return "\n\n".join(
-        f"{shown(table.title)}\n\n"
+        f"{_shown(format)(table.title)}\n\n"
         + output.rows(table.texts(with_anchors=anchors), format,
-                      fit=_fit(wide, texts=table.labels))
+                      fit=None if wide is None else fitted.Fit(wide, (), table.labels))
         for table in arranged
     ) or (UNPOISONED if made else measure.absent)  # fmt: skip
 
@@ -216,81 +223,5 @@ def _sources(made: "list[Group]", format: str) -> str:
         if absent:
             output.note(f"note: {absent}")
         return ""
-    shown = harmless.markdown if format == "markdown" else harmless.plain
     lines = [*tables.sources(made), *([absent] if absent else [])]
-    return "\n\n" + "\n".join(map(shown, lines))
-
-
-def _rows(gathered: "Gathered", format: str, anchored: "list[Group]", wide: int | None) -> str:
-    """One row a file, settings that all share on a line of their own.
-
-    anchored: the trainings that are to have published numbers beside them.
-    """
-    from stkit.report.result import COLUMNS
-
-    machines = format in ("csv", "json")
-    beside: dict[str, Row] = {
-        group.first.file: group.with_settings if machines else group.numbers for group in anchored
-    }
-    rows = [row | beside.get(str(row["file"]), {}) for row in gathered.rows]
-    if format == "json":
-        return output.rows(rows, format)
-    keys = _keys(rows)
-    rows = [{key: _text(row.get(key)) for key in keys} for row in rows]
-    if format == "csv":
-        return output.rows(rows, format)
-    on_screen = wide is not None and format == "table"
-    shared = _shared(rows, TOLD if on_screen else SETTINGS)
-    if on_screen:
-        rows = _in_folder(rows, shared)
-    shown = harmless.markdown if format == "markdown" else harmless.plain
-    head = "All: " + ", ".join(f"{k} {shown(output.text(v))}" for k, v in shared.items()) + "\n\n"
-    left_out = {*shared, *(column.key for column in COLUMNS if column.machines)}
-    rows = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
-    table = output.rows(rows, format, fit=_fit(wide, WORTHLESS, ("file", "data", "frame")))
-    staged = on_screen and any(row.get("stages") not in (None, "-") for row in rows)
-    return (head if shared else "") + table + (f"\n{output.STAGES}" if staged else "")
-
-
-def _in_folder(rows: "list[Row]", shared: "Row") -> "list[Row]":
-    """The rows with their files within the folder that all are in, which is shared."""
-    places = {str(Path(str(row["file"])).parent) for row in rows}
-    if len(rows) < 2 or len(places) > 1 or places == {"."}:
-        return rows
-    shared["folder"] = places.pop()
-    return [row | {"file": Path(str(row["file"])).name} for row in rows]
-
-
-def _fit(
-    wide: int | None, worthless: tuple[str, ...] = (), texts: tuple[str, ...] = ()
-) -> fitted.Fit | None:
-    return None if wide is None else fitted.Fit(wide, worthless, texts)
-
-
-def _text(value: "Value") -> "Value":
-    """A value as tables and CSV have it."""
-    return output.stages(value) if isinstance(value, list) else value
-
-
-def _keys(rows: "list[Row]") -> list[str]:
-    """The keys of all rows, each as near after its neighbour in its row as can be."""
-    keys: list[str] = []
-    for row in rows:
-        place = 0
-        for key in row:
-            if key not in keys:
-                keys.insert(place, key)
-            place = keys.index(key) + 1
-    return keys
-
-
-def _shared(rows: "list[Row]", keys: tuple[str, ...]) -> "Row":
-    """Those of several rows' settings that all share, which need no column of their own."""
-    if len(rows) < 2:
-        return {}
-    first = rows[0]
-    return {
-        key: first[key]
-        for key in keys
-        if key in first and all(row.get(key) == first[key] for row in rows)
-    }
+    return "\n\n" + "\n".join(map(_shown(format), lines))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stkit.cli import keeping, output
 from stkit.core.checks import as_dict
+from stkit.recipes.acm import VARIANTS
 from stkit.recipes.frames import described
 from stkit.training.schedule import Verdict
 
@@ -85,6 +86,24 @@ def explain(training: "Training") -> None:
         output.note(
             "tau: the stage, 0 at first; each roll-back adds 1, and shallow layers learn slower"
         )
+
+
+def explain_acm(training: "Training") -> None:
+    """Say of which weights the ACM that came out is, where the file has others, and its variant."""
+    last = next((epoch for epoch in reversed(training.epochs) if epoch.checks), None)
+    if last is None or not last.checks[-1].acm:
+        return
+    check, staged = last.checks[-1], training.plan.phases[last.phase - 1].staged
+    assert staged is not None
+    whose = ""
+    if check.verdict is not Verdict.KEEP:
+        whose = ", before it rolled back: the file holds the weights that came back"
+    elif check.step < training.executed:
+        whose = (
+            f", at step {check.step:,} of {training.executed:,}: the file holds the last weights"
+        )
+    if whose or staged.variant != next(iter(VARIANTS)):
+        output.note(f"note: acm is {staged.variant}, of the last check{whose}")
 
 
 def line(record: "Epoch", training: "Training") -> str:

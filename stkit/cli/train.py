@@ -197,6 +197,8 @@ def _run(
             on_step=None if quiet else beginning.look, on_record=took,
         )  # fmt: skip
     seconds = perf_counter() - start
+    if not quiet:
+        telling.explain_acm(training)
     steps = training.executed - first
     speed = steps * training.plan.batch_size / seconds if steps else None
     return telling.summary(training.head(), out) | kept.came_out(len(training.epochs)) | {

@@ -6,6 +6,7 @@ HTML viewer or a plotting library acts on. One function a medium; each takes the
 
 import html as _html
 import re
+import unicodedata
 
 _UNSEEN = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -24,7 +25,7 @@ _LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
     "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "''",
-    "[": "{[}", "]": "{]}", "*": "{*}", "±": "$\\pm$",
+    "[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}", "±": "$\\pm$",
 }  # fmt: skip
 """What LaTeX acts on, or has no letter for; a bracket or a star where a row begins would be an
 option of the end of the row before."""
@@ -75,9 +76,11 @@ def csv(text: str) -> str:
 def latex(text: str) -> str:
     """Text for a paragraph or a cell of LaTeX, in any of its fonts' encodings.
 
-    ± and signs before numbers are set as in formulas.
+    ± and signs before numbers are set as in formulas; accents are joined to their letters, hyphens
+    and quotes are not to one another.
     """
-    shown = "".join(_LATEX.get(letter, letter) for letter in plain(text))
+    joined = unicodedata.normalize("NFC", plain(text))
+    shown = "".join(_LATEX.get(letter, letter) for letter in joined).replace("--", "-{}-")
     return re.sub(r"(?<![\w.])([-+])(?=\d)", r"$\1$", shown)
 
 

@@ -29,7 +29,8 @@ def _row(result: Result, epoch: Epoch) -> Row:
         "loss": epoch.loss, "train_accuracy": epoch.train_accuracy, "accuracy": epoch.accuracy,
         "holdout_accuracy": epoch.holdout_accuracy, "retained_share": epoch.retained_share,
     }  # fmt: skip
-    row |= {f"accuracy_{name}": value for name, value in epoch.purified_accuracy.items()}
+    washed = epoch.purified_accuracy.items()
+    row |= {f"purified_accuracy:{name.replace(',', '+')}": share for name, share in washed}
     if check is not None:
         row |= {"step": check.step, "acm": check.acm if isfinite(check.acm) else None,
                 "tau": check.tau, "verdict": check.verdict}  # fmt: skip

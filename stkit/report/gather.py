@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stkit.core import header
 from stkit.core.errors import ArtifactError
@@ -20,6 +21,8 @@ class Gathered:
     rows: list[Row] = field(default_factory=list)  # one a file
     skipped: dict[str, str] = field(default_factory=dict)  # file -> why
     passed: int = 0  # JSON files in folders that no bench wrote
+    folders: list[Path] = field(default_factory=list)
+    poisons: dict[Path, dict[str, Any]] = field(default_factory=dict)  # folder -> name -> recipe
 
     def add(self, training: Result) -> None:
         """Take up a training; one that is unfinished, or of an epoch on the way, has a row and no
@@ -81,6 +84,7 @@ def gather(paths: Iterable[Path]) -> Gathered:
             continue
         seen.add(place)
         if path.is_dir():
+            gathered.folders.append(path)
             for file in sorted(path.glob("*.json")):
                 place = os.path.realpath(file)
                 if place not in seen:
@@ -121,6 +125,8 @@ def _take(gathered: Gathered, path: Path, *, named: bool) -> None:
             gathered.add(result.of_run(str(path), read))
         elif named:
             gathered.rows.append(summary.poison(str(path), read))
+        else:
+            gathered.poisons.setdefault(path.parent, {})[read["name"]] = read.get("recipe")
     except ArtifactError as error:
         if not named and "other JSON" in str(error):
             gathered.passed += 1

@@ -24,17 +24,23 @@ WORDS = {
 }
 ACM = {
     "ACM": "how tight and how far apart a network holds the classes of what it was trained on; "
-    "high values go with a shortcut",
+    "high values go with a shortcut; of the last check, before a roll-back",
     "gamma": "the threshold of ACM in staged training",
     "roll-back": "ACM was above gamma: the weights went back to those of the check before, and "
     "the layers near the images learn more slowly from then on, a stage later each time",
+}
+SHARE = {
+    "retained share": "of the accuracy on images of the published set that were kept out, what is "
+    "left on the same images washed; a shortcut is washed off, so little left points to one",
 }
 
 
 def words(made: Iterable[Group]) -> dict[str, str]:
     """The words that a report of these has."""
-    judged = any(group.first.stages is not None for group in made)
-    return WORDS | (ACM if judged else {})
+    firsts = [group.first for group in made]
+    judged = any(first.stages is not None for first in firsts)
+    shared = any(first.retained_share is not None for first in firsts)
+    return WORDS | (ACM if judged else {}) | (SHARE if shared else {})
 
 
 def frames(made: Iterable[Group]) -> dict[str, str]:

@@ -10,6 +10,14 @@ from stkit.core.lineage import Lineage
 from stkit.recipes.frames import Adversary
 
 CLEAN = "clean"
+SHOWN = 4
+"""Names that a sentence lists, at most."""
+
+
+def few(listed: Sequence[str]) -> str:
+    """Names in a sentence: the first ones, and how many more."""
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
 
 
 def poison(images: Lineage) -> str:

@@ -15,6 +15,7 @@ from stkit.report import (
     curves,
     glossary,
     literature,
+    missing,
     page_tables,
     pictures,
     samples,
@@ -75,6 +76,7 @@ def _head(gathered: Gathered) -> str:
     for file, why in gathered.skipped.items():
         said = html(f"{Path(file).name}: {why}")
         lines.append(f'<p class="note">Skipped {said}</p>')
+    lines += [f'<p class="note">{html(line)}</p>' for line in missing.missing(gathered)]
     return "\n".join(lines)
 
 

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 from stkit.report import literature
 from stkit.report.groups import TEST, Group
 from stkit.report.literature import Anchor
-from stkit.report.names import CLEAN
+from stkit.report.names import CLEAN, few
 
-SHOWN = 4
-"""Names that are listed of each kind, at most."""
 Cause = tuple[str, str, tuple[str, ...]]
 """What there is no number for: its kind, its name, and for which names there is one."""
 
@@ -20,22 +18,19 @@ def absent(made: Sequence[Group]) -> str:
     bare = [group for group in made if not group.anchors]
     if not bare:
         return ""
-    names: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    there: dict[tuple[str, str], dict[str, None]] = {}  # for a name, of other poisons others are
     for group in bare:
         kind, name, others = _cause(group)
-        known = names.setdefault((kind, others), [])
-        known += [name] if name not in known else []
+        there.setdefault((kind, name), {}).update(dict.fromkeys(others))
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (kind, name), known in there.items():
+        alike.setdefault((kind, tuple(known)), []).append(name)
     causes = [
-        f"none for {kind} {_few(given)}" + (f" (there are for {_few(others)})" if others else "")
-        for (kind, others), given in names.items()
+        f"none for {kind} {few(given)}" + (f" (there are for {few(others)})" if others else "")
+        for (kind, others), given in alike.items()
     ]
     which = "here" if len(bare) == len(made) else f"beside {len(bare)} of {len(made)} of these"
     return f"No published numbers {which}: {'; '.join(causes)}."
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _cause(group: Group) -> Cause:
@@ -43,8 +38,9 @@ def _cause(group: Group) -> Cause:
     result = group.first
     poison, frame = result.known_as
     if group.measure is not TEST or result.split != "test":
-        what = "validation images" if group.measure is TEST else group.measure.title
-        return "this measure,", what.split(", %")[0], ("accuracies on test images",)
+        title = group.measure.title.format(split=result.split)
+        what = "validation images" if group.measure is TEST else title.removesuffix(", %")
+        return "this measure,", what, ("accuracies on test images",)
     if result.images.poison is not None and result.images.poison.imported:
         return "imported noise,", result.poison, ("the poisons that stkit makes",)
     rate = result.rate

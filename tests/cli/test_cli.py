@@ -390,7 +390,9 @@ def test_train_staged_with_test(cli, made, photos, tmp_path):
     staged = {"accuracy", "best_accuracy", "acm", "stages"}
     assert found.json.keys() - {"best_rolled_back"} == TRAIN_KEYS | staged
     assert [stage["tau"] for stage in found.json["stages"]] == [1, 2, 3]
-    assert found.err.count("\n") == 4 and found.err.count("roll back") == 3
+    assert found.err.count("\n") == 5 and found.err.count("roll back") == 3
+    why = "note: acm is literal, of the last check, before it rolled back: the file holds the"
+    assert found.err.splitlines()[-1].startswith(why)
     assert "ACM" in found.err and "test" in found.err
     # The last check rolled back: what counts are the weights in the file.
     row = cli("eval", out, photos, "--device", "cpu", "--json").json

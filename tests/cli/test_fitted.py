@@ -53,7 +53,7 @@ def test_a_report_on_a_terminal(cli, tmp_path, monkeypatch):
     assert cli("report", tmp_path, obj=None).code == 0
     lines = screen.getvalue().splitlines()[1:]
     assert lines[0] == (
-        f"All: kind cell, model resnet18, epochs 2, data clean, frame st, folder {tmp_path}"
+        f"All: kind run, model resnet18, epochs 2, data clean, frame st, folder {tmp_path}"
     )
     assert max(map(len, lines[2:-2])) <= 70 and lines[-1] == output.STAGES
     assert "column" in lines[-2] and not any("stages:" in line for line in piped.splitlines())

@@ -32,3 +32,9 @@ def test_frames_say_what_they_are_and_what_is_their_own():
 def test_words_of_acm_are_there_where_it_was_judged():
     assert "gamma" in glossary.words(grouped([made(frame="st")]))
     assert "gamma" not in glossary.words(grouped([made()]))
+
+
+def test_the_retained_share_is_explained_where_there_is_one():
+    share = replace(made(), retained_share=0.7)
+    assert "retained share" in glossary.words(grouped([share]))
+    assert "retained share" not in glossary.words(grouped([made()]))

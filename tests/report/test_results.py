@@ -34,7 +34,7 @@ def test_rows_of_a_folder(cli, tmp_path):
     assert second["data"] == "sp 0.4" and second["acm"] == 1e-3
     assert second["stages"] == [{"epoch": 1, "step": 10, "tau": 1}]
     text = cli("report", tmp_path).out
-    assert "All: kind cell, model resnet18, epochs 2" in text and "1@1" in text
+    assert "All: kind run, model resnet18, epochs 2" in text and "1@1" in text
 
 
 def test_rows_with_published_numbers(cli, tmp_path):
@@ -56,7 +56,7 @@ def test_rows_with_published_numbers(cli, tmp_path):
         ({"poison": "sp", "rate": 0.37}, "", "the poison rate 0.37 (there are for 1, "),
         ({"frame": "cutout"}, "", "the frame cutout (there are for nt, "),
         ({"source": "cifar10, 100 images"}, "", "the data set cifar10, 100 images (there are for"),
-        ({}, "--measure best", "this measure, Accuracy on clean {split} images, best epoch"),
+        ({}, "--measure best", "this measure, Accuracy on clean test images, best epoch"),
     ],
 )
 def test_why_there_is_no_published_number(cli, tmp_path, made, more, cause):
@@ -336,26 +336,32 @@ def test_to_a_file(cli, folder, tmp_path):
 
 
 def test_latex_of_a_layout(cli, folder):
-    """What LaTeX acts on is escaped; rows of a poison stand together; sources stand below."""
-    made = cell(0.5, poison="sp", frame="st", label="50%_a&b {x} ^~\\")
+    """What LaTeX acts on is escaped; rows of a poison stand together; sources stand below; what may
+    be wider than a column is fitted into it."""
+    made = cell(0.5, poison="sp", frame="st", label="50%_a&b {x} ^~\\--`e\u0301")
     write(folder, made)
     text = cli("report", folder, "--layout", 1, "--format", "latex", "--anchors").out
     lines = [line.strip() for line in text.splitlines()]
-    assert lines[0].startswith("% \\usepackage{booktabs}")
+    assert lines[0] == "% \\usepackage{booktabs,graphicx} in the preamble"
     assert lines[4] == "\\caption{Accuracy on clean test images, \\%, cifar10}"
-    assert lines[5] == "\\begin{tabular}{llrr}"
-    assert lines[7:9] == ["poison & frame & resnet18 & vgg16-bn \\\\", "\\midrule"]
+    assert lines[6].startswith("\\resizebox") and lines[7] == "\\begin{tabular}{llll}"
+    assert lines[9:11] == ["poison & frame & resnet18 & vgg16-bn \\\\", "\\midrule"]
     assert "em-class & nt & 30.00 {[}ST paper 32.28{]} & -- \\\\" in lines
-    odd = "50\\%\\_a\\&b \\{x\\} \\textasciicircum{}\\textasciitilde{}\\textbackslash{}"
+    odd = "50\\%\\_a\\&b \\{x\\} \\textasciicircum{}\\textasciitilde{}\\textbackslash{}-{}-{`}é"
     assert f" & {odd} & 50.00 ($+$30.00)" in text
-    assert lines.count("\\addlinespace") == 3 and "\\par\\footnotesize ST paper: Hu et al." in text
-    assert text.count("\\begin") == text.count("\\end") == 2 and text.isascii()
+    assert lines.count("\\addlinespace") == 3 and "\n    ST paper: Hu et al." in text
+    assert text.count("\\begin") == text.count("\\end") == 3 and text.count("XeLaTeX") == 0
+    write(folder, cell(0.5, frame="st", label="\N{GREEK SMALL LETTER LAMDA}"))
+    bare = cli("report", folder, "--layout", 5, "--format", "latex").out
+    assert "XeLaTeX" in bare.splitlines()[1] and "graphicx" not in bare
     unlaid = cli("report", folder, "--format", "latex")
     assert unlaid.code == 2 and "pass --layout 1|2|4|5|7|8" in unlaid.err
 
 
 def test_a_row_an_epoch(cli, tmp_path):
-    write(tmp_path, cell(0.9, epochs=3), cell(0.5, frame="st"))
+    washed = cell(0.9, epochs=3)
+    washed["history"][2]["purified_accuracy"] = {"gray,jpeg-10": 0.25}
+    write(tmp_path, washed, cell(0.5, frame="st"))
     text = cli("report", tmp_path, "--epochs").out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [(row["frame"], row["epoch"]) for row in rows] == [
@@ -364,6 +370,7 @@ def test_a_row_an_epoch(cli, tmp_path):
     assert [float(row["accuracy"]) for row in rows] == [0.5, 0.5, 0.9, 0.5, 0.5]
     assert rows[3] == rows[3] | {"tau": "1", "verdict": "roll back", "acm": "0.001", "step": "10"}
     assert rows[0]["tau"] == "" and rows[0]["loss"] == "0.1" and "holdout_accuracy" not in rows[0]
+    assert [row["purified_accuracy:gray+jpeg-10"] for row in rows[1:4]] == ["", "0.25", ""]
     as_json = cli("report", tmp_path, "--epochs", "--json").json
     assert as_json[0]["tau"] is None and as_json[4]["epoch"] == 2
     assert cli("report", tmp_path, "--epochs", "--layout", 1).code == 2
