@@ -149,7 +149,7 @@ def test_python_of_the_library_page_runs(folder: Path) -> None:
 
 
 def test_library_example_runs(capsys: pytest.CaptureFixture) -> None:
-    runpy.run_path(str(ROOT / "examples/library.py"))["main"](epochs=1, limit=200)
+    runpy.run_path(str(ROOT / "examples/library.py"))["main"](epochs=1, limit=60)
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[3:]]
     assert rows == [[data, frame] for data in ("clean", "sp") for frame in ("nt", "orthogonal")]
 

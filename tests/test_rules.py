@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,21 +29,28 @@ LAYOUTS = {("data", "importing"), ("data", "exporting")}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All that a file is made of."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def room(path: Path) -> str:
     """The folder of stkit that a file stands in."""
     return path.relative_to(ROOT).parts[0]
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every module that a file imports, as dotted names, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    found: set[str] = set()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -71,11 +79,7 @@ def test_what_must_answer_at_once_imports_no_torch(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_the_cli_prints_and_only_rng_seeds(path):
-    calls = {
-        ast.unparse(node.func)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-    }
+    calls = {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
     if room(path) != "cli":
         assert not calls & {"print", "typer.echo", "sys.exit"}
     if room(path) not in ("core", "models"):
@@ -96,7 +100,7 @@ def test_nothing_asks_the_network(path):
     found = imports(path)
     assert not {name.partition(".")[0] for name in found} & NETWORK
     assert not [name for name in found if name.startswith("socket.")]
-    tree = list(ast.walk(ast.parse(path.read_text())))
+    tree = nodes(path)
     used = {
         n.attr for n in tree if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "socket"
     }
@@ -124,7 +128,7 @@ def test_only_the_command_line_configures_the_process(path):
     """By `configure`; a library call puts back what it sets, which tests/test_door.py checks."""
     if room(path) == "cli" or path.name in ("process.py", "clusters.py", "threads.py"):
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in PROCESS
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -165,7 +169,7 @@ def named(path: Path, known: set[str]) -> set[str]:
         return set()
     return known & {
         node.value
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
 
@@ -185,7 +189,7 @@ def test_soft_limits():
     bodies = {
         f"{path.relative_to(ROOT)}: {node.name}": lines(node)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef)
     }
     assert {name: count for name, count in bodies.items() if count > 45} == {}

@@ -270,6 +270,7 @@ def test_poison(method, cli, made, tmp_path):
     assert published.poisoned.all() and published.names == clean.names
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("method", poisons.METHODS)
 def test_a_lower_rate_is_the_file_that_poison_would_make(method, cli, made, tmp_path):
     clean, whole = made / "clean.safetensors", tmp_path / "whole"

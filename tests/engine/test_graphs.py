@@ -101,6 +101,7 @@ def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training
     return run
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize(
     "frame",
     ["nt", "nt-cg", "at", "st-cg", "st-full", "ueraser-max", "autoaugment", "cutmix", "cutout"],
@@ -120,6 +121,7 @@ def test_a_recorded_training_is_the_eager_one(frame, digits, recorder):
         assert eager.epochs[0].checks[0].verdict is Verdict.ROLL_BACK
 
 
+@pytest.mark.usefixtures("thin")
 def test_nothing_recorded_waits_for_the_device(digits, recorder):
     trained(digits, "at", recorder.runtime)
     few = {"model": "small", "batch_size": 20, "model_steps": 1, "steps": 2}
@@ -136,6 +138,7 @@ def test_nothing_recorded_waits_for_the_device(digits, recorder):
         assert not [name for name in names(tape) if any(wait in name for wait in WAITS)]
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("kind", ["em", "rem"])
 def test_a_recorded_poison_is_the_eager_one(kind, digits, recorder):
     """Ragged last batches too: 60 images in batches of 16."""

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 
 import pytest
 import timm
 import torch
+from torch import nn
 
 from stkit import models
 from stkit.core import artifact, header
@@ -15,6 +17,9 @@ from stkit.core.errors import ArtifactError, RecipeError, StkitError
 from stkit.data.images import Images
 from stkit.data.load import load
 from stkit.engine.runtime import pick
+from stkit.models import densenet, vgg
+from stkit.models.resnet import BasicBlock, Bottleneck, ResNet
+from stkit.models.wide_resnet import WideResNet
 from stkit.recipes.catalogue import MODELS, model_name
 from stkit.recipes.frames import FRAMES, PAPER, Frame, Phase
 from stkit.recipes.options import frame_with
@@ -51,11 +56,36 @@ def short(frame: Frame) -> Frame:
     return Frame(cut(frame.train), frame.fine_tune and cut(frame.fine_tune))
 
 
+WIDTHS, STRIDES = (8, 16, 32, 64), (1, 2, 2, 2)
+THIN: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet18": lambda n, _: ResNet(BasicBlock, WIDTHS, (2, 2, 2, 2), STRIDES, n),
+    "resnet50": lambda n, _: ResNet(Bottleneck, WIDTHS, (3, 4, 6, 3), STRIDES, n),
+    "wrn-28-10": lambda n, _: WideResNet(28, 2, n),
+    "wrn-34-10": lambda n, _: WideResNet(34, 2, n),
+}
+"""Layer by layer the nets of these names, of fewer channels: tens of millions of weights take
+seconds a step, and no frame asks for a width."""
+
+
+@pytest.fixture
+def thinner(monkeypatch, thin) -> None:
+    """Nets by name have all of their layers and few of their channels."""
+    for name, build in THIN.items():
+        monkeypatch.setitem(models.BUILDERS, name, build)
+    monkeypatch.setattr(densenet, "GROWTH", 8)
+    stages = [(max(8, width // 8), count) for width, count in vgg.STAGES[:-1]]
+    monkeypatch.setattr(vgg, "STAGES", (*stages, vgg.STAGES[-1]))  # as its classifier takes it
+
+
 @pytest.mark.parametrize("frame", PAPER)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_takes_a_step_by_every_frame(name, frame, sets):
+def test_every_model_takes_a_step_by_every_frame(name, frame, sets, request):
+    """By ST as they are: it adds a rate a layer, ACM and what it rolls back to. By others thin."""
+    if frame != "st":
+        request.getfixturevalue("thinner")
     recipe = TrainingRecipe(short(FRAMES[frame]), name, batch_size=2)
     run = Training(sets[32 if name == "vgg16-bn" else 8], recipe, runtime=CPU)
+    assert len(run.layers) == MODELS[name].layers
     before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
     for _ in run.steps():
         pass
@@ -76,7 +106,7 @@ def finished(images: Images, recipe: TrainingRecipe, stop: int | None = None) ->
     return run
 
 
-def test_a_net_with_dropout_resumes_with_the_same_weights(sets):
+def test_a_net_with_dropout_resumes_with_the_same_weights(sets, thinner):
     recipe = TrainingRecipe(frame_with("nt", epochs=3), "vgg16-bn", batch_size=4)
     whole, part = finished(sets[32], recipe), finished(sets[32], recipe, stop=2)
     again = Training(sets[32], recipe, runtime=CPU)

@@ -20,6 +20,7 @@ from stkit.poisons import em
 from stkit.poisons.rounds import Round, Rounds
 from stkit.recipes.poisons import EM, resolve
 
+pytestmark = pytest.mark.usefixtures("thin")
 CPU = pick("cpu", "fp32")
 SIDE = 20  # the smaller, the faster; on 16 a batch of one would have one value a channel
 QUICK = EM(model="small", batch_size=16, model_steps=3, steps=2, stop_error=0.0, max_rounds=2)

@@ -20,6 +20,7 @@ from stkit.recipes.carried import PLAIN
 from stkit.recipes.poisons import resolve
 from stkit.recipes.poisons.rem import REM, REM_SETTINGS
 
+pytestmark = pytest.mark.usefixtures("thin")
 CPU = pick("cpu", "fp32")
 SIDE = 20  # the smaller, the faster; on 16 a batch of one would have one value a channel
 QUICK = REM(

@@ -26,6 +26,7 @@ from stkit.training.run import train
 from stkit.training.schedule import Held
 from stkit.training.snapshot import live
 
+pytestmark = pytest.mark.usefixtures("thin")
 CPU = pick("cpu", "fp32")
 SIDE = 20
 LADDER = Ladder(

@@ -34,6 +34,12 @@ def digits() -> Images:
     return load("digits", limit=120, size=SIDE)
 
 
+@pytest.fixture(scope="module")
+def few(digits) -> Images:
+    """For what is done with every frame."""
+    return digits.rows(torch.arange(50))
+
+
 def recipe(frame: str = "nt", *, batch_size: int = 20, seed: int = 0, holdout: int = 0, **options):
     return TrainingRecipe(frame_with(frame, **options), "small", batch_size, seed, holdout)
 
@@ -50,13 +56,15 @@ def in_float64(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     return augment.augment(images.double(), names, seed=generator.initial_seed())
 
 
+@pytest.mark.usefixtures("thin")
 def test_st_is_algorithm_1(digits):
     """Weights after six epochs with keep and roll back, in float64, as by the transcription."""
+    some = digits.rows(torch.arange(60))
     scores = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
     torch.set_default_dtype(torch.float64)
     try:
         run = Training(
-            digits, recipe("st", epochs=6, gamma=0.5, augment="none"), runtime=CPU,
+            some, recipe("st", epochs=6, gamma=0.5, augment="none"), runtime=CPU,
             augment=in_float64, measure=lambda *probe: {"literal": next(scores)},
         )  # fmt: skip
         slow = models.create("small", classes=10, size=SIDE)
@@ -66,15 +74,15 @@ def test_st_is_algorithm_1(digits):
         pass
 
     def batch(clock: int):
-        epoch, offset = divmod(clock, 6)
-        order = torch.randperm(120, generator=stream(0, "order", epoch))
+        epoch, offset = divmod(clock, 3)
+        order = torch.randperm(60, generator=stream(0, "order", epoch))
         rows = order[offset * 20 : (offset + 1) * 20]
         generator = stream(0, "own augment, rank 0", clock)
-        return in_float64(to_float(digits.pixels[rows]), generator), digits.labels[rows]
+        return in_float64(to_float(some.pixels[rows]), generator), some.labels[rows]
 
     values = iter([0.1, 0.9, 0.8, 0.2, 0.7, 0.9])
     seen = reference.staged_training(
-        slow, batch, models.layers(slow, SIDE), epochs=6, steps=6, lr=0.1, beta=0.25, gamma=0.5,
+        slow, batch, models.layers(slow, SIDE), epochs=6, steps=3, lr=0.1, beta=0.25, gamma=0.5,
         acm=lambda model: next(values),
     )  # fmt: skip
     checks = [record.checks[0] for record in run.epochs]
@@ -127,18 +135,19 @@ def test_at_the_last_stage_acm_is_logged_each_epoch_and_not_judged(digits):
     assert set(checks[0].acm) == {"literal", "sum", "ratio"}
 
 
+@pytest.mark.usefixtures("thin")
 @pytest.mark.parametrize("frame", [name for name in FRAMES if name != "auto"])  # test_climb.py
-def test_resume_at_any_step_gives_the_same_bytes(frame, digits, tmp_path):
+def test_resume_at_any_step_gives_the_same_bytes(frame, few, tmp_path):
     options = {"gamma": 0.05, "check_every": 4} if FRAMES[frame].train.staged else {}
-    chosen = recipe(frame, epochs=2, batch_size=40, holdout=20, **options)
-    whole = Training(digits, chosen, runtime=CPU)
+    chosen = recipe(frame, epochs=2, holdout=10, **options)
+    whole = Training(few, chosen, runtime=CPU)
     stops = {1, 2, whole.plan.steps // 2, whole.plan.steps - 1}
     for step, _ in enumerate(whole.steps(), 1):
         if step in stops:
             artifact.write(tmp_path / f"{step}", whole.tensors(), whole.head())
     artifact.write(tmp_path / "whole", whole.tensors(), whole.head())
     for stop in stops:
-        again = Training(digits, chosen, runtime=CPU)
+        again = Training(few, chosen, runtime=CPU)
         again.resume(*artifact.read(tmp_path / f"{stop}", "checkpoint"))
         for _ in again.steps():
             pass
@@ -189,15 +198,16 @@ def test_a_header_leaves_nothing_open_so_a_changed_default_is_noticed(digits):
         again.resume(stored, run.tensors())
 
 
-def test_every_frame_learns_and_keeps_its_settings(digits):
+@pytest.mark.usefixtures("thin")
+def test_every_frame_learns_and_keeps_its_settings(few):
     for name, frame in FRAMES.items():
         if name == "auto":  # takes more images, see test_climb.py
             continue
-        often = {"check_every": 6} if name == "nt-stop" else {}
-        run = Training(digits, recipe(name, epochs=1, **often), runtime=CPU)
+        often = {"check_every": 2} if name == "nt-stop" else {}
+        run = Training(few, recipe(name, epochs=1, **often), runtime=CPU)
         assert [phase.lr for phase in run.plan.phases] == [phase.lr for phase in frame.phases]
         loss = [float(run.step.sums[0]) for _ in run.steps()]
-        assert len(loss) == 6 * len(frame.phases)
+        assert len(loss) == 2 * len(frame.phases)
 
 
 def test_st_full_is_two_runs_with_a_fresh_optimizer(digits):
