@@ -3,19 +3,19 @@
 # trained on clean and poisoned shapes in two or three ways, the report, and what it says in words.
 # No download, no GPU, under three minutes on two cores.
 #
-# All train on the images as they are: crop and flip, which `nt` has of itself, move OPS's pixel, and
-# a training this short then learns the shape and not the pixel.
+# All train on the images as they are: the crop that `nt` has of itself moves OPS's pixel, and a
+# training this short then learns the shape and not the pixel.
 #
 #   bash examples/demo.sh [OUT]        OUT is demo-out unless given
 #
-# EPOCHS (6) and LIMIT (5000 images) make it shorter, and then a poison has no time to do harm.
+# EPOCHS (4) and LIMIT (5000 images) make it shorter, and then a poison has no time to do harm.
 #
 # Stopped in the middle it goes on where it was; finished files are kept (`rm -r OUT` starts over).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out=${1:-demo-out}
-EPOCHS=${EPOCHS:-6}
+EPOCHS=${EPOCHS:-4}
 LIMIT=${LIMIT:-5000}
 # How each set is trained: staged training on one poison, as all of it is not to take longer.
 ways_of() { if [ "$1" = sp ]; then echo nt orthogonal st; else echo nt orthogonal; fi; }
