@@ -34,7 +34,10 @@ def cell(
     """The result of a cell; label: the frame's name in the grid; chosen: by a ladder; staged: of
     its schedule.
     """
-    phases = [as_dict(phase) | {"epochs": epochs} for phase in FRAMES[frame].phases]
+    of, bare, _ = frame.partition("+none")
+    phases = [as_dict(phase) | {"epochs": epochs} for phase in FRAMES[of].phases]
+    if bare:
+        phases = [phase | {"augment": []} for phase in phases]
     if staged:
         phases[0]["staged"] |= staged
     records: list[dict] = []

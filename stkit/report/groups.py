@@ -181,14 +181,14 @@ def word(setup: Mapping[str, Any], key: str) -> str:
     return f"{whose}{name} {','.join(values) or None}"
 
 
-def natural(group: Group, made: Iterable[Group]) -> Group | None:
+def natural(group: Group, made: Iterable[Group], *, frame: str = NATURAL) -> Group | None:
     """Natural training on the same images; None where there is not one such."""
     alike = [
         other
         for other in made
-        if other.first.known_as[1] == NATURAL and other.first.ground == group.first.ground
+        if other.first.known_as[1] == frame and other.first.ground == group.first.ground
     ]
-    named = [other for other in alike if other.frame == NATURAL] or alike
+    named = [other for other in alike if other.frame == frame] or alike
     return named[0] if len(named) == 1 else None
 
 

@@ -13,6 +13,8 @@ from stkit.report.groups import MEASURES, Group, natural
 
 STAGED = tuple(name for name, frame in PAPER.items() if frame.train.staged is not None)
 """The paper's own answer, named beside the best."""
+BARE = f"{NATURAL}+none"
+"""Natural training on images as they are: what a poison costs is of it where `nt` is not there."""
 LEAST = 1.0  # point; what is less is not claimed
 NO_POISON = "No training on poisoned images is among these, so there is no poison to judge."
 VALIDATION = (
@@ -79,6 +81,12 @@ class Finding:
         return difference(self.clean, self.natural)
 
     @property
+    def trained(self) -> str:
+        """What it costs something."""
+        bare = self.natural is not None and self.natural.first.known_as[1] == BARE
+        return "natural training without crop and flip" if bare else "natural training"
+
+    @property
     def poison(self) -> str:
         """The poison, and on how many of the images it is."""
         first = self.group.first
@@ -99,8 +107,9 @@ def findings(made: Sequence[Group]) -> list[Finding]:
 
 
 def _finding(here: list[Group], made: Sequence[Group]) -> Finding:
-    plain = natural(here[0], made)
-    others = [group for group in here if group.first.known_as[1] != NATURAL and not _given(group)]
+    plain = natural(here[0], made) or natural(here[0], made, frame=BARE)
+    itself = plain.first.known_as[1] if plain else NATURAL
+    others = [group for group in here if group.first.known_as[1] != itself and not _given(group)]
     staged = _best(group for group in others if group.frame in STAGED)
     best = _best(others)
     clean = _like(plain, made) if plain else None
@@ -190,20 +199,20 @@ def sentence(one: Finding) -> str:
     if one.natural is None:
         return f"{one.poison}: {one.lacking}{_reached(one)}."
     if cost is None or one.clean is None:
-        start = f"{one.poison} leaves natural training {_percent(one.natural)} ({one.lacking})"
+        start = f"{one.poison} leaves {one.trained} {_percent(one.natural)} ({one.lacking})"
     else:
         levels = f"({_percent(one.clean)} on clean images, {_percent(one.natural)} on these)"
-        start = f"{one.poison} {_costs(cost)} {levels}"
+        start = f"{one.poison} {_costs(cost, one.trained)} {levels}"
     return f"{start}; {_answers(one, cost)}."
 
 
-def _costs(cost: Difference) -> str:
+def _costs(cost: Difference, trained: str) -> str:
     if cost.shows:
-        verb = "costs natural training" if cost.points > 0 else "helps natural training by"
+        verb = f"costs {trained}" if cost.points > 0 else f"helps {trained} by"
         return f"{verb} {cost.text} point{'' if cost.text == '1' else 's'}"
     if cost.spread is None or abs(cost.points) < LEAST:
-        return "costs natural training less than a point"
-    return f"costs natural training nothing beyond the spread of seeds, {cost.text} points,"
+        return f"costs {trained} less than a point"
+    return f"costs {trained} nothing beyond the spread of seeds, {cost.text} points,"
 
 
 def _answers(one: Finding, cost: Difference | None) -> str:
@@ -271,7 +280,7 @@ def overall(here: Sequence[Finding], made: Sequence[Group]) -> list[str]:
     sets = "both" if len(grounds) == 2 else f"all {len(grounds)} sets"
     said = f"Best on its worst set, of {len(worst)} frames trained on {sets}: {best.frame}, "
     said += f"{_percent(best)} on {best.first.called}"
-    plain = worst.get(NATURAL)
+    plain = worst.get(NATURAL) or worst.get(BARE)
     if plain is not None and plain is not best:
         said += f"; natural training has {_percent(plain)} on its worst, {plain.first.called}"
     return [f"{said}."]

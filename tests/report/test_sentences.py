@@ -67,6 +67,12 @@ def test_what_is_missing_is_said():
         "sp: what it costs is not known without natural training on these images; st reaches "
         "50.0 %."
     ]
+    bare = [cell(0.6, frame="nt+none"), sp(0.1, "nt+none"), sp(0.5, "jpeg")]
+    assert said(*bare) == [
+        "sp costs natural training without crop and flip 50 points (60.0 % on clean images, "
+        "10.0 % on these); jpeg gives back 40."
+    ]
+    assert said(*bare, CLEAN, SP)[0].startswith("sp costs natural training 42 points")
     without = "without natural training on clean images by the same settings"
     for other in ([], [cell(0.6, epochs=3)], [cell(0.6, model="vgg16-bn")]):
         (line,) = said(*other, SP, sp(0.5, "st"))
