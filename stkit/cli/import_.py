@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from stkit.cli import claims, numbers, output
+from stkit.cli import claims, early, numbers, output
 from stkit.cli import options as o
+from stkit.core.checks import choose
 from stkit.data.importing.layouts import LAYOUTS
 
 PLACE = 50
@@ -104,11 +105,11 @@ def bring(
     quiet: o.Quiet = False,
 ) -> None:
     """Bring in noise or poisoned images; see `HELP`."""
-    from stkit.core.checks import choose
+    choose("format", format, ("auto", *LAYOUTS))
+    early.look(out, force=force, sources=(clean,))
     from stkit.data.importing.load import load
     from stkit.data.importing.values import Options
 
-    choose("format", format, ("auto", *LAYOUTS))
     asked = Options(
         scope=scope, sign=sign, rounding=rounding, epsilon=epsilon, labels=labels, index=index,
         order=order or ("rows" if Path(clean).is_file() else "index"), name=name, seed=seed,

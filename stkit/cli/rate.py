@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stkit.cli import claims
+from stkit.cli import claims, early
 from stkit.cli import options as o
 from stkit.cli.poison import Rate, Request, say
 from stkit.core.checks import number
@@ -43,6 +43,7 @@ def rate(
       stkit rate em.safetensors --clean cifar10 --poison-rate 0.2 -o em-20.safetensors
     """
     number("poison-rate", poison_rate, 0, 1)
+    early.look(out, force=force, sources=(str(file), clean))
     from stkit import poisons
     from stkit.data.images import read
 
