@@ -19,6 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 112, 26, 34
 POINTS = 300  # a line; of longer ones every n-th point is drawn
 COLOURS = 8
 TICKS = 6  # of whole epochs, and of powers of ten, at most so many and one
+MAY_BREAK = "\v"  # blank to `wrap`, and in no name
 LETTERS, LINES, LEADING = 13, 3, 15  # of a line's name: in a row, rows, height of one
 BESIDE = 12  # from the axes to the names at their right
 DECIMALS = 4  # powers of ten beyond that of it are written as such
@@ -241,8 +242,12 @@ def _name(line: Line, scale: Scale, rows: list[str], end: float | None) -> Itera
 
 
 def _rows(name: str) -> list[str]:
-    """A name in rows that fit beside a chart, cut where it is too long."""
-    return wrap(name, LETTERS, max_lines=LINES, placeholder="…") or [name]
+    """A name in rows that fit beside a chart, broken after commas too, cut where it is too long."""
+    rows = wrap(
+        name.replace(",", f",{MAY_BREAK}"), LETTERS, max_lines=LINES, placeholder="…",
+        replace_whitespace=False,
+    )  # fmt: skip
+    return [row.replace(MAY_BREAK, "") for row in rows] or [name]
 
 
 def styled(kind: str, line: Line) -> str:

@@ -215,9 +215,10 @@ def test_long_and_single_lines():
     svg = charts.chart([long], key="k", title="", x="", y="", log=True)
     drawn = svg.split('points="')[1].split('"')[0].split()
     assert len(drawn) <= charts.POINTS + 1 and svg.count("<circle") == charts.POINTS
-    single = charts.Line(0, 0, "st", [(1, 1.0)])
+    single = charts.Line(0, 0, "nt+none,orthogonal", [(1, 1.0)])
     one = charts.chart([single], key="k", title="", x="", y="", log=False)
     assert one.count("<circle") == 1
+    assert ">nt+none,</tspan>" in one and ">orthogonal</tspan>" in one, "broken at the comma"
 
 
 # Images
