@@ -143,8 +143,11 @@ def line(wrong: Any) -> str:
         kind = "method" if context.command.name == "poison" else "command"
         return nearest(kind, wrong.format_message().split("'")[1], known)
     narrowing = next((o for o in NARROWING if o.split()[0] == _no_option(wrong)), None)
-    if context and narrowing and "split" in {param.name for param in context.command.params}:
-        made = f"stkit data SOURCE {narrowing} -o part.safetensors"
+    takes = {param.name for param in context.command.params} if context else set()
+    # Where clean images go with others, a part of one alone would fit the other no more.
+    if context and narrowing and "split" in takes and "clean" not in takes:
+        split = " --split test" if context.command.name == "eval" else ""
+        made = f"stkit data SOURCE{split} {narrowing} -o part.safetensors"
         return f"No such option: {narrowing.split()[0]}; pass what `{made}` makes"
     return f"{told(wrong)}; see `{context.command_path} --help`" if context else told(wrong)
 

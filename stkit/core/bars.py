@@ -20,7 +20,7 @@ def bar(label: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
-    if not (sys.stderr.isatty() or console.is_jupyter):
+    if not ((sys.stderr and sys.stderr.isatty()) or console.is_jupyter):
         yield lambda done, total: None
         return
     with Progress(console=console, transient=True) as drawn:

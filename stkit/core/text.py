@@ -80,7 +80,8 @@ def latex(text: str) -> str:
     and quotes are not to one another.
     """
     joined = unicodedata.normalize("NFC", plain(text))
-    shown = "".join(_LATEX.get(letter, letter) for letter in joined).replace("--", "-{}-")
+    shown = "".join(_LATEX.get(letter, letter) for letter in joined)
+    shown = re.sub("-(?=-)", "-{}", shown)
     return re.sub(r"(?<![\w.])([-+])(?=\d)", r"$\1$", shown)
 
 

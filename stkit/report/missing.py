@@ -15,7 +15,7 @@ from stkit.report.result import Result
 
 BEGUN = "*.part", "work/*.part"
 """Where in the folder of a bench lies what was begun, if nothing else was asked for."""
-AXES = ("poison", "frame", "model", "seed")
+AXES = ("set", "frame", "model", "seed")
 
 
 def missing(gathered: Gathered) -> list[str]:

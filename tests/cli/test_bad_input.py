@@ -79,6 +79,8 @@ UNKNOWN = [
         "No such option: --size; pass what `stkit data .* --size N -o",
     ),
     ("report nt.safetensors --limit 9", "No such option: --limit; see `"),
+    ("eval nt.safetensors digits --limit 9", "`stkit data SOURCE --split test --limit N -o"),
+    ("check sp.safetensors --clean digits --limit 9", "No such option: --limit .*see `"),
     ("list datasts", "unknown kind 'datasts'; did you mean 'datasets'"),
     ("report nt.safetensors --format pdf", "unknown format 'pdf'; choose one of table, markdown"),
     ("export clean.safetensors --format foldr -o x", "unknown format 'foldr'; did you mean"),

@@ -4,7 +4,7 @@ from made_up import cell, images, write
 
 from stkit.report import files
 
-HOLES = "3 of the 6 runs of 3 poisons x 2 frames are here, without clean st, sp 0.5 st, sp nt"
+HOLES = "3 of the 6 runs of 3 sets x 2 frames are here, without clean st, sp 0.5 st, sp nt"
 
 
 def test_a_folder_without_holes_says_nothing(cli, tmp_path):
