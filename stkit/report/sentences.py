@@ -14,7 +14,7 @@ from stkit.report.groups import MEASURES, Group, natural
 STAGED = tuple(name for name, frame in PAPER.items() if frame.train.staged is not None)
 """The paper's own answer, named beside the best."""
 BARE = f"{NATURAL}+none"
-"""Natural training on images as they are: what a poison costs is of it where `nt` is not there."""
+"""Natural training on images as they are; costs are told of it where there is no `nt`."""
 LEAST = 1.0  # point; what is less is not claimed
 NO_POISON = "No training on poisoned images is among these, so there is no poison to judge."
 VALIDATION = (
@@ -82,7 +82,7 @@ class Finding:
 
     @property
     def trained(self) -> str:
-        """What it costs something."""
+        """The training that the cost is of, in words."""
         bare = self.natural is not None and self.natural.first.known_as[1] == BARE
         return "natural training without crop and flip" if bare else "natural training"
 
