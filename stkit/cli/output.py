@@ -25,8 +25,11 @@ LONG = 2000
 
 
 def rank() -> int:
-    """Which of the processes this is that torchrun started; rank 0 speaks for all."""
-    return int(os.environ.get("RANK") or 0)
+    """Which of the processes this is that torchrun started: rank 0 speaks for all, and so does one
+    whose number is none of torchrun's."""
+    told, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    started = told.isdecimal() and count.isdecimal() and int(told) < int(count)
+    return int(told) if started else 0
 
 
 def say(shown: str) -> None:

@@ -13,6 +13,7 @@ LEAST = 512 << 20
 """Bytes that must be free on a GPU: what cuDNN, a small net and a batch take at the least."""
 DRIVER = Path("/proc/driver/nvidia/version")
 """Where Linux tells of NVIDIA's driver, if it is there."""
+BY_TORCHRUN = "start the ranks with torchrun, or unset RANK and WORLD_SIZE"
 
 
 def named(name: str, world_size: int) -> torch.device:
@@ -106,13 +107,36 @@ def _titled(device: torch.device) -> str:
     return f"device {device} ({name}, compute capability {major}.{minor})"
 
 
+def ranks() -> tuple[int, int]:
+    """This process among those that torchrun started, and how many these are: 0 of 1 without it.
+
+    DeviceError where the environment has something else than torchrun puts there.
+    """
+    rank, world_size = _told("RANK", 0), _told("WORLD_SIZE", 1)
+    if rank >= world_size:
+        raise DeviceError(
+            f"RANK is {rank} and WORLD_SIZE {world_size}, expected ranks from 0 on; {BY_TORCHRUN}"
+        )
+    return rank, world_size
+
+
+def _told(name: str, default: int | None = None) -> int:
+    """A number in the environment; DeviceError where it is none, or is lacking."""
+    told = os.environ.get(name) or default
+    if not str(told).isdecimal():
+        raise DeviceError(
+            f"{name} is {told!r}, expected a whole number, as torchrun sets it; {BY_TORCHRUN}"
+        )
+    return int(str(told))
+
+
 def _of_rank(device: torch.device) -> torch.device:
     """The device of this rank on its machine."""
     if device.type == "cpu":
         return device
     if device.type != "cuda" or device.index is not None:
         raise RecipeError(f"device {device} is one device, for several ranks pass --device cuda")
-    mine, ranks = (int(os.environ[k]) for k in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    mine, ranks = _told("LOCAL_RANK"), _told("LOCAL_WORLD_SIZE")
     count = torch.cuda.device_count()
     if ranks > count:
         raise DeviceError(

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from stkit.core import arrays
 from stkit.core.errors import DeviceError
+from stkit.engine.devices import BY_TORCHRUN
 from stkit.engine.runtime import Runtime
 
 # how long a rank waits for another that says nothing: as long as rank 0 may take to write a large
@@ -41,9 +42,15 @@ def configure(runtime: Runtime) -> None:
 
 
 def connect(device: torch.device) -> None:
-    """Connect this process to the other ranks, if only itself, as its environment says."""
+    """Connect this process to the other ranks, if only itself, as its environment says.
+
+    DeviceError where the environment says too little: torch raises a ValueError.
+    """
     backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backends, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backends, timeout=PATIENCE)
+    except ValueError as error:
+        raise DeviceError(f"the ranks cannot be connected: {error}; {BY_TORCHRUN}") from error
 
 
 @contextmanager

@@ -5,7 +5,6 @@ the same order and takes its part of each batch; what is decided, is decided on 
 added up over the ranks. With one rank all of this is the identity.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -255,7 +254,7 @@ def pick(
     choose("step", step, STEPS)
     threads = torch.get_num_threads() if threads is None else threads
     whole("threads", threads, 1, THREADS)
-    rank, world_size = (int(os.environ.get(k) or d) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
+    rank, world_size = devices.ranks()
     chosen = devices.named(device, world_size)
     if precision == "auto":
         able = chosen.type == "cuda" and devices.native_bf16(chosen)

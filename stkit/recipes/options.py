@@ -164,7 +164,7 @@ def frame_with(
         raise RecipeError(
             f"frame is a {type(frame).__name__}, expected a name or a Frame; pass Frame(Phase(...))"
         )
-    base = FRAMES[choose("frame", frame, FRAMES)] if isinstance(frame, str) else frame
+    base = _frame(frame) if isinstance(frame, str) else frame
     for name, value in options.items():
         option = OPTIONS[choose("option", name, OPTIONS)]
         if value is not None and value is not False and not option.has(base):
@@ -181,6 +181,16 @@ def frame_with(
         base, train=train, fine_tune=_fine_tune(base.fine_tune, train, augment, options),
         name=called(base.name, augment),
     )  # fmt: skip
+
+
+def _frame(name: str) -> Frame:
+    """The frame of this name; one as reports call it is answered with what makes it."""
+    base, _, carried = name.partition("+")
+    if base in FRAMES and carried:
+        raise RecipeError(
+            f"frame {name!r} is how reports call it; pass --frame {base} --augment {carried}"
+        )
+    return FRAMES[choose("frame", name, FRAMES)]
 
 
 def _train(phase: Phase, carried: str | None, options: Options) -> Phase:

@@ -62,6 +62,7 @@ UNKNOWN = [
     ("poison", "Missing command; see `.*poison --help`"),
     ("train clean.safetensors --frame ST -o x", "unknown frame .ST.; did you mean .st."),
     ("train clean.safetensors --frame st-cgg -o x", "unknown frame 'st-cgg'; did you mean 'st-cg'"),
+    ("train clean.safetensors --frame nt+none -o x", "pass --frame nt --augment none"),
     ("train clean.safetensors --frame zz -o x", "unknown frame 'zz'; choose one of nt, nt-cg, at"),
     ("train clean.safetensors --frame nt --model smal -o x", "unknown model .* mean 'small'"),
     (

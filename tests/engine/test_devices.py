@@ -6,8 +6,10 @@ import pytest
 import torch
 from gpus import pretend
 
+from stkit.cli import output
 from stkit.core.errors import DeviceError
 from stkit.engine import devices
+from stkit.engine.process import configure
 from stkit.engine.runtime import pick
 
 
@@ -124,3 +126,32 @@ def test_what_torch_warns_of_is_said_once(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", available)
     refused("no GPU is there")
+
+
+@pytest.mark.parametrize(
+    ("told", "pattern"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc', expected a whole number"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', expected a whole number"),
+        ({"RANK": "5"}, "RANK is 5 and WORLD_SIZE 1, expected ranks from 0 on"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE 0"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK is None, expected a whole number"),
+    ],
+)
+def test_ranks_that_torchrun_did_not_start(told, pattern, monkeypatch):
+    pretend(monkeypatch, 2)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert output.rank() == 0
+    with pytest.raises(DeviceError, match=f"{pattern}.*start the ranks with torchrun"):
+        pick("cuda", "fp32")
+
+
+def test_ranks_that_cannot_be_connected(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(DeviceError, match=r"MASTER_ADDR.*start the ranks with torchrun"):
+        configure(pick("cpu", "fp32"))
