@@ -13,6 +13,9 @@ from stkit.recipes.carried import preparation, rung
 from stkit.recipes.ladder import FITTED, Ladder
 from stkit.recipes.purifiers import SHARE
 
+ENOUGH = 1.5
+"""Times chance that a probe reads at least where a share of it says something."""
+
 
 @dataclass(frozen=True)
 class Pilot:
@@ -62,7 +65,7 @@ class Chosen:
 
     skipped: rungs that were not tried, and why; None: nobody has asked yet. probe: of each rung
     that random convolutions were asked about, what they read. mirrored: how much of that, above
-    chance and on the rung where it is least, is read off mirrored images too. note: where no rung
+    chance and on the rung where it is most, is read off mirrored images too. note: where no rung
     has passed.
     """
 
@@ -103,7 +106,8 @@ class Chosen:
     def told(self) -> str:
         """What was decided before the training, for people, in a line."""
         tried = ", ".join(each.told() for each in self.pilots)
-        passed_over = f"; passed over: {', '.join(self.skipped)}" if self.skipped else ""
+        skipped = self.skipped if len(self.pilots) > 1 else None
+        passed_over = f"; passed over: {', '.join(skipped)}" if skipped else ""
         said = f"{tried}: trains on {self.rung}{passed_over}"
         return said if self.note is None else f"{said}; {self.note}"
 
@@ -132,16 +136,16 @@ def begun_on(pilots: Sequence[Pilot]) -> Pilot:
 
 
 def spared(
-    ladder: Ladder, read: Mapping[str, tuple[float, float]], *, classes: int, mirror: bool
+    ladder: Ladder, read: Mapping[str, tuple[float, float]], *, classes: int, mirror: float | None
 ) -> dict[str, str]:
     """Rungs that leave a shortcut where random convolutions read it, and why.
 
     read: what these read off the images of each rung that prepares them, and of the lowest, and off
     the same mirrored. Some of it is natural and is read on every rung; of it no rung leaves
-    `ladder.left` times as much above chance as another. mirror: whether it makes no other class;
-    then too little of what is left by shortcuts is read off mirrored images. Asked once the lowest
-    has failed; only those that leave less are tried. Not asked of what is fitted to a whole set:
-    such rungs change more of it than a part of the set shows.
+    `ladder.left` times as much above chance as another. mirror: what `survives` says; None where a
+    mirror does not judge. Then too little of what is left by shortcuts is read off mirrored images.
+    Only those that leave less are tried. Not asked of what is fitted to a whole set: such rungs
+    change more of it than a part of the set shows.
     """
     if not read:
         return {}
@@ -155,22 +159,21 @@ def spared(
         times, kept = (direct - chance) / least, (mirrored - chance) / (direct - chance)
         if times > ladder.left:
             why[name] = f"leaves {times:.1f} times what the least leaves to be read by a probe"
-        elif mirror and kept < SHARE:
+        elif mirror is not None and kept < SHARE * mirror:
             why[name] = f"mirrored images keep {kept:.2f} of what a probe reads"
     return why
 
 
 def survives(read: Collection[tuple[float, float]], *, classes: int) -> float | None:
-    """How much of what a probe reads above chance, where it reads least, it reads off mirrored
-    images too; None where nothing was read.
+    """How much of what a probe reads above chance it reads off mirrored images too, on the rung
+    where that is most, and 1 at most; None where nothing was read.
 
-    read: off the images of each rung, and off the same mirrored. Where least is left of a shortcut
-    what is read is of things, which a mirror leaves as they are, unless it makes another class of
-    them: of CIFAR-10 and what poisons it 0.86 to 1.02 survives there, of digits 0.18.
+    read: off the images of each rung, and off the same mirrored. Where a shortcut is gone what is
+    read is of things, which a mirror leaves as they are, unless it makes another class of them.
     """
-    direct, mirrored = min(read, default=(0.0, 0.0))
     chance = 1 / classes
-    return (mirrored - chance) / (direct - chance) if direct > chance else None
+    shares = [(m - chance) / (d - chance) for d, m in read if d > ENOUGH * chance]
+    return min(max(shares), 1.0) if shares else None
 
 
 def kept(washed: Sequence[Mapping[str, float]], *, classes: int) -> list[float]:

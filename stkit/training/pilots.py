@@ -41,6 +41,7 @@ from stkit.training.ladder import (
 )
 from stkit.training.plan import Plan
 from stkit.training.purified import Purified
+from stkit.training.schedule import Held
 
 LOOKED_AT = 100
 """Held-out images that are prepared to see whether a rung changes any."""
@@ -176,23 +177,42 @@ class Pilots:
         return None if self.running is None else self.running.progress
 
     def _judged(self, model: nn.Module, name: str) -> Pilot:
-        """What a model has learned on a rung, by the held-out images."""
-        held, classes = self.images.rows(self.plan.holdout_rows), len(self.images.classes)
+        """What a model has learned on a rung, by the held-out images.
+
+        On the lowest nobody has asked yet whether a mirror makes another class: it is, where all
+        else passes and mirrored images do not.
+        """
+        held = self.images.rows(self.plan.holdout_rows)
         prepared = rung(name).prepare
         self.runtime.broadcast_(*model.buffers())
-        wash: tuple[str, ...] = purifiers.PURIFIERS
-        if (self.chosen.mirrored or 0) >= purifiers.SHARE:
-            wash = (*wash, purifiers.MIRROR)
+        wash = (*purifiers.PURIFIERS, purifiers.MIRROR)
         measure = Purified(model, held, prepared=prepared, runtime=self.runtime, wash=wash)
         seen = measure()
-        washed = seen["purified_accuracy"]
+        if self.chosen.skipped is not None:
+            return self._pilot(name, seen, measure.judges, self.chosen.mirrored)
+        strict = self._pilot(name, seen, measure.judges, 1.0)
+        mild = self._pilot(name, seen, measure.judges, None)
+        if strict.passed or not mild.passed:
+            return strict if strict.passed else mild
+        self._look()
+        return self._pilot(name, seen, measure.judges, self.chosen.mirrored)
+
+    def _pilot(self, name: str, seen: Held, judges: Sequence[str], mirrored: float | None) -> Pilot:
+        """What was measured, judged. mirrored: see `ladder.survives`; a mirror takes the rest."""
+        washed, classes = dict(seen["purified_accuracy"]), len(self.images.classes)
+        toll = purifiers.TOLL
+        if mirrored is None or mirrored < purifiers.MIRRORED:
+            judges = [each for each in judges if each != purifiers.MIRROR]
+            washed.pop(purifiers.MIRROR)
+        else:
+            toll = {**toll, purifiers.MIRROR: 1 - mirrored}
         # A shortcut may be told best off images prepared as on this rung.
         most = max(seen["holdout_accuracy"], *washed.values())
-        share = purifiers.retained_share(most, washed, measure.judges)
+        share = purifiers.retained_share(most, washed, judges, toll)
         return Pilot(
             name, most, washed, 1.0 if share is None else share,
             purifiers.least_share(most, classes) if most else 1.0,
-            purifiers.passes(share, most, classes, len(held)),
+            purifiers.passes(share, most, classes, len(self.plan.holdout_rows)),
         )  # fmt: skip
 
     def _rows(self) -> Tensor:
@@ -204,14 +224,14 @@ class Pilots:
 
     def _look(self) -> None:
         """Which rungs need no pilot: those that do what a lower one does, and those that a probe by
-        random convolutions says leave the shortcut where it was. And whether what is read where
-        least is left survives a mirror: then it is of things, and mirrored images judge too."""
+        random convolutions says leave the shortcut where it was. And how much of what is read
+        survives a mirror: if much, then it is of things, and mirrored images judge too."""
         held = self.images.rows(self.plan.holdout_rows[:LOOKED_AT])
         skipped = same(self.ladder, held)
         read = self._probed([name for name in self.ladder.rungs if name not in skipped])
         classes = len(self.images.classes)
         mirrored = survives(read.values(), classes=classes)
-        mirror = mirrored is not None and mirrored >= purifiers.SHARE
+        mirror = mirrored if (mirrored or 0) >= purifiers.MIRRORED else None
         skipped |= spared(self.ladder, read, classes=classes, mirror=mirror)
         known = {name: direct for name, (direct, _) in read.items()}
         self.chosen = replace(self.chosen, skipped=skipped, probe=known, mirrored=mirrored)

@@ -15,7 +15,7 @@ from stkit.measure.subject import Checkpoint
 from stkit.recipes.frames import Frame
 from stkit.recipes.ladder import RUNGS, Ladder
 from stkit.recipes.options import frame_with
-from stkit.recipes.purifiers import PURIFIERS
+from stkit.recipes.purifiers import MIRROR
 from stkit.recipes.training import TrainingRecipe
 from stkit.report.result import summary
 from stkit.training import pilots
@@ -46,19 +46,21 @@ def digits() -> Images:
 class Script:
     """Stands in for what is measured, in the order in which a training asks for it."""
 
-    def __init__(self, *told: tuple[float, float]) -> None:
+    def __init__(self, *told: tuple[float, ...]) -> None:
         self.told, self.asked = told, 0
 
     def __call__(self, purified: Purified) -> Held:
-        accuracy, share = self.told[self.asked]
+        accuracy, share, *of_mirror = self.told[self.asked]
         self.asked += 1
-        washed = dict.fromkeys(PURIFIERS, accuracy * share)
+        washed = dict.fromkeys(purified.feeds, accuracy * share)
+        if MIRROR in washed and of_mirror:
+            washed[MIRROR] = accuracy * of_mirror[0]
         return Held(holdout_accuracy=accuracy, purified_accuracy=washed, retained_share=share)
 
 
 @pytest.fixture
 def scripted(monkeypatch):
-    def put(*told: tuple[float, float]) -> Script:
+    def put(*told: tuple[float, ...]) -> Script:
         script = Script(*told)
         monkeypatch.setattr(Purified, "__call__", lambda purified: script(purified))
         return script
@@ -141,6 +143,32 @@ def test_a_fall_at_the_end_of_the_budget_brings_the_best_state_back(digits, scri
     assert run.climb.chosen.rung == "plain" and not run.climb.chosen.switches
     last = run.epochs[-1]
     assert last.rolled_back and last.retained_share == 0.3 and last.final["retained_share"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("of_mirror", "read", "rungs", "judges"),
+    [
+        (0.9, None, ["plain"], True),  # all pass: nobody needs to know what a mirror does
+        (0.2, (0.9, 0.8), ["plain", "cg"], True),  # what a probe reads survives it: a shortcut
+        (0.2, (0.9, 0.28), ["plain"], False),  # it makes other classes, so it says nothing
+        (0.45, (0.9, 0.5), ["plain"], True),  # half of it survives, as much as of what it learned
+    ],
+)
+def test_a_mirror_judges_the_lowest_rung_where_it_makes_no_other_class(
+    of_mirror, read, rungs, judges, digits, scripted, monkeypatch
+):
+    def convolved(images, names, *, seed):
+        assert read is not None, "what a mirror does is asked, though nothing hangs on it"
+        return dict.fromkeys(names, read)
+
+    monkeypatch.setattr(pilots, "convolved", convolved)
+    monkeypatch.setattr(pilots, "least", lambda classes: 1)
+    scripted(*[(0.9, 0.9, of_mirror), (0.9, 0.9, 0.9)][: len(rungs)], *[(0.9, 0.9)] * 4)
+    run = ended(Training(digits, recipe(), runtime=CPU))
+    tried = run.climb.chosen.pilots
+    assert [pilot.rung for pilot in tried] == rungs and tried[-1].passed
+    assert (MIRROR in tried[0].purified_accuracy) is judges
+    assert "passed over" not in run.climb.chosen.told()
 
 
 def test_where_none_passes_the_nearest_is_taken_and_said(digits, scripted):
