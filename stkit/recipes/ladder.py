@@ -34,8 +34,8 @@ class Ladder:
     no larger a batch. budget: all pilots together, by the images that pass through a net in
     training, of those of the training; `pilots` of them are allowed in any case. holdout: images
     kept out to judge by where none are asked for, a tenth of the set at most.
-    left: see `training.ladder.spared`. sound, lost, falls: see `training.ladder.fell` and
-    `last_sound`.
+    left: see `training.ladder.spared`. little: see `training.ladder.knows_little`. sound, lost,
+    falls: see `training.ladder.fell` and `last_sound`.
     """
 
     rungs: tuple[str, ...] = RUNGS
@@ -43,10 +43,11 @@ class Ladder:
     steps: int = 390  # five epochs of those images
     batch_size: int = 128
     model: str = "small"
-    budget: float = 0.35
+    budget: float = 0.3
     pilots: int = 3
     holdout: int = 1000
     left: float = 1.5
+    little: float = 0.5
     sound: float = 0.75
     lost: float = 0.5
     falls: int = 2
@@ -65,7 +66,7 @@ class Ladder:
         whole("ladder's holdout", self.holdout, 1, inf)
         number("ladder's budget", self.budget, 0, inf)
         number("ladder's left", self.left, 1, inf)
-        for name in ("sound", "lost"):
+        for name in ("little", "sound", "lost"):
             number(f"ladder's {name}", getattr(self, name), 0, 1)
         if not isinstance(self.rungs, tuple) or len(set(self.rungs)) < max(1, len(self.rungs)):
             raise RecipeError(

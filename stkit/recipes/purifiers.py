@@ -27,7 +27,9 @@ MIRRORED = 0.45
 """Of what a probe reads above chance, the part that it must read off mirrored images, on the rung
 where that is most, for these to judge: of CIFAR-10 and what poisons it 0.9, of drawings with SP's
 noise 0.6, of digits 0.3."""
-TOLL = {"gray,jpeg-10": 0.4}
+GRAY = 0.4
+"""What grey may take of clean images."""
+TOLL = {"gray,jpeg-10": GRAY}
 """What a purifier may take, as it does of clean images: accuracy counts as if it were over the
 rest. The others may take nothing of their own."""
 SHARE = 0.65

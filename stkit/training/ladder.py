@@ -6,12 +6,12 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from stkit.recipes.carried import preparation, rung
 from stkit.recipes.ladder import FITTED, Ladder
-from stkit.recipes.purifiers import SHARE
+from stkit.recipes.purifiers import GRAY, SHARE
 
 ENOUGH = 1.5
 """Times chance that a probe reads at least where a share of it says something."""
@@ -23,7 +23,8 @@ class Pilot:
 
     holdout_accuracy: on the held-out images as they are, or washed where that is more, as where a
     purifier prepares like the rung. purified_accuracy: on the same, washed by each purifier.
-    retained_share: the smallest of these over the first. least_share: what it takes.
+    retained_share: the smallest of these over the first. least_share: what it takes. little: see
+    `knows_little`.
     """
 
     rung: str
@@ -32,20 +33,31 @@ class Pilot:
     retained_share: float
     least_share: float
     passed: bool
+    little: bool = False
 
     def told(self) -> str:
         """What came of it, for people."""
         kept = f"{self.rung} keeps {self.retained_share:.2f}"
         if self.least_share >= 1:
             return f"{self.rung} has learned nothing to judge"
-        if self.passed and self.nearness < 1:
-            return f"{kept} ({self.least_share:.2f} passes, which is within the noise)"
-        return f"{kept} ({self.least_share:.2f} passes)"
+        noise = ", which is within the noise" if self.passed and self.nearness < 1 else ""
+        little = f" of {self.holdout_accuracy:.2f}, which is little" if self.little else ""
+        return f"{kept}{little} ({self.least_share:.2f} passes{noise})"
 
     @property
     def nearness(self) -> float:
         """How much it has of what it takes."""
         return self.retained_share / self.least_share
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ends the search."""
+        return self.passed and not self.little
+
+    @property
+    def known(self) -> float:
+        """What it tells of images whatever washes them."""
+        return self.retained_share * self.holdout_accuracy
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,8 @@ class Chosen:
 
     skipped: rungs that were not tried, and why; None: nobody has asked yet. probe: of each rung
     that random convolutions were asked about, what they read. mirrored: how much of that, above
-    chance and on the rung where it is most, is read off mirrored images too. note: where no rung
-    has passed.
+    chance and on the rung where it is most, is read off mirrored images too. note: where no
+    pilot ended the search.
     """
 
     rung: str | None = None
@@ -120,19 +132,72 @@ def allowed(ladder: Ladder, *, training: int, pilot: int) -> int:
 def to_try(
     ladder: Ladder, pilots: Sequence[Pilot], skipped: Collection[str], *, most: int
 ) -> str | None:
-    """The rung of the next pilot; None where one has passed, none is left, or there may be no more
-    of them."""
-    if len(pilots) >= most or any(pilot.passed for pilot in pilots):
+    """The rung of the next pilot; None where one has passed that knows more than little, none is
+    left, or there may be no more of them."""
+    if len(pilots) >= most or any(pilot.ended for pilot in pilots):
         return None
     tried = {pilot.rung for pilot in pilots}
     return next((rung for rung in ladder.rungs if rung not in tried and rung not in skipped), None)
 
 
 def begun_on(pilots: Sequence[Pilot]) -> Pilot:
-    """The pilot on whose rung to train: the first that passed; where none has, that which came
-    nearest, and of equal ones the mildest."""
-    passed = next((pilot for pilot in pilots if pilot.passed), None)
-    return passed or max(pilots, key=lambda pilot: pilot.nearness)
+    """The pilot on whose rung to train: the first that passed and knows more than little; else, of
+    those that passed, the one that knows most; where none has, that which came nearest. Of equal
+    ones the mildest."""
+    passed = [pilot for pilot in pilots if pilot.passed]
+    if not passed:
+        return max(pilots, key=lambda pilot: pilot.nearness)
+    return next((p for p in passed if p.ended), max(passed, key=lambda pilot: pilot.known))
+
+
+def knows_little(
+    ladder: Ladder, name: str, accuracy: float, read: float | None, *, classes: int
+) -> bool:
+    """Whether a pilot's accuracy on a rung is too little to end the search: above chance less than
+    `ladder.little` of what random convolutions read there.
+
+    What such a pilot knows is no shortcut, but the preparation has taken most of what there was:
+    `orthogonal` takes as many directions off an image as there are classes. read: None where that
+    was not asked. Never on the lowest rung, which takes nothing.
+    """
+    chance = 1 / classes
+    if read is None or name == ladder.rungs[0]:
+        return False
+    return accuracy - chance < ladder.little * (read - chance)
+
+
+def with_pilot(ladder: Ladder, chosen: Chosen, pilot: Pilot) -> Chosen:
+    """What was decided, with a pilot more. Where it passed and knows little on a rung that is
+    fitted to the set, stronger ones that are take more of the same, and are passed over."""
+    pilots, skipped = (*chosen.pilots, pilot), chosen.skipped
+    if pilot.passed and pilot.little and _fitted(pilot.rung):
+        above = ladder.rungs[ladder.rungs.index(pilot.rung) + 1 :]
+        why = f"takes more than {pilot.rung}, which left little"
+        skipped = {each: why for each in above if _fitted(each)} | dict(skipped or {})
+    return replace(chosen, pilots=pilots, skipped=skipped)
+
+
+def decided(ladder: Ladder, chosen: Chosen) -> Chosen:
+    """What was decided, with the rung to train on; the note says why where no pilot ended the
+    search."""
+    pilots, best = chosen.pilots, begun_on(chosen.pilots)
+    if best.ended:
+        return replace(chosen, rung=best.rung)
+    left = len(ladder.rungs) - len({pilot.rung for pilot in pilots} | {*(chosen.skipped or {})})
+    beyond = f", the budget left {left} untried" if left else ""
+    if best.passed:
+        note = f"every pilot that passed knows little{beyond}; {best.rung} knows most"
+    else:
+        note = f"none of {len(pilots)} pilots passed{beyond}; {best.rung} came nearest"
+    return replace(chosen, rung=best.rung, note=note)
+
+
+def _fitted(name: str) -> bool:
+    return any(preparation(each)[0] in FITTED for each in rung(name).prepare)
+
+
+def _gray(name: str) -> bool:
+    return any(preparation(each)[0] == "gray" for each in rung(name).prepare)
 
 
 def spared(
@@ -142,21 +207,24 @@ def spared(
 
     read: what these read off the images of each rung that prepares them, and of the lowest, and off
     the same mirrored. Some of it is natural and is read on every rung; of it no rung leaves
-    `ladder.left` times as much above chance as another. mirror: what `survives` says; None where a
-    mirror does not judge. Then too little of what is left by shortcuts is read off mirrored images.
-    Only those that leave less are tried. Not asked of what is fitted to a whole set: such rungs
+    `ladder.left` times as much above chance as another; of images in colour grey may take
+    `purifiers.GRAY` besides. mirror: what `survives` says; None where a mirror does not judge. Then
+    too little of what is left by shortcuts is read off mirrored images. Only those that leave less
+    are tried. Not asked of what is fitted to a whole set: such rungs
     change more of it than a part of the set shows.
     """
     if not read:
         return {}
     chance = 1 / classes
-    least = max(min(direct for direct, _ in read.values()) - chance, 1e-9)
+    left = {name: direct - chance for name, (direct, _) in read.items()}
+    in_gray = max(min(left.values()), 1e-9)
+    in_color = min(known / (1 - GRAY * _gray(name)) for name, known in left.items())
     why = {}
     for name, (direct, mirrored) in read.items():
-        fitted = any(preparation(each)[0] in FITTED for each in rung(name).prepare)
-        if direct <= chance or fitted or name == ladder.rungs[0]:
+        if direct <= chance or _fitted(name) or name == ladder.rungs[0]:
             continue
-        times, kept = (direct - chance) / least, (mirrored - chance) / (direct - chance)
+        least = in_gray if _gray(name) else max(in_color, 1e-9)
+        times, kept = left[name] / least, (mirrored - chance) / left[name]
         if times > ladder.left:
             why[name] = f"leaves {times:.1f} times what the least leaves to be read by a probe"
         elif mirror is not None and kept < SHARE * mirror:

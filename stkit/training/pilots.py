@@ -34,10 +34,12 @@ from stkit.training.ladder import (
     Chosen,
     Pilot,
     allowed,
-    begun_on,
+    decided,
+    knows_little,
     spared,
     survives,
     to_try,
+    with_pilot,
 )
 from stkit.training.plan import Plan
 from stkit.training.purified import Purified
@@ -127,9 +129,7 @@ class Pilots:
             if name is not None:
                 yield from self._run(name)
                 continue
-            best = begun_on(self.chosen.pilots)
-            note = None if best.passed else self._note(best)
-            self.chosen = replace(self.chosen, rung=best.rung, note=note)
+            self.chosen = decided(self.ladder, self.chosen)
 
     def _next(self) -> str | None:
         """The rung of the next pilot. What can be skipped is asked once the lowest has failed."""
@@ -155,7 +155,7 @@ class Pilots:
         except DivergenceError:
             pilot = Pilot(name, 0.0, {}, 0.0, 1.0, passed=False)
         self.running = None
-        self.chosen = replace(self.chosen, pilots=(*self.chosen.pilots, pilot))
+        self.chosen = with_pilot(self.ladder, self.chosen, pilot)
 
     @property
     def place(self) -> str:
@@ -209,10 +209,12 @@ class Pilots:
         # A shortcut may be told best off images prepared as on this rung.
         most = max(seen["holdout_accuracy"], *washed.values())
         share = purifiers.retained_share(most, washed, judges, toll)
+        read = self.chosen.probe.get(name)
         return Pilot(
             name, most, washed, 1.0 if share is None else share,
             purifiers.least_share(most, classes) if most else 1.0,
             purifiers.passes(share, most, classes, len(self.plan.holdout_rows)),
+            knows_little(self.ladder, name, most, read, classes=classes),
         )  # fmt: skip
 
     def _rows(self) -> Tensor:
@@ -251,13 +253,6 @@ class Pilots:
         known = {name: read[text] for name, text in asked.items()}
         shared: dict[str, tuple[float, float]] = self.runtime.shared(known)
         return shared
-
-    def _note(self, best: Pilot) -> str:
-        """Why a rung is taken that has not passed."""
-        pilots = self.chosen.pilots
-        left = len(self.ladder.rungs) - len(pilots) - len(self.chosen.skipped or {})
-        beyond = f", the budget left {left} untried" if left else ""
-        return f"none of {len(pilots)} pilots passed{beyond}; {best.rung} came nearest"
 
 
 def on(phase: P, name: str) -> P:
