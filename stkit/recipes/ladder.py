@@ -43,7 +43,7 @@ class Ladder:
     steps: int = 390  # five epochs of those images
     batch_size: int = 128
     model: str = "small"
-    budget: float = 0.3
+    budget: float = 0.35
     pilots: int = 3
     holdout: int = 1000
     left: float = 1.5

@@ -61,7 +61,7 @@ def test_a_training_begins_on_what_passed_or_came_nearest() -> None:
 
 
 def test_pilots_have_a_budget_and_three_in_any_case() -> None:
-    assert allowed(Ladder(), training=20 * 50_000, pilot=50_000) == 6
+    assert allowed(Ladder(), training=20 * 50_000, pilot=50_000) == 7
     assert allowed(Ladder(), training=20 * 1_000, pilot=50_000) == 3
 
 
