@@ -210,8 +210,8 @@ def spared(
     `ladder.left` times as much above chance as another; of images in colour grey may take
     `purifiers.GRAY` besides. mirror: what `survives` says; None where a mirror does not judge. Then
     too little of what is left by shortcuts is read off mirrored images. Only those that leave less
-    are tried. Not asked of what is fitted to a whole set: such rungs
-    change more of it than a part of the set shows.
+    are tried. Not asked of what is fitted to a whole set: such rungs change more of it than a part
+    of the set shows.
     """
     if not read:
         return {}
