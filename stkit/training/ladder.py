@@ -170,10 +170,10 @@ def with_pilot(ladder: Ladder, chosen: Chosen, pilot: Pilot) -> Chosen:
     """What was decided, with a pilot more. Where it passed and knows little on a rung that is
     fitted to the set, stronger ones that are take more of the same, and are passed over."""
     pilots, skipped = (*chosen.pilots, pilot), chosen.skipped
-    if pilot.passed and pilot.little and _fitted(pilot.rung):
+    if pilot.passed and pilot.little and _prepares(pilot.rung, FITTED):
         above = ladder.rungs[ladder.rungs.index(pilot.rung) + 1 :]
         why = f"takes more than {pilot.rung}, which left little"
-        skipped = {each: why for each in above if _fitted(each)} | dict(skipped or {})
+        skipped = {each: why for each in above if _prepares(each, FITTED)} | dict(skipped or {})
     return replace(chosen, pilots=pilots, skipped=skipped)
 
 
@@ -192,12 +192,9 @@ def decided(ladder: Ladder, chosen: Chosen) -> Chosen:
     return replace(chosen, rung=best.rung, note=note)
 
 
-def _fitted(name: str) -> bool:
-    return any(preparation(each)[0] in FITTED for each in rung(name).prepare)
-
-
-def _gray(name: str) -> bool:
-    return any(preparation(each)[0] == "gray" for each in rung(name).prepare)
+def _prepares(name: str, kinds: Collection[str]) -> bool:
+    """Whether any of the preparations of a rung is of these kinds."""
+    return any(preparation(each)[0] in kinds for each in rung(name).prepare)
 
 
 def spared(
@@ -218,12 +215,12 @@ def spared(
     chance = 1 / classes
     left = {name: direct - chance for name, (direct, _) in read.items()}
     in_gray = max(min(left.values()), 1e-9)
-    in_color = min(known / (1 - GRAY * _gray(name)) for name, known in left.items())
+    in_color = min(known / (1 - GRAY * _prepares(name, ("gray",))) for name, known in left.items())
     why = {}
     for name, (direct, mirrored) in read.items():
-        if direct <= chance or _fitted(name) or name == ladder.rungs[0]:
+        if direct <= chance or _prepares(name, FITTED) or name == ladder.rungs[0]:
             continue
-        least = in_gray if _gray(name) else max(in_color, 1e-9)
+        least = in_gray if _prepares(name, ("gray",)) else max(in_color, 1e-9)
         times, kept = left[name] / least, (mirrored - chance) / left[name]
         if times > ladder.left:
             why[name] = f"leaves {times:.1f} times what the least leaves to be read by a probe"
