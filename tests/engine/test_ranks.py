@@ -43,6 +43,7 @@ COMMANDS = {
     "timm": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --model timm:test_efficientnet",
     "share": f"train more.safetensors --frame st --indicator purified --holdout 100 --gamma 1 "
     f"--check-every 2 {TRAIN} --sync-bn",
+    "auto": f"train more.safetensors --frame auto --holdout 100 {TRAIN} --sync-bn",
     "apart": f"train clean.safetensors --frame nt {TRAIN}",
     "frozen": f"train clean.safetensors --frame nt {TRAIN} --sync-bn --seed 1 --init-from apart-1 "
     "--init-layers layer1,layer2 --freeze",
@@ -194,7 +195,7 @@ def both(work) -> dict[int, Ended]:
     return found
 
 
-@pytest.mark.parametrize("name", ["st", "at", "full", "share", "timm", "frozen"])
+@pytest.mark.parametrize("name", ["st", "at", "full", "share", "auto", "timm", "frozen"])
 def test_training_on_two_ranks_is_training_on_one(name, work, both):
     """Weights to 1e-9; the same verdicts, stages, accuracies, and losses to 1e-9."""
     (one, weights), (two, others) = (artifact.read(work / f"{name}-{n}") for n in (1, 2))
@@ -210,6 +211,11 @@ def test_training_on_two_ranks_is_training_on_one(name, work, both):
             assert {**c, "acm": 0} == {**d, "acm": 0}
     assert two["recipe"]["ranks"] == 2 and two["recipe"]["sync_bn"] is True
     assert "ranks" not in one["recipe"]
+
+
+def test_pilots_on_two_ranks_come_to_what_they_come_to_on_one(work, both):
+    one, two = (header.read(work / f"auto-{n}")["chosen"] for n in (1, 2))
+    assert one["pilots"] and one == two
 
 
 def test_what_is_frozen_stays_on_two_ranks(work, both):
