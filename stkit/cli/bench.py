@@ -77,8 +77,11 @@ Test = Annotated[
     ),
 ]  # fmt: skip
 Only = Annotated[
-    str | None,
-    typer.Option(metavar="PATTERN", help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'."),
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help=f"Only the runs of such a name: '{POISON}*_{FRAME}_*'; may be given again.",
+    ),
 ]
 Jobs = Annotated[
     int | None,
@@ -135,7 +138,7 @@ def bench(
     host = context.obj or run.Host(cores=_cores())
     deadline = _deadline(time_limit, host)
     places = _places(devices, jobs, host.cores)
-    asked = grids.matching(grids.asked(path, source or (), test or ()), only)
+    asked = grids.matching(grids.asked(path, source or (), test or ()), only or ())
     out = _folder(out or Path(f"{path.stem}-results"))
     work = _folder(work or out / "work")
     folders = [_folder(out / name) for name in dict.fromkeys(run.folder for run in asked)]

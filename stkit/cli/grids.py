@@ -159,16 +159,18 @@ def _check_poison(method: str, params: dict[str, Any]) -> None:
     given(recipe(), **{key: value for key, value in params.items() if key in own})
 
 
-def matching(asked: Grid, only: str | None) -> list[Run]:
-    """The runs whose names match a pattern, with the folder of a queue's grid or without; all where
-    there is none. RecipeError when no run does.
+def matching(asked: Grid, only: Sequence[str] = ()) -> list[Run]:
+    """The runs whose names match one of these patterns, with the folder of a queue's grid or
+    without; all where there is none. RecipeError when a pattern matches no run.
     """
-    runs = [
-        run for run in asked.runs
-        if only is None or fnmatchcase(run.name, only) or fnmatchcase(run.called, only)
-    ]  # fmt: skip
-    if not runs:
-        raise RecipeError(
-            f"no run is called {only!r}, of {len(asked.runs)}; one is {asked.runs[0].called!r}"
-        )
-    return runs
+    names = set()
+    for pattern in only:
+        found = {
+            run.called for run in asked.runs
+            if fnmatchcase(run.name, pattern) or fnmatchcase(run.called, pattern)
+        }  # fmt: skip
+        if not found:
+            one = asked.runs[0].called
+            raise RecipeError(f"no run is called {pattern!r}, of {len(asked.runs)}; one is {one!r}")
+        names |= found
+    return [run for run in asked.runs if not only or run.called in names]

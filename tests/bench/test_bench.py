@@ -388,6 +388,12 @@ def test_only_some_runs(bench, tmp_path, stand_in):
     }  # fmt: skip
 
 
+def test_some_runs_by_several_patterns(bench, tmp_path):
+    line = (toml(tmp_path), "--only", "ops_st_*", "--only", "*_st_*", "--only", "clean_nt_*")
+    runs = bench(*line, "--dry-run", "-q").out.split()
+    assert runs == ["clean_nt_small_s0", "clean_st_small_s0", "ops_st_small_s0"]
+
+
 def test_dry_run(bench, tmp_path, stand_in):
     path = toml(tmp_path)
     text = bench(path, "--dry-run")
@@ -411,6 +417,7 @@ def test_dry_run(bench, tmp_path, stand_in):
         (("--devices", ","), 2, "devices is an empty list"),
         (("--time-limit", -1), 2, "time-limit is -1"),
         (("--only", "x*"), 2, "no run is called 'x*'"),
+        (("--only", "clean*", "--only", "x*"), 2, "no run is called 'x*'"),
         (("-o", "notes"), 1, "found a file, expected a folder"),
     ],
 )
