@@ -165,12 +165,12 @@ def matching(asked: Grid, only: Sequence[str] = ()) -> list[Run]:
     """
     names = set()
     for pattern in only:
-        found = {
+        called = {
             run.called for run in asked.runs
             if fnmatchcase(run.name, pattern) or fnmatchcase(run.called, pattern)
         }  # fmt: skip
-        if not found:
+        if not called:
             one = asked.runs[0].called
             raise RecipeError(f"no run is called {pattern!r}, of {len(asked.runs)}; one is {one!r}")
-        names |= found
+        names |= called
     return [run for run in asked.runs if not only or run.called in names]
