@@ -13,7 +13,7 @@ from stkit.cli import grids, watching
 
 
 def test_runs_done_time_left_and_tasks_at_work(tmp_path: Path) -> None:
-    asked = list(grids.matching(grids.asked(toml(tmp_path), (), ()), None))
+    asked = list(grids.matching(grids.asked(toml(tmp_path), (), ())))
     there, tasks = look(asked, tmp_path, tmp_path), tasks_of(asked)
     first, second = (run.task for run in asked[:2])
     plan = Estimate({run.called: 60.0 for run in asked}, {}, 240.0, 0, "")
@@ -37,7 +37,7 @@ def test_runs_done_time_left_and_tasks_at_work(tmp_path: Path) -> None:
 
 
 def test_nothing_is_watched_where_nobody_sees_it(tmp_path: Path) -> None:
-    asked = list(grids.matching(grids.asked(toml(tmp_path), (), ()), None))
+    asked = list(grids.matching(grids.asked(toml(tmp_path), (), ())))
     there = look(asked, tmp_path, tmp_path)
     with watching.watched(there, tasks_of(asked), lambda: 1 / 0, quiet=False) as watch:
         assert watch is None
