@@ -383,6 +383,22 @@ def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa
     return kept
 
 
+def coin(image, down, right):
+    """Nested list [C][H][W], each pixel read `down` and `right` px [H][W] beside itself, point by
+    point: bilinear, borders wrapped around (COIN's map_coordinates, order 1)."""
+    height, width = len(down), len(down[0])
+    out = [[[0.0] * width for _ in range(height)] for _ in image]
+    for c, channel in enumerate(image):
+        for y in range(height):
+            for x in range(width):
+                v, w = y + down[y][x], x + right[y][x]
+                top, left = math.floor(v), math.floor(w)
+                for i, a in ((top, top + 1 - v), (top + 1, v - top)):
+                    for j, b in ((left, left + 1 - w), (left + 1, w - left)):
+                        out[c][y][x] += a * b * channel[i % height][j % width]
+    return out
+
+
 def plasma(seed, roughness, noise):
     """A fractal map by diamond-square, with the scaling of kornia's: nested list, point by point.
 

@@ -24,7 +24,9 @@ from stkit.data.images import Images, require
 from stkit.data.perturbation import matching
 from stkit.data.prepare import prepare
 from stkit.data.sampling import balanced, place_by_class, rank_in_class
+from stkit.engine.augment import augment
 from stkit.measure import convolutions, ridge
+from stkit.recipes.carried import rung
 from stkit.recipes.probe import FIFTHS, PLAIN, PREPARED, SAMPLE, least, prepared, spelled
 
 SIDE = 32  # larger images, and larger noise, are averaged down to this side
@@ -209,19 +211,31 @@ def _blocks(pixels: Tensor) -> tuple[Tensor, ...]:
 
 
 def convolved(
-    images: Images, preparations: Sequence[str], *, seed: int = 0
+    images: Images, rungs: Sequence[str], *, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """What `probe` reads by random convolutions after each of these preparations, off the images
-    and off them mirrored, at a third of its cost."""
+    """What `probe` reads by random convolutions after each of these, off the images and off them
+    mirrored, at a third of its cost. Each is a list as `--augment` has it; augmentations, but crop
+    and flip, are drawn once for every image, and take square ones."""
     fitted, held = _drawn(images, seed)
     chosen = _taken(images, torch.cat([fitted, held]))
     known, count = chosen.labels.unique(return_inverse=True)[1], len(fitted)
-    return {
-        text: _convolved(
-            prepare(chosen, prepared(text), seed=seed, fitted=count).pixels, known, count, seed
-        )
-        for text in preparations
-    }
+    read = {}
+    for text in rungs:
+        carried = rung(f"none,{text}")
+        pixels = prepare(chosen, carried.prepare, seed=seed, fitted=count).pixels
+        if carried.augment:
+            pixels = _augmented(pixels, carried.augment, seed)
+        read[text] = _convolved(pixels, known, count, seed)
+    return read
+
+
+def _augmented(pixels: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
+    """The middle of each image, after a draw of its own."""
+    made = []
+    for clock, block in enumerate(_blocks(pixels)):
+        images = augment(block.float() / 255, names, seed=seed, clock=clock)
+        made.append(_middle((images * 255).round().byte()))
+    return torch.cat(made)
 
 
 def _linear(pixels: Tensor, labels: Tensor, count: int) -> float:

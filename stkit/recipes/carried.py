@@ -17,8 +17,8 @@ PLAIN = ("crop", "flip")
 CG = (*PLAIN, "jitter", "random-gray")
 AUGMENTS = {"plain": PLAIN, "cg": CG}
 AUGMENTATIONS = (
-    "crop", "flip", "autoaugment", "jitter", "random-gray", "plasma", "channel-shuffle", "trivial",
-    "cutout",
+    "crop", "flip", "coin", "autoaugment", "jitter", "random-gray", "plasma", "channel-shuffle",
+    "trivial", "cutout",
 )  # fmt: skip
 """Every random augmentation, in the order in which they are applied, however they are listed."""
 PREPARATIONS: dict[str, tuple[int, int, int] | None] = {

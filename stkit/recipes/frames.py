@@ -198,6 +198,7 @@ FRAMES: dict[str, Frame] = PAPER | {
             "natural training on images projected off a linear model's weights",
         ),
         _carrying("cutout", "natural training with a square of half the side blacked out"),
+        _carrying("coin", "natural training with each pixel read up to 2 px beside its place"),
         _carrying("autoaugment", "natural training with AutoAugment's CIFAR-10 policy"),
         _carrying("mixup", "natural training with mixup, alpha 1"),
         _carrying("cutmix", "natural training with CutMix, alpha 1"),

@@ -18,10 +18,13 @@ AUTO = "auto"
 """In a list as `--augment` has it, and of the frame."""
 RUNGS = (
     "plain", "jpeg-70", "gray", "orthogonal", "jpeg-30", "orthogonal-2", "gray,jpeg-30",
-    "orthogonal-2,gray", "gray,jpeg-10", "ueraser",
+    "orthogonal-2,gray", "gray,jpeg-10", "coin", "ueraser",
 )  # fmt: skip
 """By what each is held to cost clean images, the mildest first: an order from published numbers of
 ResNet-18 (ISS, Sandoval-Segura et al.), not measured here on a whole set so far."""
+MOVED = ("coin",)
+"""Augmentations that move pixels beside their places. A draw of one shows a probe what it leaves,
+and pilots on them crop and flip: in place, the borders of filtered images stay."""
 FITTED = ("orthogonal", "swap")
 """Preparations that are fitted to a whole set, so that a few images do not show what they do."""
 

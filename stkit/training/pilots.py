@@ -3,9 +3,10 @@
 A pilot is natural training of a small net on some of the training images, prepared and augmented as
 the rung says, by the same runtime and seed, but without crop and flip: a shortcut that is fixed to
 its place, such as a pixel of a class, is learned within some hundred steps then, as in a long
-training with them. What it learned is measured on the images that the training holds out, as they
-are and washed by the purifiers. No random stream of the training is touched, as each draw has a
-stream of its own; what the training is, it is with pilots or without.
+training with them. (What moves pixels keeps both, see `ladder.MOVED`.) What it learned is measured
+on the images that the training holds out, as they are and washed by the purifiers. No random stream
+of the training is touched, as each draw has a stream of its own; what the training is, it is with
+pilots or without.
 """
 
 import math
@@ -26,7 +27,7 @@ from stkit.measure.separability import convolved
 from stkit.recipes import purifiers
 from stkit.recipes.carried import PLAIN, preparation, rung
 from stkit.recipes.frames import NATURAL, Frame, Phase
-from stkit.recipes.ladder import FITTED, Ladder
+from stkit.recipes.ladder import FITTED, MOVED, Ladder
 from stkit.recipes.probe import PLAIN as AS_THEY_ARE
 from stkit.recipes.probe import least
 from stkit.recipes.training import TrainingRecipe
@@ -141,8 +142,9 @@ class Pilots:
     def _run(self, name: str) -> Iterator[None]:
         """The pilot on a rung. One that diverges has learned nothing that lasts."""
         phase = on(Phase(epochs=self.size.epochs), name)
-        eager = tuple(each for each in phase.augment if each not in PLAIN)
-        phase = replace(phase, augment=eager)
+        if not set(MOVED) & {*phase.augment}:
+            eager = tuple(each for each in phase.augment if each not in PLAIN)
+            phase = replace(phase, augment=eager)
         recipe = TrainingRecipe(
             Frame(phase, name=f"{NATURAL}+{name}"), self.ladder.model, self.size.batch_size,
             self.recipe.seed,
@@ -240,15 +242,16 @@ class Pilots:
 
     def _probed(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
         """What random convolutions read off the images of these rungs, of the lowest and of those
-        that prepare them, and off the same mirrored; of too few images nothing."""
+        that prepare or move them, and off the same mirrored; of too few images nothing."""
         images = self.images.rows(self._rows())
         if len(images) < least(len(images.classes)):
             return {}
-        asked = {
-            name: ",".join(rung(name).prepare) or AS_THEY_ARE
-            for name in names
-            if rung(name).prepare or name == self.ladder.rungs[0]
-        }
+        asked = {}
+        for name in names:
+            carried = rung(name)
+            does = ",".join((*carried.prepare, *(a for a in carried.augment if a in MOVED)))
+            if does or name == self.ladder.rungs[0]:
+                asked[name] = does or AS_THEY_ARE
         read = convolved(images, [*dict.fromkeys(asked.values())], seed=self.recipe.seed)
         known = {name: read[text] for name, text in asked.items()}
         shared: dict[str, tuple[float, float]] = self.runtime.shared(known)

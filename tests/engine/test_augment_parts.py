@@ -1,4 +1,4 @@
-"""Cutout, plasma and channel shuffle against plain loops; what any name shares with the others."""
+"""Cutout, coin, plasma, channel shuffle against plain loops; what any name shares with others."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 import reference
 from stkit.core.rng import stream
-from stkit.engine.augment import apply, augment, draw, plasma
+from stkit.engine.augment import apply, augment, coin, draw, plasma, positions
 from stkit.recipes.carried import AUGMENTATIONS, UERASER
 
 
@@ -28,6 +28,35 @@ def test_cutout_is_a_square_that_may_lie_partly_outside() -> None:
         share = torch.bincount(centres.flatten().long(), minlength=32) / 20_000
         assert len(share) == 32 and (share - 1 / 32).abs().max() < 0.006
     assert (apply(torch.ones(50, 3, 8, 8), draw(("cutout",), 50, 8, seed=0)) == 0).any()
+
+
+@pytest.mark.parametrize("size", [3, 8, 33])
+def test_coin_equals_the_transcription(size: int) -> None:
+    images = torch.rand(3, 3, size, size, generator=stream(0, "images"))
+    moves = 4 * torch.rand(3, 2, size, size, generator=stream(0, "moves")) - 2
+    moves[0, :, 0] = torch.tensor([[-2.0], [0.0]])  # whole pixels, over the border
+    found = coin.displaced(images, moves)
+    torch.testing.assert_close(found[0, :, 0], images[0, :, (0 - 2) % size], rtol=0, atol=1e-5)
+    for k in range(3):
+        slow = torch.tensor(reference.coin(images[k].tolist(), *moves[k].tolist()))
+        torch.testing.assert_close(found[k], slow, rtol=0, atol=1e-5)
+    rounded = coin.displaced(images.bfloat16(), moves)
+    assert rounded.dtype == torch.bfloat16  # but not the places
+    torch.testing.assert_close(rounded.float(), found, rtol=0, atol=0.01)
+
+
+def test_coin_moves_every_pixel_of_every_image_its_own_way() -> None:
+    """Seen on ramps, which bilinear interpolation keeps: how far it went is what a pixel shows."""
+    down = torch.arange(32.0)[:, None].expand(32, 32)
+    ramps = torch.stack((down, down.T, down + down.T)).expand(64, 3, 32, 32)
+    found = (apply(ramps, draw(("coin",), 64, 32, seed=0)) - ramps)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(found[:, 2], found[:, 0] + found[:, 1], rtol=0, atol=1e-4)
+    moves = found[:, :2]
+    assert -2.001 < moves.min() < -1.99 and 1.99 < moves.max() < 2.001
+    share = torch.histc(moves, 20, -2, 2) / moves.numel()
+    assert (share - 0.05).abs().max() < 0.003
+    correlation = torch.corrcoef(moves.flatten(0, 1).flatten(1)) - torch.eye(128)
+    assert correlation.abs().max() < 0.18  # of 8,128 pairs over 784 points: five standard errors
 
 
 def test_channel_shuffle_draws_every_order() -> None:
@@ -52,7 +81,7 @@ def test_fractal_equals_the_transcription(size: int) -> None:
     while sides[-1] < size:
         sides.append(2 * sides[-1] - 1)
     for side in sides:
-        noise.append(plasma._noise(seed, 3, side, drawn))
+        noise.append(positions.uniform(seed, 3, side, drawn))
         drawn += side * side
     for k in range(2):
         for c in range(3):
@@ -62,7 +91,7 @@ def test_fractal_equals_the_transcription(size: int) -> None:
 
 
 def test_the_noise_of_maps_is_uniform_and_independent() -> None:
-    noise = plasma._noise(torch.arange(8.0), 3, 33, 9)
+    noise = positions.uniform(torch.arange(8.0), 3, 33, 9)
     assert noise.min() >= 0 and noise.max() < 1
     share = torch.histc(noise, 20, 0, 1) / noise.numel()
     assert (share - 0.05).abs().max() < 0.005
@@ -80,7 +109,7 @@ def test_hashes_wrap_to_32_bits() -> None:
         return x ^ (x >> 15)
 
     values = torch.randint(-(2**31), 2**31, (500,), generator=stream(0, "v"))
-    found = plasma._hash(values.to(torch.int32)).long() % 2**32
+    found = positions._hash(values.to(torch.int32)).long() % 2**32
     assert found.tolist() == [slow(v % 2**32) for v in values.tolist()]
 
 

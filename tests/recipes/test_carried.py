@@ -110,8 +110,8 @@ def test_any_frame_carries_any_parts(name: str) -> None:
 
 
 def test_frames_beside_the_papers_are_nt_with_one_thing_more() -> None:
-    for name in ("gray", "jpeg", "bdr", "gauss", "orthogonal", "cutout", "autoaugment", "mixup",
-                 "cutmix", "dropout", "ueraser-max"):  # fmt: skip
+    for name in ("gray", "jpeg", "bdr", "gauss", "orthogonal", "cutout", "coin", "autoaugment",
+                 "mixup", "cutmix", "dropout", "ueraser-max"):  # fmt: skip
         assert FRAMES[name] == frame_with("nt", augment=name) != FRAMES["nt"]
     assert FRAMES["ueraser-lite"] == frame_with("nt", augment="ueraser")
     assert FRAMES["ueraser-lite"].train.copies == 1 and FRAMES["ueraser-max"].train.copies == 5

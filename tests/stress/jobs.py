@@ -11,7 +11,7 @@ import warm
 
 FRAMES = (
     "nt", "nt-cg", "at", "st", "st-cg", "st-full", "gray", "jpeg", "gauss", "orthogonal", "cutout",
-    "autoaugment", "mixup", "cutmix", "dropout", "ueraser-lite", "ueraser-max", "nt-stop",
+    "coin", "autoaugment", "mixup", "cutmix", "dropout", "ueraser-lite", "ueraser-max", "nt-stop",
 )  # fmt: skip
 JUDGED = {"nt-stop": "--check-every 1"}
 """Frames that look at ACM less often than these trainings have steps."""

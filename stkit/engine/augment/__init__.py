@@ -2,7 +2,8 @@
 
 The names, in the order in which they are applied, are `recipes.carried.AUGMENTATIONS`; what stands
 behind each, with its source, is in the modules of this folder: `geometry` (crop, flip, cutout),
-`colour` (jitter, random-gray, channel-shuffle), `policies` (autoaugment, trivial), `plasma`.
+`coin`, `colour` (jitter, random-gray, channel-shuffle), `policies` (autoaugment, trivial),
+`plasma`.
 `kernel` says how to add one.
 
 Drawing is apart from applying: `draw` makes one small table, `apply` is a function of images and

@@ -8,13 +8,13 @@ is the one of kornia, which UEraser's authors call: its scaling is unusual (the 
 depends on it: over 32x32 maps the mean is 0.47, with a standard deviation of 0.12.
 Roughness 0.3 to 0.7, intensity 0.5 to 1: UEraser's.
 
-The random numbers of a map come from a hash of the image's seed, which stands in the table of
-draws, and the position: so that the table stays small, and nothing is drawn while applying.
+The random numbers of a map are functions of the image's seed and the position (`positions`).
 """
 
 import torch
 from torch import Tensor
 
+from stkit.engine.augment import positions
 from stkit.engine.augment.kernel import Columns, Drawn, Kernel, Uniform, gate
 from stkit.recipes.carried import Jitter
 
@@ -30,7 +30,7 @@ def draw(uniform: Uniform, size: int, strength: Jitter) -> Columns:
         "on": on < 0.5,
         "roughness": low + (high - low) * roughness,
         "intensity": least + (most - least) * intensity,
-        "seeds": (seeds * 2**24).floor(),  # as many values as float32 counts
+        "seeds": positions.seeds(seeds),
     }
 
 
@@ -69,12 +69,12 @@ def fractal(seed: Tensor, roughness: Tensor, channels: int, size: int) -> Tensor
     """
     drawn = 0  # numbers of a channel used so far
     side = 3
-    grid = _seed(_noise(seed, channels, side, drawn))
+    grid = _seed(positions.uniform(seed, channels, side, drawn))
     scale = roughness[:, None, None, None]
     factor = scale
     while side < size:
         drawn, side = drawn + side * side, 2 * side - 1
-        grid = _doubled(grid, _noise(seed, channels, side, drawn) * scale, 1 - scale)
+        grid = _doubled(grid, positions.uniform(seed, channels, side, drawn) * scale, 1 - scale)
         scale = scale * factor
     return grid[:, :, :size, :size]
 
@@ -115,25 +115,3 @@ def _mean(total: Tensor, border: int) -> Tensor:
     """A quarter of the sum, but a third of it at both ends of dimension `border`."""
     first, inner, last = torch.split(total, [1, total.shape[border] - 2, 1], border)
     return torch.cat((first / 3, inner / 4, last / 3), border)
-
-
-def _noise(seed: Tensor, channels: int, side: int, drawn: int) -> Tensor:
-    """Uniform [0,1) float32 [N,channels,side,side], a function of seed, channel and position."""
-    first, count = 1 + channels * drawn, channels * side * side
-    place = torch.arange(first, first + count, dtype=torch.int32, device=seed.device)
-    place = _hash(place).view(channels, side, side)
-    mixed = _hash(place ^ _hash(seed.to(torch.int32))[:, None, None, None])
-    return ((mixed >> 8) & 0xFFFFFF).float().mul_(2**-24)
-
-
-def _hash(x: Tensor) -> Tensor:
-    """int32, changed in place: 32 bits each of which depends on all (two multiplications, Wellons).
-
-    Products wrap; what a shift of a negative number brings in at the top is cut off.
-    """
-    x ^= (x >> 16) & 0xFFFF
-    x *= 0x21F0AAAD
-    x ^= (x >> 15) & 0x1FFFF
-    x *= 0x735A2D97
-    x ^= (x >> 15) & 0x1FFFF
-    return x
