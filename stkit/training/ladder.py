@@ -11,7 +11,7 @@ from typing import Any
 
 from stkit.recipes.carried import preparation, rung
 from stkit.recipes.ladder import FITTED, MOVED, Ladder
-from stkit.recipes.purifiers import GRAY, SHARE
+from stkit.recipes.purifiers import GRAY, MIRRORED, SHARE
 
 ENOUGH = 1.5
 """Times chance that a probe reads at least where a share of it says something."""
@@ -197,11 +197,15 @@ def _prepares(name: str, kinds: Collection[str]) -> bool:
     return any(preparation(each)[0] in kinds for each in rung(name).prepare)
 
 
+def moves(name: str) -> bool:
+    """Whether a rung moves pixels."""
+    return bool({*MOVED} & {*rung(name).augment})
+
+
 def _takes(name: str) -> float:
     """What a rung may take of what is natural in images in colour: grey, and moved pixels, 0.4 (of
     what is read off CIFAR-10 moving takes 0.23, off CIFAR-100 0.36)."""
-    moved = {*MOVED} & {*rung(name).augment}
-    return GRAY if moved or _prepares(name, ("gray",)) else 0.0
+    return GRAY if moves(name) or _prepares(name, ("gray",)) else 0.0
 
 
 def spared(
@@ -235,16 +239,23 @@ def spared(
     return why
 
 
-def survives(read: Collection[tuple[float, float]], *, classes: int) -> float | None:
+def survives(read: Mapping[str, tuple[float, float]], *, classes: int) -> float | None:
     """How much of what a probe reads above chance it reads off mirrored images too, on the rung
     where that is most, and 1 at most; None where nothing was read.
 
     read: off the images of each rung, and off the same mirrored. Where a shortcut is gone what is
     read is of things, which a mirror leaves as they are, unless it makes another class of them.
+    Rungs that move pixels, which take what is in its place, are asked where no other shows enough.
     """
     chance = 1 / classes
-    shares = [(m - chance) / (d - chance) for d, m in read if d > ENOUGH * chance]
-    return min(max(shares), 1.0) if shares else None
+    shares = {
+        name: (mirrored - chance) / (direct - chance)
+        for name, (direct, mirrored) in read.items()
+        if direct > ENOUGH * chance
+    }
+    in_place = [share for name, share in shares.items() if not moves(name)]
+    most = max(in_place, default=0.0)
+    return min(most if most >= MIRRORED else max(shares.values()), 1.0) if shares else None
 
 
 def kept(washed: Sequence[Mapping[str, float]], *, classes: int) -> list[float]:

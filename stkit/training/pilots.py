@@ -234,7 +234,7 @@ class Pilots:
         skipped = same(self.ladder, held)
         read = self._probed([name for name in self.ladder.rungs if name not in skipped])
         classes = len(self.images.classes)
-        mirrored = survives(read.values(), classes=classes)
+        mirrored = survives(read, classes=classes)
         mirror = mirrored if (mirrored or 0) >= purifiers.MIRRORED else None
         skipped |= spared(self.ladder, read, classes=classes, mirror=mirror)
         known = {name: direct for name, (direct, _) in read.items()}

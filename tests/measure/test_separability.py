@@ -14,7 +14,7 @@ from stkit.data.images import Images, to_float
 from stkit.data.prepare import prepare
 from stkit.measure import ridge
 from stkit.measure.separability import convolved
-from stkit.recipes.poisons import SP
+from stkit.recipes.poisons import CUDA, SP
 from stkit.recipes.probe import PREPARED, least, prepared
 
 
@@ -86,6 +86,16 @@ def test_autoregressive_noise_is_read_by_the_convolutions_alone():
     assert seen["plain"].convolution > 0.75 and seen["jpeg"].convolution < 0.6
     assert seen["plain"].linear < 0.4
     assert "convolution" in seen.verdict
+
+
+def test_filters_of_classes_are_read_until_each_pixel_moves():
+    """As a ladder asks: off preparations, and off a draw of what moves pixels."""
+    images = poison(smooth(1000, size=32), CUDA(blur=0.6))
+    read = convolved(images, ["plain", "jpeg-30", "coin", "gray,coin"], seed=1)
+    assert list(read) == ["plain", "jpeg-30", "coin", "gray,coin"]
+    assert read["plain"][0] > 0.6 and read["jpeg-30"][0] > 0.6, read
+    assert read["coin"][0] < 0.4 and read["gray,coin"][0] < 0.4, read
+    assert read == convolved(images, list(read), seed=1)
 
 
 def test_the_same_seed_gives_the_same_and_another_draws_anew():

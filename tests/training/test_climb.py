@@ -171,6 +171,23 @@ def test_a_mirror_judges_the_lowest_rung_where_it_makes_no_other_class(
     assert "passed over" not in run.climb.chosen.told()
 
 
+def test_pilots_are_without_crop_and_flip_but_where_pixels_move(digits, scripted, monkeypatch):
+    seen = {}
+
+    def recipe_of(frame, *others):
+        seen[frame.name] = frame.train.augment
+        return TrainingRecipe(frame, *others)
+
+    monkeypatch.setattr(pilots, "TrainingRecipe", recipe_of)
+    scripted((0.9, 0.2), (0.9, 0.3), (0.9, 0.4), (0.9, 0.9))
+    ladder = replace(LADDER, rungs=("plain", "ueraser", "coin"), pilots=3)
+    ended(Training(digits, recipe(epochs=1, ladder=ladder), runtime=CPU))
+    assert seen == {
+        "nt+plain": (), "nt+ueraser": ("plasma", "channel-shuffle", "trivial"),
+        "nt+coin": ("crop", "flip", "coin"),
+    }  # fmt: skip
+
+
 def test_where_none_passes_the_nearest_is_taken_and_said(digits, scripted):
     scripted((0.9, 0.2), (0.9, 0.4), (0.9, 0.3), *EPOCHS[:1])
     run = ended(Training(digits, recipe(epochs=1), runtime=CPU))
