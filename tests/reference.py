@@ -385,7 +385,7 @@ def rem(model, images, labels, *, batches, final, steps, eot, ru, au, ra, ka, aa
 
 def coin(image, down, right):
     """Nested list [C][H][W], each pixel read `down` and `right` px [H][W] beside itself, point by
-    point: bilinear, borders wrapped around (COIN's map_coordinates, order 1)."""
+    point: bilinear, borders wrapped around (SciPy's `grid-wrap`; COIN's code has its `wrap`)."""
     height, width = len(down), len(down[0])
     out = [[[0.0] * width for _ in range(height)] for _ in image]
     for c, channel in enumerate(image):

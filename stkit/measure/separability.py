@@ -214,8 +214,8 @@ def convolved(
     images: Images, rungs: Sequence[str], *, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """What `probe` reads by random convolutions after each of these, off the images and off them
-    mirrored, at a third of its cost. Each is a list as `--augment` has it; augmentations, but crop
-    and flip, are drawn once for every image, and take square ones."""
+    mirrored, at a third of its cost. Each is a list as `--augment` has it, with crop and flip only
+    where they are named; augmentations are drawn once for every image, and take square ones."""
     fitted, held = _drawn(images, seed)
     chosen = _taken(images, torch.cat([fitted, held]))
     known, count = chosen.labels.unique(return_inverse=True)[1], len(fitted)
@@ -234,7 +234,7 @@ def _augmented(pixels: Tensor, names: tuple[str, ...], seed: int) -> Tensor:
     made = []
     for clock, block in enumerate(_blocks(pixels)):
         images = augment(block.float() / 255, names, seed=seed, clock=clock)
-        made.append(_middle((images * 255).round().byte()))
+        made.append((_middle(images) * 255).round().byte())
     return torch.cat(made)
 
 

@@ -21,10 +21,11 @@ RUNGS = (
     "orthogonal-2,gray", "gray,jpeg-10", "coin", "ueraser",
 )  # fmt: skip
 """By what each is held to cost clean images, the mildest first: an order from published numbers of
-ResNet-18 (ISS, Sandoval-Segura et al.), not measured here on a whole set so far."""
+ResNet-18 (ISS, Sandoval-Segura et al.; `coin` by its cost here). What some cost the small net on
+all of CIFAR-10 is in docs/frames.md."""
 MOVED = ("coin",)
 """Augmentations that move pixels beside their places. A draw of one shows a probe what it leaves,
-and pilots on them crop and flip: in place, the borders of filtered images stay."""
+and pilots on them crop, as the dark borders that filters leave would stay in their places."""
 FITTED = ("orthogonal", "swap")
 """Preparations that are fitted to a whole set, so that a few images do not show what they do."""
 

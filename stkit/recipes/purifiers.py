@@ -22,11 +22,11 @@ from stkit.recipes.carried import listed, preparation
 PURIFIERS = ("jpeg-10", "gauss-8", "gray,jpeg-10", "bdr-3")  # space twice; colour; tone
 """Each a comma list of preparations, as `--augment` spells them."""
 MIRROR = "mirror"
-"""Judges pilots too, which train without crop and flip, where a mirror makes no other class."""
+"""Judges pilots too, which train without flip, where a mirror makes no other class."""
 MIRRORED = 0.45
 """Of what a probe reads above chance, the part that it must read off mirrored images, on the rung
-where that is most, for these to judge: of CIFAR-10 and what poisons it 0.9, of drawings with SP's
-noise 0.6, of digits 0.3."""
+where that is most (`training.ladder.survives`), for these to judge: of CIFAR-10 and what poisons it
+0.9, of drawings with SP's noise 0.6, of digits 0.3."""
 GRAY = 0.4
 """What grey may take of clean images."""
 TOLL = {"gray,jpeg-10": GRAY}

@@ -202,30 +202,29 @@ def moves(name: str) -> bool:
     return bool({*MOVED} & {*rung(name).augment})
 
 
-def _takes(name: str) -> float:
-    """What a rung may take of what is natural in images in colour: grey, and moved pixels, 0.4 (of
-    what is read off CIFAR-10 moving takes 0.23, off CIFAR-100 0.36)."""
-    return GRAY if moves(name) or _prepares(name, ("gray",)) else 0.0
-
-
 def spared(
     ladder: Ladder, read: Mapping[str, tuple[float, float]], *, classes: int, mirror: float | None
 ) -> dict[str, str]:
     """Rungs that leave a shortcut where random convolutions read it, and why.
 
-    read: what these read off the images of each rung that prepares them, and of the lowest, and off
-    the same mirrored. Some of it is natural and is read on every rung; of it no rung leaves
-    `ladder.left` times as much above chance as another; some may take of images in colour besides
-    (`_takes`). mirror: what `survives` says; None where a mirror does not judge. Then too little of
-    what is left by shortcuts is read off mirrored images. Only those that leave less are tried. Not
-    asked of what is fitted to a whole set: such rungs change more of it than a part of it shows.
+    read: what these read off the images of each rung that prepares or moves them, and of the
+    lowest, and off the same mirrored. Some of it is natural and is read on every rung; of it no
+    rung leaves `ladder.left` times as much above chance as another; of images in colour grey may
+    take `purifiers.GRAY` besides, and moved pixels whatever they take (of CIFAR-10's 0.23, of
+    drawings' more than half): no rung is held against these. mirror: what `survives` says; None
+    where a mirror does not judge. Then too little of what is left by shortcuts is read off mirrored
+    images. Only those that leave less are tried. Not asked of what is fitted to a whole set: such
+    rungs change more of it than a part of it shows.
     """
     if not read:
         return {}
     chance = 1 / classes
     left = {name: direct - chance for name, (direct, _) in read.items()}
-    in_gray = max(min(left.values()), 1e-9)
-    in_color = min(known / (1 - _takes(name)) for name, known in left.items())
+    in_place = {name: known for name, known in left.items() if not moves(name)} or left
+    in_gray = max(min(in_place.values()), 1e-9)
+    in_color = min(
+        known / (1 - GRAY * _prepares(name, ("gray",))) for name, known in in_place.items()
+    )
     why = {}
     for name, (direct, mirrored) in read.items():
         if direct <= chance or _prepares(name, FITTED) or name == ladder.rungs[0]:

@@ -3,10 +3,10 @@
 A pilot is natural training of a small net on some of the training images, prepared and augmented as
 the rung says, by the same runtime and seed, but without crop and flip: a shortcut that is fixed to
 its place, such as a pixel of a class, is learned within some hundred steps then, as in a long
-training with them. (What moves pixels keeps both, see `ladder.MOVED`.) What it learned is measured
-on the images that the training holds out, as they are and washed by the purifiers. No random stream
-of the training is touched, as each draw has a stream of its own; what the training is, it is with
-pilots or without.
+training with them. (What moves pixels keeps its crop, see `ladder.MOVED`.) What it learned is
+measured on the images that the training holds out, as they are and washed by the purifiers. No
+random stream of the training is touched, as each draw has a stream of its own; what the training
+is, it is with pilots or without.
 """
 
 import math
@@ -37,6 +37,7 @@ from stkit.training.ladder import (
     allowed,
     decided,
     knows_little,
+    moves,
     spared,
     survives,
     to_try,
@@ -142,9 +143,8 @@ class Pilots:
     def _run(self, name: str) -> Iterator[None]:
         """The pilot on a rung. One that diverges has learned nothing that lasts."""
         phase = on(Phase(epochs=self.size.epochs), name)
-        if not set(MOVED) & {*phase.augment}:
-            eager = tuple(each for each in phase.augment if each not in PLAIN)
-            phase = replace(phase, augment=eager)
+        still = ("flip",) if moves(name) else PLAIN
+        phase = replace(phase, augment=tuple(e for e in phase.augment if e not in still))
         recipe = TrainingRecipe(
             Frame(phase, name=f"{NATURAL}+{name}"), self.ladder.model, self.size.batch_size,
             self.recipe.seed,

@@ -148,7 +148,7 @@ def test_plasma_draws_have_uerasers_ranges() -> None:
 
 
 def test_all_but_policies_pass_exact_gradients() -> None:
-    names = ("plasma", "channel-shuffle", "cutout")
+    names = ("coin", "plasma", "channel-shuffle", "cutout")
     draws = draw(names, 4, 5, seed=6)
     draws["plasma"]["on"][:] = torch.tensor([[1.0, 0], [0, 1], [1, 1], [0, 0]])
     images = 0.2 + 0.6 * torch.rand(4, 3, 5, 5, generator=stream(0, "i"), dtype=torch.float64)

@@ -171,7 +171,9 @@ def test_a_mirror_judges_the_lowest_rung_where_it_makes_no_other_class(
     assert "passed over" not in run.climb.chosen.told()
 
 
-def test_pilots_are_without_crop_and_flip_but_where_pixels_move(digits, scripted, monkeypatch):
+def test_pilots_are_without_flip_and_without_crop_but_where_pixels_move(
+    digits, scripted, monkeypatch
+):
     seen = {}
 
     def recipe_of(frame, *others):
@@ -184,8 +186,26 @@ def test_pilots_are_without_crop_and_flip_but_where_pixels_move(digits, scripted
     ended(Training(digits, recipe(epochs=1, ladder=ladder), runtime=CPU))
     assert seen == {
         "nt+plain": (), "nt+ueraser": ("plasma", "channel-shuffle", "trivial"),
-        "nt+coin": ("crop", "flip", "coin"),
+        "nt+coin": ("crop", "coin"),
     }  # fmt: skip
+
+
+def test_a_probe_is_asked_of_what_prepares_and_of_what_moves(digits, scripted, monkeypatch):
+    asked = []
+
+    def convolved(images, rungs, *, seed):
+        asked.extend(rungs)
+        return dict.fromkeys(rungs, (0.5, 0.5))
+
+    monkeypatch.setattr(pilots, "convolved", convolved)
+    monkeypatch.setattr(pilots, "least", lambda classes: 1)
+    scripted((0.9, 0.2), (0.9, 0.9), (0.9, 0.9))
+    rungs = ("plain", "cg", "jpeg-30", "coin", "coin,cg", "jpeg-30,coin")
+    run = ended(
+        Training(digits, recipe(epochs=1, ladder=replace(LADDER, rungs=rungs)), runtime=CPU)
+    )
+    assert asked == ["plain", "jpeg-30", "coin", "jpeg-30,coin"]
+    assert run.climb.chosen.probe.keys() == set(rungs) - {"cg"}
 
 
 def test_where_none_passes_the_nearest_is_taken_and_said(digits, scripted):

@@ -152,7 +152,8 @@ CLIMBED = {
     ),
 }  # fmt: skip
 """Classes; what a probe reads on each rung but the last; accuracy and retained share of the pilots
-that are run, in their order; the rung. Measured on 10,000 images of all."""
+that are run, in their order; the rung. Measured on 10,000 images of all, the mirror left out but
+where it stands in `MIRRORED`."""
 MIRRORED = {"CIFAR-10, CUDA": ".31 .34 .25 .26 .33 .27 .29 .27 .28 .43"}
 """What it reads off the same mirrored, where that decides."""
 
@@ -241,12 +242,13 @@ def test_moved_pixels_are_asked_where_no_other_rung_shows_it() -> None:
     assert survives(moved | {"gray": (0.6, 0.35)}, classes=10) == pytest.approx(0.5)
 
 
-def test_moved_pixels_take_of_images_in_color_too() -> None:
-    ladder = Ladder(rungs=("plain", "jpeg-30", "coin"))
-    read = {"plain": (0.7, 0.7), "jpeg-30": (0.3, 0.3), "coin": (0.19, 0.19)}
-    assert not spared(ladder, read, classes=10, mirror=None)  # 2.2 times, less what moving takes
-    read["jpeg-30"] = (0.35, 0.35)
-    assert set(spared(ladder, read, classes=10, mirror=None)) == {"jpeg-30"}
+def test_no_rung_is_held_against_moved_pixels_but_these_against_others() -> None:
+    """They take most of what is read off drawings."""
+    ladder = Ladder(rungs=("plain", "jpeg-30", "gray", "coin"))
+    read = {"plain": (0.8, 0.8), "jpeg-30": (0.64, 0.64), "gray": (0.6, 0.6), "coin": (0.29, 0.29)}
+    assert not spared(ladder, read, classes=10, mirror=None)
+    read["coin"] = (0.95, 0.95)
+    assert set(spared(ladder, read, classes=10, mirror=None)) == {"coin"}
     read = {"plain": (0.98, 0.32), "jpeg-30": (0.45, 0.44), "coin": (0.47, 0.22)}
     assert set(spared(ladder, read, classes=10, mirror=1.0)) == {"coin"}  # SP, left where it was
 
