@@ -105,18 +105,10 @@ def trained(images: Images, frame: str, runtime: Runtime, **options) -> Training
 @pytest.mark.parametrize(
     "frame",
     [
-        "nt",
-        "nt-cg",
-        "at",
-        "st-cg",
-        "st-full",
-        "ueraser-max",
-        "autoaugment",
-        "cutmix",
-        "cutout",
+        "nt", "nt-cg", "at", "st-cg", "st-full", "ueraser-max", "autoaugment", "cutmix", "cutout",
         "coin",
     ],
-)
+)  # fmt: skip
 def test_a_recorded_training_is_the_eager_one(frame, digits, recorder):
     """Equal to the last bit over changes of rate, stage and phase, with one recording a phase."""
     options = {"gamma": 0.0, "check_every": 2} if FRAMES[frame].train.staged else {}
